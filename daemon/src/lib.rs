@@ -1,1 +1,13 @@
-//! .
+//! What every Signpost daemon does the same way, so that an operator who knows one knows all three.
+//!
+//! Each module is independent of the others (only [`exit`] and [`telemetry`] know [`config`]); a service takes
+//! what it needs. Nothing here knows links, keys or the wire.
+
+pub mod config;
+pub mod control;
+pub mod exit;
+pub mod health;
+pub mod metrics;
+pub mod notify;
+pub mod shutdown;
+pub mod telemetry;
