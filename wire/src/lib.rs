@@ -1,1 +1,26 @@
-//! .
+//! What the parts of Signpost say to each other.
+//!
+//! - [`feed`] and [`keys`]: the generated messages, clients and servers; `proto/` is their source and explains them.
+//! - [`limits`]: how large a message may be, the same on both ends.
+//! - [`identity`]: who a process is (a certificate of the fleet's own authority) and who its peer is.
+//! - [`channel`] and [`listen`]: how a client dials and how a server accepts, so that every port between machines
+//!   follows one rule: mutual TLS, or plain TCP on loopback and nowhere else.
+//!
+//! What a service does with a message is not here; neither is reconnecting, which is the caller's policy.
+
+pub mod channel;
+pub mod identity;
+pub mod limits;
+pub mod listen;
+
+/// The replication feed: package `signpost.feed.v1`, generated from `proto/feed.proto`.
+#[allow(missing_docs, unreachable_pub, rust_2018_idioms, rustdoc::all, clippy::all, clippy::unwrap_used)]
+pub mod feed {
+    tonic::include_proto!("signpost.feed.v1");
+}
+
+/// Leases of generated codes: package `signpost.keys.v1`, generated from `proto/keys.proto`.
+#[allow(missing_docs, unreachable_pub, rust_2018_idioms, rustdoc::all, clippy::all, clippy::unwrap_used)]
+pub mod keys {
+    tonic::include_proto!("signpost.keys.v1");
+}

@@ -1,0 +1,24 @@
+//! The bounds of what travels between the parts, shared by both ends.
+//!
+//! tonic's own default (4 MiB decoding, no bound encoding) is replaced on every client and server made here, so a
+//! message that one side may send is a message the other side takes. Limits of links and frames belong to the
+//! `linklog` crate.
+
+/// Most codes one `Lease` may ask for.
+pub const LEASE_CODES_MAX: u32 = 100_000;
+
+/// Most codes one `MarkUsed` or `Release` may name.
+pub const MARK_CODES_MAX: usize = 10_000;
+
+/// Most bytes of one message of `KeySupply`, either way: [`LEASE_CODES_MAX`] codes of 8 bytes, and room.
+pub const KEYS_MESSAGE_BYTES_MAX: usize = 1 << 20;
+
+/// Most bytes of one message from a follower: handshakes and acknowledgements, never data.
+pub const FOLLOWER_MESSAGE_BYTES_MAX: usize = 64 << 10;
+
+/// Most bytes of one message from the writer: one frame of records, and room for a frame that holds a single
+/// record larger than the writer's usual frame.
+pub const WRITER_MESSAGE_BYTES_MAX: usize = 8 << 20;
+
+const _: () = assert!(LEASE_CODES_MAX as usize * 8 + 4096 <= KEYS_MESSAGE_BYTES_MAX);
+const _: () = assert!(MARK_CODES_MAX * 8 + 4096 <= KEYS_MESSAGE_BYTES_MAX);
