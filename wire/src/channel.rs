@@ -189,7 +189,7 @@ mod tests {
         for (url, problem) in [
             ("", "it is not a URL"),
             ("127.0.0.1:7400", "it must begin with https://"),
-            ("unix:///run/x", "it must begin with https://"),
+            ("unix:///run/x", "it is not a URL"),
             ("ftp://127.0.0.1:1", "it must begin with https://"),
             ("https://127.0.0.1", "it has no port"),
             ("https://127.0.0.1:0", "it has no port"),

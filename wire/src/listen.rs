@@ -38,7 +38,7 @@ pub const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(5);
 /// How long the answer to a ping may take before the connection is closed.
 pub const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long calls that are running may go on once the server is told to stop.
+/// How long calls that are running may go on once the server is told to stop, unless said otherwise.
 pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Most bytes of request headers: a path, a few words.
@@ -80,6 +80,7 @@ pub struct Listener {
     local_addr: SocketAddr,
     server: ServerBuilder,
     tls: bool,
+    drain_timeout: Duration,
 }
 
 impl Listener {
@@ -105,7 +106,13 @@ impl Listener {
         }
         let listener = TcpListener::bind(addr).await.map_err(|source| ListenError::Bind { addr, source })?;
         let local_addr = listener.local_addr().map_err(|source| ListenError::Bind { addr, source })?;
-        Ok(Listener { listener, local_addr, server: ServerBuilder(server), tls: identity.is_some() })
+        Ok(Listener {
+            listener,
+            local_addr,
+            server: ServerBuilder(server),
+            tls: identity.is_some(),
+            drain_timeout: DRAIN_TIMEOUT,
+        })
     }
 
     /// Tells the address bound, with the port the kernel chose if 0 was asked for.
@@ -118,8 +125,13 @@ impl Listener {
         self.tls
     }
 
-    /// Serves `routes` until `stop` completes; then refuses new calls and waits for the running ones, at most
-    /// [`DRAIN_TIMEOUT`]. A service with endless streams ends them itself when told to stop; what still runs after
+    /// Sets how long running calls may go on once the server is told to stop; [`DRAIN_TIMEOUT`] if not called.
+    pub fn drain_timeout(self, drain_timeout: Duration) -> Listener {
+        Listener { drain_timeout, ..self }
+    }
+
+    /// Serves `routes` until `stop` completes; then refuses new calls and waits for the running ones, as long as
+    /// [`drain_timeout`](Listener::drain_timeout) says. A service with endless streams ends them itself when told to stop; what still runs after
     /// the time is left to the end of the runtime.
     ///
     /// # Errors
@@ -143,8 +155,8 @@ impl Listener {
         let served = server.add_routes(routes).serve_with_incoming_shutdown(incoming, signal);
         tokio::select! {
             result = served => result,
-            () = drained_too_long(stopping) => {
-                tracing::warn!(timeout = ?DRAIN_TIMEOUT, "calls were still running when the server stopped");
+            () = drained_too_long(stopping, self.drain_timeout) => {
+                tracing::warn!(timeout = ?self.drain_timeout, "calls were still running when the server stopped");
                 Ok(())
             }
         }
@@ -178,9 +190,9 @@ pub fn feed_routes(service: impl Feed) -> Routes {
     )
 }
 
-async fn drained_too_long(stopping: oneshot::Receiver<()>) {
+async fn drained_too_long(stopping: oneshot::Receiver<()>, timeout: Duration) {
     if stopping.await.is_err() {
         std::future::pending::<()>().await;
     }
-    tokio::time::sleep(DRAIN_TIMEOUT).await;
+    tokio::time::sleep(timeout).await;
 }

@@ -15,7 +15,7 @@ const AUTHORITY_FORM: &str = "signpost://<fleet>";
 /// Parses one certificate; bytes after it are an error.
 pub(super) fn parse(der: &[u8]) -> Result<X509Certificate<'_>, CertificateError> {
     match parse_x509_certificate(der) {
-        Ok((rest, certificate)) if rest.is_empty() => Ok(certificate),
+        Ok(([], certificate)) => Ok(certificate),
         _ => Err(CertificateError::Malformed),
     }
 }

@@ -108,3 +108,28 @@ impl AsyncWrite for Connection {
         Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use futures::{FutureExt, StreamExt};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_connection_beyond_the_bound_waits_until_a_place_is_free() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let addr = listener.local_addr().unwrap();
+        let places = Arc::new(Semaphore::new(1));
+        let mut incoming = incoming(listener, Arc::clone(&places));
+        let (_one, two) = (TcpStream::connect(addr).await.unwrap(), TcpStream::connect(addr).await.unwrap());
+
+        let first = incoming.next().await.unwrap().unwrap();
+        assert!(first.stream.nodelay().unwrap());
+        assert!(incoming.next().now_or_never().is_none(), "the only place is taken");
+        drop(first);
+        let second = incoming.next().await.unwrap().unwrap();
+        assert_eq!(second.stream.peer_addr().unwrap(), two.local_addr().unwrap());
+        assert_eq!(places.available_permits(), 0);
+    }
+}

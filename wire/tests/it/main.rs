@@ -1,1 +1,8 @@
-//! The whole crate over real loopback sockets.
+//! The whole crate over real loopback sockets and real files.
+#![allow(clippy::unwrap_used)]
+
+mod bounds;
+mod bundles;
+mod fixture;
+mod handshake;
+mod plain;
