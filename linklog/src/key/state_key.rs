@@ -1,0 +1,150 @@
+//! Keys of everything the log holds, and which parts of it proxies see.
+
+use super::{Code, Code7, DomainId, Key};
+use crate::limits::CODE_BYTES_MAX;
+use crate::slot::Slot;
+
+pub(super) const LINK_LONG: u8 = 0x08;
+const HOST: u8 = 0x10;
+const DOMAIN: u8 = 0x11;
+const TOKEN: u8 = 0x12;
+const MEMBER: u8 = 0x13;
+const FLEET: u8 = 0x18;
+
+/// Longest host name, in bytes (RFC 1035 §2.3.4, without the final dot).
+pub const HOST_BYTES_MAX: usize = 253;
+/// Longest member name, in bytes.
+pub const MEMBER_BYTES_MAX: usize = 63;
+
+/// A key of the log's state.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub enum StateKey {
+    /// A link.
+    Link(Key),
+    /// A host name: which domain it belongs to.
+    Host(String),
+    /// A domain and its settings.
+    Domain(DomainId),
+    /// An API token by its public id.
+    Token([u8; 8]),
+    /// A member of the fleet by its name.
+    Member(String),
+    /// The fleet: its id and the format level. There is one.
+    Fleet,
+}
+
+/// Who holds a key's state.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Visibility {
+    /// Members that hold its slot get the `serve` part; full replicas get both.
+    Served,
+    /// Full replicas only.
+    ManageOnly,
+}
+
+/// Why bytes are no state key.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum KeyError {
+    /// The first byte names no kind this version knows.
+    #[error("unknown kind of key, first byte {0:#04x}")]
+    UnknownKind(u8),
+    /// No bytes at all.
+    #[error("empty key")]
+    Empty,
+    /// The kind is known, the rest does not fit it.
+    #[error("malformed key of kind {0:#04x}")]
+    Malformed(u8),
+}
+
+impl StateKey {
+    /// Returns the bytes of the key (see the table in [`crate::key`]).
+    pub fn encode(&self) -> Vec<u8> {
+        let tagged = |tag: u8, rest: &[u8]| {
+            let mut bytes = Vec::with_capacity(1 + rest.len());
+            bytes.push(tag);
+            bytes.extend_from_slice(rest);
+            bytes
+        };
+        match self {
+            StateKey::Link(key) => key.encode().to_vec(),
+            StateKey::Host(host) => tagged(HOST, host.as_bytes()),
+            StateKey::Domain(domain) => tagged(DOMAIN, &domain.0.to_be_bytes()),
+            StateKey::Token(id) => tagged(TOKEN, id),
+            StateKey::Member(name) => tagged(MEMBER, name.as_bytes()),
+            StateKey::Fleet => vec![FLEET],
+        }
+    }
+
+    /// Reads the bytes of a key. Every key has exactly one encoding: what this accepts, [`StateKey::encode`] gives back.
+    ///
+    /// # Errors
+    /// Unknown kinds and malformed rests.
+    pub fn decode(bytes: &[u8]) -> Result<StateKey, KeyError> {
+        let (&tag, rest) = bytes.split_first().ok_or(KeyError::Empty)?;
+        let malformed = KeyError::Malformed(tag);
+        match tag {
+            0x04..=0x07 => {
+                let word = u64::from_be_bytes(bytes.try_into().map_err(|_| malformed)?);
+                Key::unpack(word).map(StateKey::Link).ok_or(malformed)
+            }
+            LINK_LONG => {
+                let (domain, code) = rest.split_first_chunk::<2>().ok_or(malformed)?;
+                if code.len() > CODE_BYTES_MAX || code.try_into().ok().and_then(Code7::from_bytes).is_some() {
+                    return Err(malformed);
+                }
+                let code = Code::from_bytes(code).map_err(|_| malformed)?;
+                Ok(StateKey::Link(Key::new(DomainId(u16::from_be_bytes(*domain)), code)))
+            }
+            HOST => name(rest, HOST_BYTES_MAX, is_host_byte).map(StateKey::Host).ok_or(malformed),
+            DOMAIN => {
+                Ok(StateKey::Domain(DomainId(u16::from_be_bytes(rest.try_into().map_err(|_| malformed)?))))
+            }
+            TOKEN => Ok(StateKey::Token(rest.try_into().map_err(|_| malformed)?)),
+            MEMBER => name(rest, MEMBER_BYTES_MAX, is_member_byte).map(StateKey::Member).ok_or(malformed),
+            FLEET if rest.is_empty() => Ok(StateKey::Fleet),
+            FLEET => Err(malformed),
+            other => Err(KeyError::UnknownKind(other)),
+        }
+    }
+
+    /// Returns the slot the key's state is summed and moved with.
+    pub fn slot(&self) -> Slot {
+        match self {
+            StateKey::Link(key) => key.slot(),
+            _ => Slot::EVERYWHERE,
+        }
+    }
+
+    /// Says who holds the key's state.
+    pub fn visibility(&self) -> Visibility {
+        match self {
+            StateKey::Link(_) | StateKey::Host(_) | StateKey::Domain(_) | StateKey::Fleet => {
+                Visibility::Served
+            }
+            StateKey::Token(_) | StateKey::Member(_) => Visibility::ManageOnly,
+        }
+    }
+
+    /// The first byte of all keys of tokens, for scans.
+    pub const TOKENS: u8 = TOKEN;
+    /// The first byte of all keys of members, for scans.
+    pub const MEMBERS: u8 = MEMBER;
+    /// The first byte of all keys of hosts, for scans.
+    pub const HOSTS: u8 = HOST;
+    /// The first byte of all keys of domains, for scans.
+    pub const DOMAINS: u8 = DOMAIN;
+}
+
+fn name(bytes: &[u8], max: usize, allowed: fn(u8) -> bool) -> Option<String> {
+    let fits = !bytes.is_empty() && bytes.len() <= max && bytes.iter().all(|b| allowed(*b));
+    fits.then(|| String::from_utf8(bytes.to_vec()).ok()).flatten()
+}
+
+const fn is_host_byte(b: u8) -> bool {
+    // IPv6 literals as hosts keep their brackets and colons.
+    b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'.' | b'-' | b'_' | b'[' | b']' | b':')
+}
+
+const fn is_member_byte(b: u8) -> bool {
+    b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-'
+}

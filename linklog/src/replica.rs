@@ -1,0 +1,226 @@
+//! A replica: the state that a follower makes of the log.
+//!
+//! Invariants: what is stored is the state after exactly the records up to the head, because data, head and sums go into one
+//! batch; a frame that does not continue the head in every respect (seq, epoch, digest, outcome) changes nothing. Nothing is fsynced
+//! but the acceptance of a new epoch: after a crash the replica is an earlier prefix and asks for the rest again.
+
+mod error;
+
+pub use error::{ApplyError, Mismatch};
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::codec::frame::{self, FrameRecord};
+use crate::codec::record::{self, Kind, ServeSection};
+use crate::digest::{Digest, SlotSum};
+use crate::position::{Epoch, Head, Position};
+use crate::store::{
+    ChangedKey, Contents, HEAD, HIGHEST_EPOCH, META, Reader, StateBatch, Store, StoreError, StoreOptions,
+    SumTable, read_epoch, read_head, replay, write_head,
+};
+
+/// What applying a frame did.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Applied {
+    /// Where the replica is now.
+    pub head: Head,
+    /// How many records the frame had.
+    pub records: usize,
+    /// The keys whose state changed, each once, with their new values.
+    pub changed: Vec<ChangedKey>,
+    /// The writer's clock at the last record, milliseconds since the Unix epoch.
+    pub at_ms: u64,
+}
+
+/// A follower's state. One owner applies; any number of [`Reader`]s read.
+pub struct Replica {
+    store: Arc<Store>,
+    sums: SumTable,
+    head: Head,
+    highest_epoch: Epoch,
+    applied_seq: Arc<AtomicU64>,
+    full: bool,
+}
+
+impl Replica {
+    /// Opens the replica in `dir`, making an empty one if there is none.
+    ///
+    /// # Errors
+    /// If the database cannot be opened (also when another process has it open) or holds damaged bookkeeping.
+    pub fn open(dir: &Path, contents: Contents, options: &StoreOptions) -> Result<Replica, StoreError> {
+        let store = Store::open(dir, contents, options)?;
+        let head = read_head(&store, HEAD)?;
+        Ok(Replica {
+            sums: SumTable::load(&store)?,
+            head,
+            highest_epoch: read_epoch(&store)?,
+            applied_seq: Arc::new(AtomicU64::new(head.position.seq.0)),
+            store,
+            full: contents == Contents::Full,
+        })
+    }
+
+    /// Returns the last record applied.
+    pub const fn head(&self) -> Head {
+        self.head
+    }
+
+    /// Returns the highest epoch ever accepted; records of lower ones are refused.
+    pub const fn highest_epoch(&self) -> Epoch {
+        self.highest_epoch
+    }
+
+    /// Returns the sum over the served state of all slots at the head.
+    pub fn serve_sum(&self) -> SlotSum {
+        self.sums.total().serve
+    }
+
+    /// Returns how many served keys there are, tombstones included.
+    pub fn serve_entries(&self) -> u64 {
+        self.sums.total().serve_entries
+    }
+
+    /// Returns a reader of the state.
+    pub fn reader(&self) -> Reader {
+        Reader::new(self.store.clone(), self.applied_seq.clone())
+    }
+
+    /// Compares the replica with what the writer says about the same position; says nothing about other positions.
+    ///
+    /// # Errors
+    /// What differs.
+    pub fn check(
+        &self,
+        position: Position,
+        digest: Digest,
+        serve_sum: Option<SlotSum>,
+    ) -> Result<(), Mismatch> {
+        if position.seq != self.head.position.seq {
+            return Ok(());
+        }
+        if position.epoch != self.head.position.epoch || digest != self.head.digest {
+            return Err(Mismatch::Chain { at: position, ours: self.head, theirs: digest });
+        }
+        match serve_sum {
+            Some(theirs) if theirs != self.serve_sum() => {
+                Err(Mismatch::State { at: position, ours: self.serve_sum(), theirs })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Applies a frame of the feed ([`crate::codec::frame`]): all of it or nothing.
+    ///
+    /// # Errors
+    /// Bytes that do not decode; records that do not continue the head; a digest that does not follow; an outcome that does not
+    /// follow from the state. After [`ApplyError::Store`] the replica must be opened again; after the others it is as before.
+    pub fn apply(&mut self, frame: &[u8]) -> Result<Applied, ApplyError> {
+        let frame = frame::decode(frame)?;
+        let mut head = self.head;
+        let mut epoch = self.highest_epoch;
+        let mut at_ms = 0;
+        let mut batch = StateBatch::new(&self.store, &self.sums);
+        for record in &frame.records {
+            check_continues(&head, epoch, record)?;
+            let bytes = record.serve.bytes().ok_or(ApplyError::MissingSection { at: record.position })?;
+            let serve = record::read_serve(record.kind, bytes)
+                .map_err(|source| ApplyError::BadSection { at: record.position, source })?;
+            check_epoch_start(&head, record, &serve)?;
+            if record.kind == Kind::Change {
+                apply_change(&self.store, self.full, &mut batch, record, &serve)?;
+            }
+            at_ms = serve.at_ms;
+            epoch = record.position.epoch;
+            head = Head { position: record.position, digest: record.digest_after(head.digest) };
+        }
+        if head.digest != frame.digest {
+            return Err(ApplyError::WrongDigest {
+                at: head.position,
+                ours: head.digest,
+                theirs: frame.digest,
+            });
+        }
+        let (mut writes, touched, changed) = batch.finish();
+        write_head(&mut writes, &self.store, HEAD, &head);
+        let new_epoch = epoch > self.highest_epoch;
+        if new_epoch {
+            writes.put_cf(self.store.table(META), HIGHEST_EPOCH, epoch.0.to_le_bytes());
+        }
+        self.store.write(writes, new_epoch)?;
+        self.sums.commit(touched);
+        self.head = head;
+        self.highest_epoch = epoch;
+        self.applied_seq.store(head.position.seq.0, Ordering::Release);
+        Ok(Applied { head, records: frame.records.len(), changed, at_ms })
+    }
+
+    /// Makes a later crash find at least what is applied now.
+    ///
+    /// # Errors
+    /// A failed fsync is fatal: end the process and recover by reopening.
+    pub fn sync(&self) -> Result<(), StoreError> {
+        let flushed = self.store.db().flush_wal(true);
+        flushed.map_err(|source| StoreError::Io { action: "fsync", source })
+    }
+}
+
+fn check_continues(head: &Head, highest_epoch: Epoch, record: &FrameRecord<'_>) -> Result<(), ApplyError> {
+    let (found, expected) = (record.position, head.position.seq.next());
+    if found.epoch < highest_epoch {
+        return Err(ApplyError::OldEpoch { at: found, accepted: highest_epoch });
+    }
+    match found.seq {
+        seq if seq > expected => Err(ApplyError::Gap { expected, found: seq }),
+        seq if seq < expected => Err(ApplyError::Repeated { expected, found: seq }),
+        _ => Ok(()),
+    }
+}
+
+fn check_epoch_start(
+    head: &Head,
+    record: &FrameRecord<'_>,
+    serve: &ServeSection<'_>,
+) -> Result<(), ApplyError> {
+    let rises = record.position.epoch > head.position.epoch;
+    let at = record.position;
+    match (record.kind, serve.previous) {
+        (Kind::Change, _) if rises => Err(ApplyError::EpochWithoutStart { at }),
+        (Kind::EpochStart, _) if !rises => Err(ApplyError::EpochWithoutStart { at }),
+        (Kind::EpochStart, previous) if previous != Some(*head) => {
+            Err(ApplyError::WrongPrevious { at, ours: *head })
+        }
+        _ => Ok(()),
+    }
+}
+
+fn apply_change(
+    store: &Store,
+    full: bool,
+    batch: &mut StateBatch<'_>,
+    record: &FrameRecord<'_>,
+    serve: &ServeSection<'_>,
+) -> Result<(), ApplyError> {
+    let at = record.position;
+    let manage = match record.manage.bytes() {
+        Some(bytes) if full => {
+            let manage = record::read_manage(serve, bytes);
+            Some(manage.map_err(|source| ApplyError::BadSection { at, source })?)
+        }
+        None if full => return Err(ApplyError::MissingSection { at }),
+        _ => None,
+    };
+    if record.conflict && manage.is_none() {
+        // Perhaps a part failed that is not served: its reasons are not ours to see, its effect is none.
+        return Ok(());
+    }
+    let result = replay::replay(store, batch, at, serve, manage.as_ref())?;
+    if result.is_err() != record.conflict {
+        return Err(ApplyError::WrongOutcome { at });
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,145 @@
+//! The RocksDB database under a journal and a replica: tables, options, and closing in order.
+//!
+//! One directory holds one database. A proxy's has `serve` and `meta`; a full member's has all tables, so that one batch
+//! carries record, state, outcome, sums and head together. Nothing outside this crate sees RocksDB.
+
+pub(crate) mod meta;
+mod outcome;
+mod reader;
+pub(crate) mod replay;
+mod state;
+mod tables;
+
+pub use outcome::Outcome;
+pub use reader::{Cached, LinkByAge, Reader, StoredLink};
+pub use state::ChangedKey;
+
+pub(crate) use meta::{HEAD, HIGHEST_EPOCH, read_epoch, read_head, write_head};
+pub(crate) use outcome::{forget as forget_outcomes, get as outcome_of};
+pub(crate) use state::{StateBatch, SumTable};
+pub(crate) use tables::{CREATED, JOURNAL, MANAGE, META, OUTCOME_TIMES, OUTCOMES, SERVE};
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rocksdb::{ColumnFamily, DB, WriteBatch, WriteOptions};
+
+use crate::codec::DecodeError;
+
+/// What a database is for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Contents {
+    /// The served state only: a proxy.
+    Serve,
+    /// Journal, served and managed state, outcomes: the writer and its standbys.
+    Full,
+}
+
+/// How much memory and how many threads a database may use.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct StoreOptions {
+    /// Bytes of the cache of uncompressed blocks, indexes and filters, shared by all tables.
+    pub block_cache_bytes: usize,
+    /// Bytes of one table's memtable before it is flushed.
+    pub memtable_bytes: usize,
+    /// Threads for flushes and compactions, at least 1.
+    pub background_threads: u16,
+}
+
+impl Default for StoreOptions {
+    fn default() -> Self {
+        StoreOptions { block_cache_bytes: 256 << 20, memtable_bytes: 64 << 20, background_threads: 2 }
+    }
+}
+
+/// A database could not be opened, read or written, or holds bytes that cannot be right.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The directory could not be made or opened.
+    #[error("cannot open the database in {dir}: {source}")]
+    Open {
+        /// Which directory.
+        dir: PathBuf,
+        /// What RocksDB says. "lock" means that another process has it open.
+        source: rocksdb::Error,
+    },
+    /// An operation failed. After a failed write nothing more may be acknowledged: the process must end and recover by reopening.
+    #[error("cannot {action} the database: {source}")]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// What RocksDB says.
+        source: rocksdb::Error,
+    },
+    /// The file that remembers the head could not be written.
+    #[error("cannot write the head file beside the database")]
+    HeadFile,
+    /// Stored bytes do not decode.
+    #[error("the database holds a damaged {what}: {source}")]
+    Damaged {
+        /// What.
+        what: &'static str,
+        /// Where in it.
+        source: DecodeError,
+    },
+}
+
+/// An open database. The last owner closes it in order.
+pub(crate) struct Store {
+    db: DB,
+}
+
+impl Store {
+    pub(crate) fn open(
+        dir: &Path,
+        contents: Contents,
+        options: &StoreOptions,
+    ) -> Result<Arc<Store>, StoreError> {
+        let open_error = |source| StoreError::Open { dir: dir.to_owned(), source };
+        let db = DB::open_cf_descriptors(
+            &tables::database_options(options),
+            dir,
+            tables::descriptors(contents, options),
+        );
+        Ok(Arc::new(Store { db: db.map_err(open_error)? }))
+    }
+
+    pub(crate) fn db(&self) -> &DB {
+        &self.db
+    }
+
+    /// Returns a table.
+    ///
+    /// # Panics
+    /// If the database was opened without it: which tables exist is fixed when opening.
+    pub(crate) fn table(&self, name: &'static str) -> &ColumnFamily {
+        self.db.cf_handle(name).expect("the database was opened with this table")
+    }
+
+    pub(crate) fn has_table(&self, name: &'static str) -> bool {
+        self.db.cf_handle(name).is_some()
+    }
+
+    pub(crate) fn get(
+        &self,
+        table: &'static str,
+        key: &[u8],
+    ) -> Result<Option<rocksdb::DBPinnableSlice<'_>>, StoreError> {
+        let read = self.db.get_pinned_cf(self.table(table), key);
+        read.map_err(|source| StoreError::Io { action: "read", source })
+    }
+
+    /// Writes a batch; with `sync` it is on disk when this returns.
+    pub(crate) fn write(&self, batch: WriteBatch, sync: bool) -> Result<(), StoreError> {
+        let mut options = WriteOptions::default();
+        options.set_sync(sync);
+        self.db.write_opt(batch, &options).map_err(|source| StoreError::Io { action: "write to", source })
+    }
+}
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        // RocksDB's threads must be gone before static destructors run at the end of the process.
+        self.db.cancel_all_background_work(true);
+    }
+}

@@ -1,0 +1,52 @@
+//! The rows of the `meta` table.
+//!
+//! | key | value |
+//! |---|---|
+//! | `head` | u32 epoch, u64 seq, 16 bytes digest: the last record in state and, on full members, in the journal |
+//! | `epoch` | u32: the highest epoch ever accepted |
+//! | `s` ‖ u16 slot (big-endian) | serve sum, manage sum (16 bytes each), u64 entries in `serve`, u64 entries in `manage` |
+//! | `base` | like `head`: the last record that was trimmed off the journal |
+//! | `bytes` | u64: bytes ever appended to the journal |
+//! | `m` ‖ u64 seq (big-endian) | epoch, digest and bytes appended up to this record: where the journal may be trimmed |
+
+use rocksdb::WriteBatch;
+
+use super::{META, Store, StoreError};
+use crate::codec::{Cursor, DecodeError};
+use crate::digest::Digest;
+use crate::position::{Epoch, Head, Position};
+
+pub(crate) const HEAD: &[u8] = b"head";
+pub(crate) const HIGHEST_EPOCH: &[u8] = b"epoch";
+
+pub(crate) fn write_head(batch: &mut WriteBatch, store: &Store, key: &[u8], head: &Head) {
+    batch.put_cf(store.table(META), key, encode_head(head));
+}
+
+pub(crate) fn encode_head(head: &Head) -> [u8; 28] {
+    let mut bytes = [0u8; 28];
+    bytes[..4].copy_from_slice(&head.position.epoch.0.to_le_bytes());
+    bytes[4..12].copy_from_slice(&head.position.seq.0.to_le_bytes());
+    bytes[12..].copy_from_slice(&head.digest.to_bytes());
+    bytes
+}
+
+pub(crate) fn decode_head(cursor: &mut Cursor<'_>) -> Result<Head, DecodeError> {
+    let position = Position::new(cursor.u32("epoch")?, cursor.u64("seq")?);
+    Ok(Head { position, digest: Digest::from_bytes(cursor.array("digest")?) })
+}
+
+/// Reads `head` or `base`; [`Head::EMPTY`] if it was never written.
+pub(crate) fn read_head(store: &Store, key: &[u8]) -> Result<Head, StoreError> {
+    let Some(bytes) = store.get(META, key)? else { return Ok(Head::EMPTY) };
+    let mut cursor = Cursor::new(&bytes);
+    let head = decode_head(&mut cursor).and_then(|head| cursor.finish("head").map(|()| head));
+    head.map_err(|source| StoreError::Damaged { what: "head", source })
+}
+
+/// Reads the highest epoch ever accepted; 0 if none.
+pub(crate) fn read_epoch(store: &Store) -> Result<Epoch, StoreError> {
+    let Some(bytes) = store.get(META, HIGHEST_EPOCH)? else { return Ok(Epoch(0)) };
+    let epoch = Cursor::new(&bytes).u32("epoch");
+    epoch.map(Epoch).map_err(|source| StoreError::Damaged { what: "epoch", source })
+}

@@ -1,0 +1,196 @@
+//! Reading the state while it is written: any number of readers, none of which waits.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use rocksdb::{Direction, ErrorKind, IteratorMode, ReadOptions, ReadTier};
+
+use super::outcome::{self, Outcome};
+use super::{CREATED, MANAGE, SERVE, Store, StoreError};
+use crate::change::CommandId;
+use crate::codec::value;
+use crate::key::{Key, StateKey};
+use crate::link::{Link, LinkManage, LinkView};
+use crate::position::Seq;
+use crate::stamp::Stamp;
+
+/// Reads a member's state. Cheap to clone; the database stays open as long as one exists.
+#[derive(Clone)]
+pub struct Reader {
+    store: Arc<Store>,
+    applied_seq: Arc<AtomicU64>,
+}
+
+/// What memory alone could say about a key.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Cached<T> {
+    /// It was answered from memtables, filters and cached blocks.
+    Known(T),
+    /// The disk has to be asked.
+    NeedsDisk,
+}
+
+/// A link with both its parts, as a full member has it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct StoredLink {
+    /// Version and identity.
+    pub stamp: Stamp,
+    /// The served part.
+    pub link: Link,
+    /// The managed part.
+    pub manage: LinkManage,
+}
+
+/// A link's place in the order of creation.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct LinkByAge {
+    /// The record that created it.
+    pub created_seq: Seq,
+    /// The link.
+    pub key: Key,
+}
+
+const fn read_error(source: rocksdb::Error) -> StoreError {
+    StoreError::Io { action: "read", source }
+}
+
+const fn damaged(what: &'static str) -> impl Fn(crate::DecodeError) -> StoreError {
+    move |source| StoreError::Damaged { what, source }
+}
+
+impl Reader {
+    pub(crate) fn new(store: Arc<Store>, applied_seq: Arc<AtomicU64>) -> Reader {
+        Reader { store, applied_seq }
+    }
+
+    /// Returns the last record whose effect every read that starts now will see.
+    pub fn applied_seq(&self) -> Seq {
+        Seq(self.applied_seq.load(Ordering::Acquire))
+    }
+
+    /// Looks up a served value and hands its bytes ([`crate::codec::value`]) to `read`. May wait for the disk.
+    ///
+    /// # Errors
+    /// If the disk fails or a block is damaged.
+    pub fn serve_value<T>(&self, key: &[u8], read: impl FnOnce(Option<&[u8]>) -> T) -> Result<T, StoreError> {
+        let value = self.store.get(SERVE, key)?;
+        Ok(read(value.as_deref()))
+    }
+
+    /// Looks up a served value without touching the disk.
+    ///
+    /// # Errors
+    /// If a block is damaged.
+    pub fn serve_value_cached<T>(
+        &self,
+        key: &[u8],
+        read: impl FnOnce(Option<&[u8]>) -> T,
+    ) -> Result<Cached<T>, StoreError> {
+        let mut options = ReadOptions::default();
+        options.set_read_tier(ReadTier::BlockCache);
+        match self.store.db().get_pinned_cf_opt(self.store.table(SERVE), key, &options) {
+            Ok(value) => Ok(Cached::Known(read(value.as_deref()))),
+            Err(error) if error.kind() == ErrorKind::Incomplete => Ok(Cached::NeedsDisk),
+            Err(error) => Err(read_error(error)),
+        }
+    }
+
+    /// Returns a link's state with both parts; `None` if it does not exist or is deleted. Full members only.
+    ///
+    /// # Errors
+    /// If the disk fails or holds bytes that cannot be right.
+    pub fn link(&self, key: &Key) -> Result<Option<StoredLink>, StoreError> {
+        let encoded = key.encode();
+        loop {
+            let Some(serve) = self.store.get(SERVE, &encoded)? else { return Ok(None) };
+            let Some(view) = LinkView::of_value(&serve).map_err(damaged("link"))? else { return Ok(None) };
+            let Some(manage) = self.store.get(MANAGE, &encoded)? else { continue };
+            let (stamp, _) = value::split(&manage).map_err(damaged("link"))?;
+            // Two tables, two reads: if a change came between them, look again.
+            if stamp == view.stamp {
+                let manage = LinkManage::of_value(&manage).map_err(damaged("link"))?;
+                return Ok(Some(StoredLink { stamp, link: view.to_link(), manage }));
+            }
+        }
+    }
+
+    /// Returns links by age, newest first, those created before record `before` (or all), at most `limit`. Full members only.
+    ///
+    /// # Errors
+    /// If the disk fails or holds bytes that cannot be right.
+    pub fn links_by_age(&self, before: Option<Seq>, limit: usize) -> Result<Vec<LinkByAge>, StoreError> {
+        let mut options = ReadOptions::default();
+        if let Some(before) = before {
+            options.set_iterate_upper_bound(before.0.to_be_bytes());
+        }
+        let rows = self.store.db().iterator_cf_opt(self.store.table(CREATED), options, IteratorMode::End);
+        let mut links = Vec::new();
+        for row in rows.take(limit) {
+            let (row, _) = row.map_err(read_error)?;
+            let invalid = || damaged("index row")(crate::DecodeError::invalid(0, "index row"));
+            let (seq, key) = row.split_first_chunk::<8>().ok_or_else(invalid)?;
+            let Ok(StateKey::Link(key)) = StateKey::decode(key) else { return Err(invalid()) };
+            links.push(LinkByAge { created_seq: Seq(u64::from_be_bytes(*seq)), key });
+        }
+        Ok(links)
+    }
+
+    /// Calls `each` with every live link or other served key from `from` on in key order, with its value, until it returns false.
+    ///
+    /// # Errors
+    /// If the disk fails.
+    pub fn scan_served(&self, from: &[u8], each: impl FnMut(&[u8], &[u8]) -> bool) -> Result<(), StoreError> {
+        self.scan(SERVE, from, each)
+    }
+
+    /// Calls `each` with every key from `from` on in key order that has a managed value. Full members only.
+    ///
+    /// # Errors
+    /// If the disk fails.
+    pub fn scan_managed(
+        &self,
+        from: &[u8],
+        each: impl FnMut(&[u8], &[u8]) -> bool,
+    ) -> Result<(), StoreError> {
+        self.scan(MANAGE, from, each)
+    }
+
+    fn scan(
+        &self,
+        table: &'static str,
+        from: &[u8],
+        mut each: impl FnMut(&[u8], &[u8]) -> bool,
+    ) -> Result<(), StoreError> {
+        let mut options = ReadOptions::default();
+        options.fill_cache(false);
+        let mode = IteratorMode::From(from, Direction::Forward);
+        for row in self.store.db().iterator_cf_opt(self.store.table(table), options, mode) {
+            let (key, value) = row.map_err(read_error)?;
+            if !each(&key, &value) {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns a managed value's stamp and bytes for keys that only full members hold. Full members only.
+    ///
+    /// # Errors
+    /// If the disk fails.
+    pub fn manage_value<T>(
+        &self,
+        key: &[u8],
+        read: impl FnOnce(Option<&[u8]>) -> T,
+    ) -> Result<T, StoreError> {
+        let value = self.store.get(MANAGE, key)?;
+        Ok(read(value.as_deref()))
+    }
+
+    /// Returns what became of a command. Full members only.
+    ///
+    /// # Errors
+    /// If the disk fails or holds bytes that cannot be right.
+    pub fn outcome(&self, id: CommandId) -> Result<Option<Outcome>, StoreError> {
+        outcome::get(&self.store, id)
+    }
+}

@@ -1,0 +1,263 @@
+//! The state of keys, changed in one batch: values, slot sums and the index by age.
+//!
+//! The writer and every replica go through [`StateBatch`]; what differs is only which of the two bodies they have. A batch sees
+//! its own earlier changes, touches nothing until [`StateBatch::finish`], and can be dropped without a trace.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+
+use rocksdb::WriteBatch;
+
+use super::{CREATED, MANAGE, META, SERVE, Store, StoreError};
+use crate::codec::{Cursor, value};
+use crate::digest::SlotSum;
+use crate::key::{StateKey, Visibility};
+use crate::slot::Slot;
+use crate::stamp::Stamp;
+
+/// Sums and counts over one slot's state, or over all slots.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct SlotTotals {
+    pub serve: SlotSum,
+    pub manage: SlotSum,
+    pub serve_entries: u64,
+    pub manage_entries: u64,
+}
+
+impl SlotTotals {
+    fn add(&mut self, other: &SlotTotals) {
+        self.serve.merge(other.serve);
+        self.manage.merge(other.manage);
+        self.serve_entries += other.serve_entries;
+        self.manage_entries += other.manage_entries;
+    }
+
+    fn subtract(&mut self, other: &SlotTotals) {
+        self.serve.unmerge(other.serve);
+        self.manage.unmerge(other.manage);
+        self.serve_entries -= other.serve_entries;
+        self.manage_entries -= other.manage_entries;
+    }
+
+    fn encode(&self) -> [u8; 48] {
+        let mut bytes = [0u8; 48];
+        bytes[..16].copy_from_slice(&self.serve.to_bytes());
+        bytes[16..32].copy_from_slice(&self.manage.to_bytes());
+        bytes[32..40].copy_from_slice(&self.serve_entries.to_le_bytes());
+        bytes[40..].copy_from_slice(&self.manage_entries.to_le_bytes());
+        bytes
+    }
+
+    fn decode(bytes: &[u8]) -> Result<SlotTotals, crate::DecodeError> {
+        let mut cursor = Cursor::new(bytes);
+        let totals = SlotTotals {
+            serve: SlotSum::from_bytes(cursor.array("serve sum")?),
+            manage: SlotSum::from_bytes(cursor.array("manage sum")?),
+            serve_entries: cursor.u64("serve entries")?,
+            manage_entries: cursor.u64("manage entries")?,
+        };
+        cursor.finish("slot totals")?;
+        Ok(totals)
+    }
+
+    fn replace(&mut self, table: &'static str, key: &[u8], old: Option<&[u8]>, new: &[u8]) {
+        let (sum, entries) = match table {
+            SERVE => (&mut self.serve, &mut self.serve_entries),
+            _ => (&mut self.manage, &mut self.manage_entries),
+        };
+        match old {
+            Some(old) => sum.subtract(key, old),
+            None => *entries += 1,
+        }
+        sum.add(key, new);
+    }
+}
+
+/// The totals of every slot, in memory, as of the last committed batch.
+pub(crate) struct SumTable {
+    slots: Box<[SlotTotals]>,
+    total: SlotTotals,
+}
+
+impl SumTable {
+    pub(crate) fn load(store: &Store) -> Result<SumTable, StoreError> {
+        let mut slots = vec![SlotTotals::default(); Slot::COUNT].into_boxed_slice();
+        let meta = store.table(META);
+        let keys: Vec<_> = (0..Slot::COUNT as u16).map(slot_row).collect();
+        for (slot, row) in slots.iter_mut().zip(store.db().batched_multi_get_cf(meta, &keys, true)) {
+            let row = row.map_err(|source| StoreError::Io { action: "read", source })?;
+            if let Some(bytes) = row {
+                *slot = SlotTotals::decode(&bytes)
+                    .map_err(|source| StoreError::Damaged { what: "slot sum", source })?;
+            }
+        }
+        let mut total = SlotTotals::default();
+        slots.iter().for_each(|slot| total.add(slot));
+        Ok(SumTable { slots, total })
+    }
+
+    /// Returns the totals over all slots.
+    pub(crate) const fn total(&self) -> SlotTotals {
+        self.total
+    }
+
+    pub(crate) fn get(&self, slot: Slot) -> SlotTotals {
+        self.slots[slot.index()]
+    }
+
+    /// Takes over what a written batch changed.
+    pub(crate) fn commit(&mut self, touched: TouchedSlots) {
+        for (slot, totals) in touched.0 {
+            self.total.subtract(&self.slots[slot.index()]);
+            self.total.add(&totals);
+            self.slots[slot.index()] = totals;
+        }
+    }
+}
+
+fn slot_row(slot: u16) -> [u8; 3] {
+    let [high, low] = slot.to_be_bytes();
+    [b's', high, low]
+}
+
+/// New totals of the slots a batch changed, for [`SumTable::commit`] after the write.
+#[must_use]
+pub(crate) struct TouchedSlots(HashMap<Slot, SlotTotals>);
+
+#[derive(Default)]
+struct Values {
+    serve: Option<Vec<u8>>,
+    manage: Option<Vec<u8>>,
+}
+
+/// Changes of state on their way into one write.
+pub(crate) struct StateBatch<'a> {
+    store: &'a Store,
+    sums: &'a SumTable,
+    full: bool,
+    values: HashMap<Vec<u8>, Values>,
+    touched: HashMap<Slot, SlotTotals>,
+    changed: Vec<Vec<u8>>,
+    pub(crate) batch: WriteBatch,
+}
+
+/// The bodies of a put.
+#[derive(Clone, Copy)]
+pub(crate) struct Bodies<'a> {
+    pub serve: &'a [u8],
+    pub manage: &'a [u8],
+}
+
+impl<'a> StateBatch<'a> {
+    pub(crate) fn new(store: &'a Store, sums: &'a SumTable) -> StateBatch<'a> {
+        StateBatch {
+            store,
+            sums,
+            full: store.has_table(MANAGE),
+            values: HashMap::new(),
+            touched: HashMap::new(),
+            changed: Vec::new(),
+            batch: WriteBatch::default(),
+        }
+    }
+
+    /// Returns what the key looks like after everything done in this batch so far.
+    pub(crate) fn stamp(&mut self, key: &[u8], visibility: Visibility) -> Result<Option<Stamp>, StoreError> {
+        let values = self.load(key, visibility)?;
+        let value = match visibility {
+            Visibility::Served => &values.serve,
+            Visibility::ManageOnly => &values.manage,
+        };
+        let Some(value) = value else { return Ok(None) };
+        let (stamp, _) =
+            value::split(value).map_err(|source| StoreError::Damaged { what: "value", source })?;
+        Ok(Some(stamp))
+    }
+
+    fn load(&mut self, key: &[u8], visibility: Visibility) -> Result<&mut Values, StoreError> {
+        match self.values.entry(key.to_vec()) {
+            Entry::Occupied(known) => Ok(known.into_mut()),
+            Entry::Vacant(new) => {
+                let mut values = Values::default();
+                if visibility == Visibility::Served {
+                    values.serve = self.store.get(SERVE, key)?.map(|value| value.to_vec());
+                }
+                // A key that was never served has no managed value either: half the reads of a create.
+                let may_exist = visibility == Visibility::ManageOnly || values.serve.is_some();
+                if self.full && may_exist {
+                    values.manage = self.store.get(MANAGE, key)?.map(|value| value.to_vec());
+                }
+                Ok(new.insert(values))
+            }
+        }
+    }
+
+    /// Gives a key its new stamp and, if it lives, bodies.
+    pub(crate) fn set(
+        &mut self,
+        key: &StateKey,
+        encoded: &[u8],
+        stamp: &Stamp,
+        bodies: Bodies<'_>,
+    ) -> Result<(), StoreError> {
+        let visibility = key.visibility();
+        let slot = key.slot();
+        self.load(encoded, visibility)?;
+        let values = self.values.get_mut(encoded).expect("loaded above");
+        let totals = self.touched.entry(slot).or_insert_with(|| self.sums.get(slot));
+        let tables: &[(&'static str, &[u8])] = match (visibility, self.full) {
+            (Visibility::Served, true) => &[(SERVE, bodies.serve), (MANAGE, bodies.manage)],
+            (Visibility::Served, false) => &[(SERVE, bodies.serve)],
+            (Visibility::ManageOnly, _) => &[(MANAGE, bodies.manage)],
+        };
+        for (table, body) in tables {
+            let place = if *table == SERVE { &mut values.serve } else { &mut values.manage };
+            let mut new = Vec::with_capacity(24 + body.len());
+            value::write(&mut new, stamp, body);
+            totals.replace(table, encoded, place.as_deref(), &new);
+            self.batch.put_cf(self.store.table(table), encoded, &new);
+            *place = Some(new);
+        }
+        if self.full && matches!(key, StateKey::Link(_)) {
+            self.index_by_age(encoded, stamp);
+        }
+        self.changed.push(encoded.to_vec());
+        Ok(())
+    }
+
+    fn index_by_age(&mut self, encoded: &[u8], stamp: &Stamp) {
+        let mut row = stamp.created.seq.0.to_be_bytes().to_vec();
+        row.extend_from_slice(encoded);
+        let table = self.store.table(CREATED);
+        match (stamp.live, stamp.version) {
+            (false, _) => self.batch.delete_cf(table, row),
+            // Written again with every change of the link: cheaper than finding out whether it is there.
+            (true, _) => self.batch.put_cf(table, row, []),
+        }
+    }
+
+    /// Writes the touched sums into the batch and gives it up, with the keys it changed and their served values.
+    pub(crate) fn finish(mut self) -> (WriteBatch, TouchedSlots, Vec<ChangedKey>) {
+        let meta = self.store.table(META);
+        for (slot, totals) in &self.touched {
+            self.batch.put_cf(meta, slot_row(slot.number()), totals.encode());
+        }
+        let mut changed = Vec::with_capacity(self.changed.len());
+        for key in self.changed {
+            // A key changed twice in the batch is reported once, as it is at the end.
+            if let Some(values) = self.values.remove(&key) {
+                changed.push(ChangedKey { key, serve_value: values.serve });
+            }
+        }
+        (self.batch, TouchedSlots(self.touched), changed)
+    }
+}
+
+/// A key that a batch changed.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ChangedKey {
+    /// The encoded state key.
+    pub key: Vec<u8>,
+    /// Its new value in the served state ([`crate::codec::value`]); `None` for keys that are not served.
+    pub serve_value: Option<Vec<u8>>,
+}

@@ -1,0 +1,218 @@
+//! The writer: the one thread that orders changes.
+//!
+//! It takes everything that is waiting, decides each change against the state *and the earlier changes of the same group*, puts
+//! records, state, outcomes, sums and head into one batch, fsyncs it, and then answers all of them. There is no artificial delay: the
+//! fsync of a group is the window in which the next one gathers.
+//!
+//! Invariants: nobody is answered before the batch with their change is durable; after a failed write nobody is answered "done"
+//! any more and the process has to end.
+
+mod group;
+mod open;
+
+pub use open::OpenError;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use crossbeam::channel::{Sender, TrySendError, bounded};
+use parking_lot::RwLock;
+
+use crate::apply::{Conflict, NewStamps};
+use crate::change::{Change, InvalidChange};
+use crate::digest::SlotSum;
+use crate::journal::JournalReader;
+use crate::limits::PROPOSAL_CHANGES_MAX;
+use crate::position::{Head, Position};
+use crate::store::{Outcome, Reader, StoreError, StoreOptions};
+
+/// What became of one proposed change.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Decision {
+    /// It is durable and visible here.
+    Applied {
+        /// Its record.
+        position: Position,
+        /// The writer's time of the record, milliseconds since the Unix epoch.
+        at_ms: u64,
+        /// The stamps of its parts' keys.
+        stamps: NewStamps,
+    },
+    /// A precondition failed; nothing was changed.
+    Conflict(Conflict),
+    /// A command with this id was decided before; this is what became of it then.
+    Replayed(Outcome),
+    /// It breaks a rule that needs no state.
+    Invalid(InvalidChange),
+}
+
+/// Why a proposal was not decided.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum ProposeError {
+    /// Too many proposals are waiting.
+    #[error("the writer's queue is full")]
+    Busy,
+    /// The writer is closing or has failed; nothing was done.
+    #[error("the writer is not running")]
+    Closed,
+    /// The write failed: the change may or may not be found after recovery.
+    #[error("the write failed; whether it took place is known after the next start")]
+    Unknown,
+    /// More changes than one proposal may carry.
+    #[error("a proposal has at most {PROPOSAL_CHANGES_MAX} changes")]
+    TooMany,
+}
+
+/// Receives the decisions of a proposal, in its order, exactly once. Called on the writer's thread: it must not block.
+pub type Reply = Box<dyn FnOnce(Result<Vec<Decision>, ProposeError>) + Send>;
+
+struct Proposal {
+    changes: Vec<Change>,
+    reply: Reply,
+}
+
+/// The newest durable state, as announced to followers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Commit {
+    /// The last durable record.
+    pub head: Head,
+    /// The sum over the served state of all slots there.
+    pub serve_sum: SlotSum,
+    /// When its fsync returned, microseconds since the Unix epoch.
+    pub synced_at_us: u64,
+}
+
+/// Counts for metrics; all of them only rise.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct WriterCounts {
+    /// Groups written.
+    pub groups: u64,
+    /// Records written.
+    pub records: u64,
+    /// Changes refused for a failed precondition.
+    pub conflicts: u64,
+    /// Time spent in fsynced writes, microseconds.
+    pub write_us: u64,
+}
+
+/// How a writer is set up.
+pub struct WriterOptions {
+    /// Memory and threads of the database.
+    pub store: StoreOptions,
+    /// How many bytes of records the journal keeps at least for followers that come back.
+    pub journal_bytes_kept: u64,
+    /// How many proposals may wait.
+    pub queue_max: usize,
+    /// The clock, microseconds since the Unix epoch.
+    pub clock_us: Box<dyn Fn() -> u64 + Send>,
+    /// Called on the writer's thread after every group, before the answers go out. Must not block.
+    pub on_commit: Box<dyn Fn(&Commit) + Send>,
+    /// Called once if a write fails. The process should end.
+    pub on_fatal: Box<dyn FnOnce(&StoreError) + Send>,
+}
+
+/// The state shared between the writer's thread and everybody who looks on.
+#[derive(Default)]
+struct Shared {
+    commit: RwLock<Commit>,
+    counts: RwLock<WriterCounts>,
+}
+
+/// The running writer. Dropping it waits until everything accepted is answered.
+pub struct Writer {
+    handle: WriterHandle,
+    thread: Option<JoinHandle<()>>,
+    reader: Reader,
+    journal: JournalReader,
+}
+
+/// Proposes changes to a [`Writer`]; cheap to clone.
+#[derive(Clone)]
+pub struct WriterHandle {
+    queue: Sender<Option<Proposal>>,
+    shared: Arc<Shared>,
+}
+
+impl Writer {
+    /// Opens the log in `dir`, making an empty one in epoch 1 if there is none, and starts the writer's thread.
+    ///
+    /// # Errors
+    /// A database that cannot be opened; a journal that ends before the HEAD file says it did.
+    pub fn open(dir: &Path, options: WriterOptions) -> Result<Writer, OpenError> {
+        let (queue, waiting) = bounded(options.queue_max.max(1));
+        let shared = Arc::new(Shared::default());
+        let opened = open::open(dir, options)?;
+        *shared.commit.write() = opened.first_commit;
+        let (reader, journal) = (opened.engine.reader(), opened.engine.journal_reader());
+        let engine = opened.engine;
+        let on_thread = shared.clone();
+        let thread =
+            std::thread::Builder::new().name("writer".into()).spawn(move || engine.run(&waiting, &on_thread));
+        let thread = Some(thread.map_err(OpenError::Thread)?);
+        Ok(Writer { handle: WriterHandle { queue, shared }, thread, reader, journal })
+    }
+
+    /// Returns a handle for proposing changes.
+    pub fn handle(&self) -> WriterHandle {
+        self.handle.clone()
+    }
+
+    /// Returns a reader of the state; it sees a change when, or just before, its decision is answered.
+    pub fn reader(&self) -> Reader {
+        self.reader.clone()
+    }
+
+    /// Returns a reader of the journal.
+    pub fn journal(&self) -> JournalReader {
+        self.journal.clone()
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        // Everything sent before this is answered; everything after is refused.
+        let _ = self.handle.queue.send(None);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+impl WriterHandle {
+    /// Queues changes to be decided in this order, each on its own. `reply` is called exactly once, also on errors.
+    pub fn propose(&self, changes: Vec<Change>, reply: Reply) {
+        if changes.len() > PROPOSAL_CHANGES_MAX {
+            return reply(Err(ProposeError::TooMany));
+        }
+        match self.queue.try_send(Some(Proposal { changes, reply })) {
+            Ok(()) => {}
+            Err(TrySendError::Full(Some(proposal))) => (proposal.reply)(Err(ProposeError::Busy)),
+            Err(TrySendError::Disconnected(Some(proposal))) => (proposal.reply)(Err(ProposeError::Closed)),
+            Err(_) => {}
+        }
+    }
+
+    /// Proposes and waits for the decisions; for tools and tests.
+    ///
+    /// # Errors
+    /// As the reply's.
+    pub fn propose_and_wait(&self, changes: Vec<Change>) -> Result<Vec<Decision>, ProposeError> {
+        let (sender, receiver) = bounded(1);
+        self.propose(changes, Box::new(move |decisions| drop(sender.send(decisions))));
+        receiver.recv().unwrap_or(Err(ProposeError::Unknown))
+    }
+
+    /// Returns the newest durable state.
+    pub fn commit(&self) -> Commit {
+        *self.shared.commit.read()
+    }
+
+    /// Returns what the writer has done so far.
+    pub fn counts(&self) -> WriterCounts {
+        *self.shared.counts.read()
+    }
+}
+
+#[cfg(test)]
+mod tests;
