@@ -3,6 +3,8 @@
 //! Each module is independent of the others (only [`exit`] and [`telemetry`] know [`config`]); a service takes
 //! what it needs. Nothing here knows links, keys or the wire.
 
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
 pub mod config;
 pub mod control;
 pub mod exit;

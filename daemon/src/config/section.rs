@@ -13,7 +13,7 @@ use super::value::ConfigValue;
 
 /// A table being read. What nobody reads is an unknown key, which is a problem. An absent table is an empty one.
 ///
-/// Sections of one file can be alive together: each is a handle on the shared [`Reading`].
+/// Sections of one file can be alive together: each is a handle on what is shared.
 #[derive(Debug)]
 pub struct Section {
     reading: Rc<RefCell<Reading>>,
@@ -286,7 +286,10 @@ impl Reading {
             return format!("it belongs in {}", elsewhere.join(" or "));
         }
         let known: Vec<&str> = known().collect();
-        format!("{} has: {}", table.title(), known.join(", "))
+        match known.as_slice() {
+            [] => format!("{} has no keys", table.title()),
+            known => format!("{} has: {}", table.title(), known.join(", ")),
+        }
     }
 }
 

@@ -65,8 +65,8 @@ impl ControlSocket {
         Ok(Self { listener, _file: file })
     }
 
-    /// Answers until `stop` is cancelled; then lets the commands that have begun end, for at most [`STOP_TIME_MAX`],
-    /// and removes the file.
+    /// Answers until `stop` is cancelled; then removes the file and lets the commands that have begun end, for at most
+    /// [`STOP_TIME_MAX`].
     pub async fn serve(self, commands: Arc<dyn Commands>, stop: CancellationToken) {
         let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
         let mut connections = JoinSet::new();
@@ -88,6 +88,8 @@ impl ControlSocket {
                 report(ended);
             }
         }
+        // Whoever comes now is told at once that nobody is there, instead of waiting in the backlog for the end.
+        drop(self);
         let drained = timeout(STOP_TIME_MAX, async {
             while let Some(ended) = connections.join_next().await {
                 report(ended);
@@ -122,7 +124,7 @@ async fn converse(stream: UnixStream, commands: &dyn Commands, stop: &Cancellati
     let peer = stream.peer_cred();
     let (reader, mut writer) = stream.into_split();
     match peer {
-        Ok(peer) if peer.uid() == 0 || peer.uid() == geteuid().as_raw() => {}
+        Ok(peer) if may_command(peer.uid(), geteuid().as_raw()) => {}
         peer => {
             let uid = peer.ok().map(|peer| peer.uid());
             tracing::warn!(?uid, "refused a caller on the control socket");
@@ -159,6 +161,11 @@ async fn run(commands: &dyn Commands, line: &[u8]) -> Result<Value, String> {
         format!("not a request: {error}; expected one line as {{\"command\":\"…\",\"args\":{{…}}}}")
     })?;
     commands.run(command, args).await
+}
+
+/// Whether a caller of that user may give commands to a daemon of user `own`.
+pub(super) fn may_command(caller: u32, own: u32) -> bool {
+    caller == 0 || caller == own
 }
 
 /// Sends one answer; a caller that does not read it is given up after [`SILENCE_MAX`].
