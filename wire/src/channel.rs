@@ -9,7 +9,10 @@
 use std::{error::Error, net::IpAddr, time::Duration};
 
 use http::{Uri, uri::Scheme};
-use tonic::transport::{Channel, Endpoint};
+use tonic::{
+    Status,
+    transport::{Channel, Endpoint},
+};
 
 use crate::{
     feed::feed_client::FeedClient,
@@ -113,9 +116,13 @@ pub fn feed_client(channel: Channel) -> FeedClient<Channel> {
 /// Joins an error and its causes into one line, leaving out what a cause merely repeats.
 ///
 /// tonic's own text is often only "transport error"; the reason (a refused connection, a certificate of another
-/// fleet) is at the end of the chain.
+/// fleet) is at the end of the chain. Of a [`Status`] the message is taken, not its long text form.
 pub fn reason(error: &(dyn Error + 'static)) -> String {
-    let mut line = error.to_string();
+    let mut line = match error.downcast_ref::<Status>() {
+        Some(status) if status.message().is_empty() => status.code().to_string(),
+        Some(status) => status.message().to_owned(),
+        None => error.to_string(),
+    };
     let mut cause = error.source();
     while let Some(error) = cause {
         let text = error.to_string();
@@ -213,5 +220,11 @@ mod tests {
         #[error("inner")]
         struct Inner;
         assert_eq!(reason(&Outer(Middle(Inner))), "outer: middle: inner");
+    }
+
+    #[test]
+    fn the_reason_of_a_status_is_its_message() {
+        assert_eq!(reason(&Status::not_found("no such pool")), "no such pool");
+        assert_eq!(reason(&Status::not_found("")), Status::not_found("").code().to_string());
     }
 }
