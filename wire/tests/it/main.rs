@@ -4,5 +4,8 @@
 mod bounds;
 mod bundles;
 mod fixture;
+mod golden;
 mod handshake;
+mod hostile;
 mod plain;
+mod stream;

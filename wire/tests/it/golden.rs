@@ -1,0 +1,125 @@
+//! The bytes on the wire: a field number, once released, never changes its meaning.
+//!
+//! Each line of the golden file is one message with every field set, and its encoding in hex. A new field adds a
+//! line or lengthens one; a line that changes otherwise breaks members of the previous release.
+
+use std::fmt::Write;
+
+use prost::Message;
+use wire::{
+    feed::{
+        Ack, FollowerMessage, Heartbeat, Hello, Position, Records, Refusal, Welcome, WriterMessage,
+        follower_message, refusal::Reason, writer_message,
+    },
+    keys::{
+        DescribeReply, LeaseReply, LeaseRequest, MarkUsedReply, MarkUsedRequest, ReleaseReply,
+        ReleaseRequest, SlotRange,
+    },
+};
+
+const GOLDEN: &str = include_str!("../golden/messages.txt");
+
+#[test]
+fn messages_are_encoded_as_they_were_released() {
+    let lines: String = [feed_lines(), keys_lines()].concat();
+    assert_eq!(lines, GOLDEN, "the encoding changed; it is now\n{lines}");
+}
+
+#[test]
+fn every_reason_of_a_refusal_keeps_its_number() {
+    let numbers: Vec<_> =
+        (0..=10).map(|n| Reason::try_from(n).map(|reason| reason.as_str_name()).ok()).collect();
+    assert_eq!(
+        numbers,
+        [
+            Some("REASON_UNSPECIFIED"),
+            Some("SNAPSHOT_REQUIRED"),
+            Some("DIVERGED"),
+            Some("WRONG_FLEET"),
+            Some("UNKNOWN_MEMBER"),
+            Some("FORMAT_LEVEL"),
+            Some("STALE_WRITER"),
+            Some("ALREADY_CONNECTED"),
+            Some("SHUTTING_DOWN"),
+            Some("BAD_REQUEST"),
+            None,
+        ]
+    );
+}
+
+fn feed_lines() -> String {
+    let position = |seq| Some(Position { epoch: 3, seq });
+    let hello = Hello {
+        fleet_id: vec![0xf1; 16],
+        member: "proxy-0".into(),
+        format_level: 1,
+        highest_epoch: 3,
+        applied: position(300),
+        digest: vec![0xd1; 16],
+        with_manage: true,
+        window_bytes: 1 << 20,
+        version: "0.1.0".into(),
+    };
+    let ack = Ack { applied: position(301), follower_synced_seq: 299, apply_lag_us: 850 };
+    let welcome =
+        Welcome { fleet_id: vec![0xf1; 16], head: position(400), format_level: 1, version: "0.1.0".into() };
+    let records = Records { frame: vec![1, 2, 3].into(), synced_at_us: 1_700_000_000_000_000 };
+    let heartbeat = Heartbeat {
+        position: position(400),
+        digest: vec![0xd1; 16],
+        serve_sum: vec![0x51; 16],
+        clock_ms: 1_700_000_000_000,
+        head: position(401),
+    };
+    let refusal = Refusal {
+        reason: Reason::SnapshotRequired.into(),
+        detail: "begins later".into(),
+        first_retained_seq: 12,
+    };
+    let up = |message| FollowerMessage { message: Some(message) };
+    let down = |message| WriterMessage { message: Some(message) };
+    [
+        line("feed.hello", &up(follower_message::Message::Hello(hello))),
+        line("feed.ack", &up(follower_message::Message::Ack(ack))),
+        line("feed.welcome", &down(writer_message::Message::Welcome(welcome))),
+        line("feed.records", &down(writer_message::Message::Records(records))),
+        line("feed.heartbeat", &down(writer_message::Message::Heartbeat(heartbeat))),
+        line("feed.refusal", &down(writer_message::Message::Refusal(refusal))),
+    ]
+    .concat()
+}
+
+fn keys_lines() -> String {
+    let lease = LeaseRequest { request_id: vec![0xa1; 16], holder: "admin-1".into(), epoch: 3, count: 1000 };
+    let describe = DescribeReply {
+        pool_id: vec![0xb1; 16],
+        slots: vec![SlotRange { first: 0, last: 2047 }, SlotRange { first: 4000, last: 4095 }],
+        unused: 1_000_000,
+        used: 5,
+        last_lease_number: 7,
+        version: "0.1.0".into(),
+    };
+    [
+        line("keys.lease_request", &lease),
+        line(
+            "keys.lease_reply",
+            &LeaseReply { pool_id: vec![0xb1; 16], lease_number: 7, codes: vec![1, 1 << 41] },
+        ),
+        line("keys.mark_used_request", &MarkUsedRequest { codes: vec![2, 1 << 41] }),
+        line("keys.mark_used_reply", &MarkUsedReply { newly_marked: 2 }),
+        line("keys.release_request", &ReleaseRequest { codes: vec![3] }),
+        line("keys.release_reply", &ReleaseReply { quarantined: 1, ignored: 2 }),
+        line("keys.describe_reply", &describe),
+    ]
+    .concat()
+}
+
+/// One line of the golden file, after checking that the message survives the round trip.
+fn line<M: Message + Default + PartialEq + std::fmt::Debug>(name: &str, message: &M) -> String {
+    let bytes = message.encode_to_vec();
+    assert_eq!(&M::decode(&bytes[..]).unwrap(), message, "{name}");
+    let mut line = format!("{name} ");
+    bytes.iter().for_each(|byte| write!(line, "{byte:02x}").unwrap());
+    line.push('\n');
+    line
+}
