@@ -138,7 +138,8 @@ impl Issuer {
     ) -> Result<PeerIdentity, AuthorityError> {
         check_name(name)?;
         let key = new_key()?;
-        let validity = Validity { not_after: validity.not_after.min(self.expires_at), ..validity };
+        let not_after = validity.not_after.min(self.expires_at);
+        let validity = Validity { not_before: validity.not_before.min(not_after), not_after };
         let params = member_params(self.fleet, role, name, validity)?;
         let made = params.signed_by(&key, &self.signer).map_err(AuthorityError::Certificate)?;
         let member = certificate::parse(made.der()).and_then(|parsed| certificate::member(&parsed));

@@ -30,6 +30,8 @@ impl Identity {
     /// Loads the bundle in `dir` and checks it: signed by the authority in it, of the same fleet, valid now, with the
     /// key that belongs to it, and that key not open to every user.
     ///
+    /// Makes ring the process's TLS provider, unless one was chosen before.
+    ///
     /// # Errors
     /// Names the file and what is wrong with it.
     pub fn load(dir: &Path) -> Result<Identity, IdentityError> {

@@ -81,7 +81,7 @@ impl<'a> Names<'a> {
             match name {
                 GeneralName::URI(uri) => uris.push(*uri),
                 GeneralName::DNSName(name) => dns.push(*name),
-                _ => {}
+                _ => return Err(CertificateError::OtherName),
             }
         }
         let [uri] = uris[..] else { return Err(CertificateError::UriCount { found: uris.len() }) };

@@ -191,6 +191,9 @@ pub enum CertificateError {
         /// How many it has.
         found: usize,
     },
+    /// It has a subject alternative name of a kind no certificate of a fleet has.
+    #[error("it has a subject alternative name that is neither a DNS name nor a URI")]
+    OtherName,
     /// The URI is not of the right form.
     #[error("its name {uri:?} is not of the form {expected}")]
     Uri {

@@ -107,6 +107,17 @@ fn a_name_that_is_not_allowed_leaves_nothing_behind() {
 }
 
 #[test]
+fn a_folder_that_cannot_be_made_is_named_with_the_cause() {
+    let fleet = Fleet::new();
+    let out = fleet.dir.path().join("ca/ca.pem/proxy");
+    let error = reason(&fleet.issuer.issue(Role::Proxy, "proxy-0", &out).unwrap_err());
+    assert!(
+        error.starts_with(&format!("cannot make the folder {}: Not a directory", out.display())),
+        "{error}"
+    );
+}
+
+#[test]
 fn an_authority_opened_again_issues_for_the_same_fleet() {
     let fleet = Fleet::new();
     let opened = Issuer::open(&fleet.dir.path().join("ca")).unwrap();
