@@ -1,0 +1,111 @@
+//! The feed: every follower's stream of records, heartbeats and acknowledgements.
+//!
+//! One task per follower. It sends from the journal what the follower lacks, never more than the follower's window of
+//! unacknowledged bytes, so a slow follower falls behind by itself and delays nobody. What is sent was durable before it was read.
+
+mod frames;
+mod handshake;
+mod stream;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use linklog::journal::JournalReader;
+use linklog::writer::Commit;
+use tokio::sync::{mpsc, watch};
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
+use tonic::{Request, Response, Status, Streaming};
+use wire::feed::feed_server::Feed;
+use wire::feed::{FollowerMessage, WriterMessage};
+use wire::identity::{FleetId, Identity, Role, authorize};
+use wire::listen::{ListenError, Listener, feed_routes};
+
+use crate::members::Members;
+use crate::replication::Replication;
+use frames::FrameCache;
+
+/// Messages that may wait between a follower's task and its connection.
+const OUTBOX_MESSAGES: usize = 4;
+
+/// Why the feed cannot be served.
+#[derive(Debug, thiserror::Error)]
+pub enum FeedError {
+    /// The port cannot be opened.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    /// The server failed as a whole.
+    #[error("the feed's server failed: {0}")]
+    Serve(#[from] tonic::transport::Error),
+}
+
+/// What the feed needs of the writer; cheap to clone.
+#[derive(Clone)]
+pub struct FeedSource {
+    /// The fleet every follower must belong to.
+    pub fleet: FleetId,
+    /// The records.
+    pub journal: JournalReader,
+    /// Announces what has become durable.
+    pub commits: watch::Receiver<Commit>,
+    /// Who may follow.
+    pub members: Members,
+    /// Where acknowledgements go.
+    pub replication: Replication,
+}
+
+/// A bound feed port.
+#[derive(Debug)]
+pub struct FeedServer {
+    listener: Listener,
+}
+
+impl FeedServer {
+    /// Binds the port; without an identity plain TCP, on loopback only.
+    ///
+    /// # Errors
+    /// The port is taken, others could reach a plain one, or TLS cannot be set up.
+    pub async fn bind(listen: SocketAddr, identity: Option<&Identity>) -> Result<FeedServer, FeedError> {
+        Ok(FeedServer { listener: Listener::bind(listen, identity).await? })
+    }
+
+    /// Returns the address bound.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.listener.local_addr()
+    }
+
+    /// Serves followers until `stop`; each is told that the writer is shutting down.
+    ///
+    /// # Errors
+    /// If the server fails as a whole.
+    pub async fn serve(self, source: FeedSource, stop: CancellationToken) -> Result<(), FeedError> {
+        let service = FeedService { source: Arc::new(source), frames: Arc::default(), stop: stop.clone() };
+        Ok(self.listener.serve(feed_routes(service), stop.cancelled_owned()).await?)
+    }
+}
+
+struct FeedService {
+    source: Arc<FeedSource>,
+    frames: Arc<FrameCache>,
+    stop: CancellationToken,
+}
+
+#[tonic::async_trait]
+impl Feed for FeedService {
+    type FollowStream = ReceiverStream<Result<WriterMessage, Status>>;
+
+    async fn follow(
+        &self,
+        request: Request<Streaming<FollowerMessage>>,
+    ) -> Result<Response<Self::FollowStream>, Status> {
+        let peer = authorize(&request, &[Role::Proxy, Role::Writer])?;
+        let inbound = request.into_inner();
+        let (outbox, messages) = mpsc::channel(OUTBOX_MESSAGES);
+        let (source, frames, stop) = (self.source.clone(), self.frames.clone(), self.stop.clone());
+        tokio::spawn(async move { stream::follow(&source, &frames, peer, inbound, outbox, stop).await });
+        Ok(Response::new(ReceiverStream::new(messages)))
+    }
+}
+
+#[cfg(test)]
+mod tests;

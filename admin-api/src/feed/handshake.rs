@@ -1,0 +1,114 @@
+//! Who asks to follow, and from where: everything that is decided before the first record is sent. Pure but for journal reads.
+
+use linklog::codec::FORMAT_LEVEL;
+use linklog::entity::{Member, MemberRole, MemberState};
+use linklog::journal::{JournalRead, ReadError};
+use linklog::{Digest, Position};
+use wire::feed::refusal::Reason;
+use wire::feed::{Hello, Refusal};
+use wire::identity::{PeerIdentity, Role};
+
+use super::FeedSource;
+
+/// The smallest and largest window of unacknowledged bytes a follower gets, whatever it asks for.
+const WINDOW_BYTES: std::ops::RangeInclusive<u64> = 64 * 1024..=64 * 1024 * 1024;
+
+/// A follower that was let in.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Follower {
+    /// Its name.
+    pub name: String,
+    /// Whether its acknowledgements count as fsynced copies.
+    pub is_sync: bool,
+    /// Where it stands.
+    pub applied: Position,
+    /// Whether it gets the managed parts.
+    pub with_manage: bool,
+    /// How many unacknowledged bytes it takes.
+    pub window_bytes: u64,
+}
+
+/// Builds a refusal.
+pub(super) fn refuse(reason: Reason, detail: impl Into<String>) -> Refusal {
+    Refusal { reason: reason as i32, detail: detail.into(), first_retained_seq: 0 }
+}
+
+/// Decides about a Hello.
+pub(super) fn admit(
+    source: &FeedSource,
+    peer: Option<&PeerIdentity>,
+    hello: &Hello,
+) -> Result<Result<Follower, Refusal>, ReadError> {
+    let member = match known_member(source, peer, hello) {
+        Ok(member) => member,
+        Err(refusal) => return Ok(Err(refusal)),
+    };
+    let applied = hello.applied.map_or(Position::ZERO, |at| Position::new(at.epoch, at.seq));
+    if let Some(refusal) = check_place(&source.journal, hello, applied)? {
+        return Ok(Err(refusal));
+    }
+    Ok(Ok(Follower {
+        name: hello.member.clone(),
+        is_sync: member.role == MemberRole::Sync,
+        applied,
+        with_manage: hello.with_manage,
+        window_bytes: hello.window_bytes.clamp(*WINDOW_BYTES.start(), *WINDOW_BYTES.end()),
+    }))
+}
+
+fn known_member(source: &FeedSource, peer: Option<&PeerIdentity>, hello: &Hello) -> Result<Member, Refusal> {
+    // On loopback without TLS there is no authority to make a fleet id: an empty one means "whichever this is".
+    let same_fleet = hello.fleet_id.is_empty() && peer.is_none() || hello.fleet_id == source.fleet.as_bytes();
+    if !same_fleet {
+        return Err(refuse(Reason::WrongFleet, format!("this writer belongs to fleet {}", source.fleet)));
+    }
+    let unknown = |why: &str| Err(refuse(Reason::UnknownMember, format!("member {:?} {why}", hello.member)));
+    if peer.is_some_and(|peer| peer.name != hello.member) {
+        return unknown("is not the name in the certificate");
+    }
+    let Some(member) = source.members.get(&hello.member) else {
+        return unknown("is not in the log: add it with `signpost-admin proxy add`");
+    };
+    if member.state == MemberState::Forgotten {
+        return unknown("was forgotten: add it under another name");
+    }
+    if member.credential != peer.map(|peer| peer.fingerprint) {
+        return unknown("was added with another credential: give it the bundle that `signpost-admin proxy add` wrote");
+    }
+    let may_have_manage = member.role == MemberRole::Sync && peer.is_none_or(|peer| peer.role == Role::Writer);
+    if hello.with_manage && !may_have_manage {
+        return unknown("has role read and may not have the managed parts");
+    }
+    Ok(member)
+}
+
+fn check_place(journal: &dyn JournalRead, hello: &Hello, applied: Position) -> Result<Option<Refusal>, ReadError> {
+    let head = journal.head().position;
+    if hello.highest_epoch > head.epoch.0 {
+        let detail = format!("this follower knows epoch {}, this writer is at epoch {}", hello.highest_epoch, head.epoch);
+        return Ok(Some(refuse(Reason::StaleWriter, detail)));
+    }
+    if hello.format_level < u32::from(FORMAT_LEVEL) {
+        let detail = format!("the log is written at format level {FORMAT_LEVEL}; upgrade this follower");
+        return Ok(Some(refuse(Reason::FormatLevel, detail)));
+    }
+    let digest = match (applied.seq.0, <[u8; 16]>::try_from(&*hello.digest)) {
+        (0, _) => Digest::ZERO,
+        (_, Ok(bytes)) => Digest::from_bytes(bytes),
+        (_, Err(_)) => return Ok(Some(refuse(Reason::BadRequest, "the digest must have 16 bytes"))),
+    };
+    let first_retained = journal.first_retained();
+    if applied.seq.next() < first_retained {
+        let detail = format!("record {} is no longer kept, the first one is {first_retained}", applied.seq.next());
+        let refusal = refuse(Reason::SnapshotRequired, detail);
+        return Ok(Some(Refusal { first_retained_seq: first_retained.0, ..refusal }));
+    }
+    if applied.seq > head.seq {
+        let detail = format!("the follower is at record {applied}, beyond this writer's head {head}");
+        return Ok(Some(refuse(Reason::Diverged, detail)));
+    }
+    let ours = journal.digest_at(applied)?;
+    Ok((ours != Some(digest)).then(|| {
+        refuse(Reason::Diverged, format!("the follower's history up to record {applied} is not this writer's"))
+    }))
+}

@@ -1,0 +1,288 @@
+//! One follower's stream, from Hello to the end.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use linklog::codec::FORMAT_LEVEL;
+use linklog::journal::{JournalRead, ReadError};
+use linklog::writer::Commit;
+use linklog::{Digest, Position, Seq, SlotSum};
+use tokio::sync::{mpsc, watch};
+use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio_util::sync::CancellationToken;
+use tonic::{Status, Streaming};
+use wire::feed::follower_message::Message as FromFollower;
+use wire::feed::refusal::Reason;
+use wire::feed::writer_message::Message as FromWriter;
+use wire::feed::{Ack, FollowerMessage, Heartbeat, Hello, Records, Refusal, Welcome, WriterMessage};
+use wire::identity::PeerIdentity;
+
+use super::frames::FrameCache;
+use super::handshake::{self, Follower, refuse};
+use super::FeedSource;
+use crate::replication::{Acknowledged, StreamId};
+
+/// How long a follower may take to say Hello.
+const HELLO_WITHIN: Duration = Duration::from_secs(10);
+/// How often a follower hears from the writer at least.
+const HEARTBEAT_EVERY: Duration = Duration::from_secs(1);
+/// From this many records behind on, the journal is read on a thread that may wait for the disk.
+const CATCH_UP_RECORDS: u64 = 10_000;
+
+type Inbound = Streaming<FollowerMessage>;
+type Outbox = mpsc::Sender<Result<WriterMessage, Status>>;
+
+/// Serves one follower until either side ends it.
+pub(super) async fn follow(
+    source: &FeedSource,
+    frames: &std::sync::Arc<FrameCache>,
+    peer: Option<PeerIdentity>,
+    mut inbound: Inbound,
+    outbox: Outbox,
+    stop: CancellationToken,
+) {
+    let hello = match timeout(HELLO_WITHIN, inbound.message()).await {
+        Ok(Ok(Some(FollowerMessage { message: Some(FromFollower::Hello(hello)) }))) => hello,
+        Ok(Ok(Some(_))) => {
+            let refusal = refuse(Reason::BadRequest, "the first message must be Hello");
+            return drop(outbox.send(Ok(message(FromWriter::Refusal(refusal)))).await);
+        }
+        _ => return,
+    };
+    let follower = match handshake::admit(source, peer.as_ref(), &hello) {
+        Ok(Ok(follower)) => follower,
+        Ok(Err(refusal)) => return turn_away(&hello, refusal, &outbox).await,
+        Err(error) => {
+            tracing::error!(member = hello.member, %error, "could not read the journal for a follower");
+            return drop(outbox.send(Err(Status::internal("the journal cannot be read"))).await);
+        }
+    };
+    tracing::info!(member = follower.name, applied = %follower.applied, version = hello.version, "follower connected");
+    let (id, superseded) = source.replication.connected(&follower.name, follower.is_sync);
+    let name = follower.name.clone();
+    let mut stream = Stream::new(source, frames.clone(), follower, id, outbox);
+    let end = tokio::select! {
+        end = stream.run(&mut inbound, &stop) => end,
+        _ = superseded => {
+            let detail = "a newer connection of the same member has taken over";
+            End::Refused(refuse(Reason::AlreadyConnected, detail))
+        }
+    };
+    source.replication.disconnected(&name, id);
+    stream.end(&name, end).await;
+}
+
+async fn turn_away(hello: &Hello, refusal: Refusal, outbox: &Outbox) {
+    tracing::warn!(member = hello.member, reason = ?refusal.reason(), detail = refusal.detail, "follower refused");
+    let _ = outbox.send(Ok(message(FromWriter::Refusal(refusal)))).await;
+}
+
+/// How a stream ends.
+enum End {
+    Gone(Option<Status>),
+    Refused(Refusal),
+    Failed(ReadError),
+}
+
+/// What has been sent to one follower and what it has confirmed.
+struct Stream<'a> {
+    source: &'a FeedSource,
+    frames: std::sync::Arc<FrameCache>,
+    follower: Follower,
+    id: StreamId,
+    outbox: Outbox,
+    commits: watch::Receiver<Commit>,
+    sent: Position,
+    digest: Digest,
+    /// The served state's sum at `sent`, if it is known there.
+    serve_sum: Option<SlotSum>,
+    /// The last seq sent that was the head when it was sent.
+    caught_up_at: u64,
+    unconfirmed: VecDeque<(Seq, u64)>,
+    unconfirmed_bytes: u64,
+}
+
+impl<'a> Stream<'a> {
+    fn new(
+        source: &'a FeedSource,
+        frames: std::sync::Arc<FrameCache>,
+        follower: Follower,
+        id: StreamId,
+        outbox: Outbox,
+    ) -> Stream<'a> {
+        Stream {
+            source,
+            frames,
+            sent: follower.applied,
+            follower,
+            id,
+            outbox,
+            commits: source.commits.clone(),
+            digest: Digest::ZERO,
+            serve_sum: None,
+            caught_up_at: 0,
+            unconfirmed: VecDeque::new(),
+            unconfirmed_bytes: 0,
+        }
+    }
+
+    async fn run(&mut self, inbound: &mut Inbound, stop: &CancellationToken) -> End {
+        let head = *self.commits.borrow_and_update();
+        self.digest = match self.source.journal.digest_at(self.sent) {
+            Ok(digest) => digest.unwrap_or(Digest::ZERO),
+            Err(error) => return End::Failed(error),
+        };
+        let here = Acknowledged { applied: self.sent, synced_seq: 0, apply_lag_us: 0 };
+        self.source.replication.acknowledged(&self.follower.name, self.id, &here, 0);
+        let welcome = Welcome {
+            fleet_id: self.source.fleet.as_bytes().to_vec(),
+            head: Some(on_wire(head.head.position)),
+            format_level: u32::from(FORMAT_LEVEL),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+        };
+        if self.send(FromWriter::Welcome(welcome)).await.is_err() {
+            return End::Gone(None);
+        }
+        let mut members = self.source.members.changes();
+        let mut heartbeat = interval(HEARTBEAT_EVERY);
+        heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let room = self.unconfirmed_bytes < self.follower.window_bytes;
+            let behind = self.sent.seq < self.commits.borrow().head.position.seq;
+            if room && behind {
+                match self.send_records().await {
+                    Ok(()) => {}
+                    Err(end) => return end,
+                }
+            }
+            // Acknowledgements come first: they open the window and let requests through.
+            tokio::select! {
+                biased;
+                message = inbound.message() => match message {
+                    Ok(Some(FollowerMessage { message: Some(FromFollower::Ack(ack)) })) => self.confirm(&ack),
+                    Ok(Some(_)) => return End::Refused(refuse(Reason::BadRequest, "only Ack may follow Hello")),
+                    Ok(None) => return End::Gone(None),
+                    Err(status) => return End::Gone(Some(status)),
+                },
+                () = stop.cancelled() => return End::Refused(refuse(Reason::ShuttingDown, "the writer is stopping")),
+                _ = members.changed() => if !self.still_allowed() {
+                    return End::Refused(refuse(Reason::UnknownMember, "this member was forgotten or replaced"));
+                },
+                _ = heartbeat.tick() => if self.send_heartbeat().await.is_err() { return End::Gone(None) },
+                changed = self.commits.changed(), if room => if changed.is_err() {
+                    return End::Refused(refuse(Reason::ShuttingDown, "the writer is stopping"));
+                },
+                () = std::future::ready(()), if room && self.has_more() => {}
+            }
+        }
+    }
+
+    fn has_more(&self) -> bool {
+        self.sent.seq < self.commits.borrow().head.position.seq
+    }
+
+    fn still_allowed(&self) -> bool {
+        let member = self.source.members.get(&self.follower.name);
+        member.is_some_and(|member| member.state != linklog::entity::MemberState::Forgotten)
+    }
+
+    async fn send_records(&mut self) -> Result<(), End> {
+        let commit = *self.commits.borrow_and_update();
+        let head = commit.head.position;
+        let from = self.sent.seq.next();
+        let lag = head.seq.0 - self.sent.seq.0;
+        let frame = if lag < CATCH_UP_RECORDS {
+            self.frames.frame(&self.source.journal, from, head, self.follower.with_manage)
+        } else {
+            let (frames, journal) = (self.frames.clone(), self.source.journal.clone());
+            let with_manage = self.follower.with_manage;
+            let read = move || frames.frame(&journal, from, head, with_manage);
+            tokio::task::spawn_blocking(read).await.map_err(|_| End::Gone(None))?
+        };
+        let Some(frame) = frame.map_err(End::Failed)? else { return Ok(()) };
+        let bytes = frame.bytes.len() as u64;
+        self.sent = frame.last;
+        self.digest = frame.digest;
+        let at_head = frame.last == head;
+        self.serve_sum = at_head.then_some(commit.serve_sum);
+        if at_head {
+            self.caught_up_at = head.seq.0;
+        }
+        self.unconfirmed.push_back((frame.last.seq, bytes));
+        self.unconfirmed_bytes += bytes;
+        let synced_at_us = if at_head { commit.synced_at_us } else { 0 };
+        let records = Records { frame: frame.bytes, synced_at_us };
+        self.send(FromWriter::Records(records)).await.map_err(|()| End::Gone(None))
+    }
+
+    async fn send_heartbeat(&mut self) -> Result<(), ()> {
+        let commit = *self.commits.borrow();
+        if self.sent == commit.head.position {
+            self.serve_sum = Some(commit.serve_sum);
+            self.caught_up_at = commit.head.position.seq.0;
+        }
+        let heartbeat = Heartbeat {
+            position: Some(on_wire(self.sent)),
+            digest: self.digest.to_bytes().to_vec(),
+            serve_sum: self.serve_sum.map(|sum| sum.to_bytes().to_vec()).unwrap_or_default(),
+            clock_ms: crate::clock::now_ms(),
+            head: Some(on_wire(commit.head.position)),
+        };
+        self.send(FromWriter::Heartbeat(heartbeat)).await
+    }
+
+    fn confirm(&mut self, ack: &Ack) {
+        let applied = ack.applied.map_or(Position::ZERO, |at| Position::new(at.epoch, at.seq));
+        if applied.seq > self.sent.seq {
+            tracing::warn!(member = self.follower.name, %applied, sent = %self.sent, "follower confirms what it was not sent");
+            return;
+        }
+        while let Some((last, bytes)) = self.unconfirmed.front() {
+            if *last > applied.seq {
+                break;
+            }
+            self.unconfirmed_bytes -= bytes;
+            self.unconfirmed.pop_front();
+        }
+        let synced_seq = if self.follower.is_sync { ack.follower_synced_seq } else { 0 };
+        let ack = Acknowledged { applied, synced_seq, apply_lag_us: ack.apply_lag_us };
+        self.source.replication.acknowledged(&self.follower.name, self.id, &ack, self.caught_up_at);
+    }
+
+    async fn send(&self, content: FromWriter) -> Result<(), ()> {
+        self.outbox.send(Ok(message(content))).await.map_err(drop)
+    }
+
+    async fn end(self, name: &str, end: End) {
+        let applied = self.sent;
+        match end {
+            End::Gone(None) => tracing::info!(member = name, sent = %applied, "follower left"),
+            End::Gone(Some(status)) => {
+                tracing::warn!(member = name, sent = %applied, %status, "follower lost");
+            }
+            End::Refused(refusal) => {
+                tracing::info!(member = name, reason = ?refusal.reason(), "follower sent away");
+                let _ = self.outbox.send(Ok(message(FromWriter::Refusal(refusal)))).await;
+            }
+            End::Failed(ReadError::NotRetained { first_retained, .. }) => {
+                let detail = format!("record {} is no longer kept", applied.seq.next());
+                let refusal = refuse(Reason::SnapshotRequired, detail);
+                let refusal = Refusal { first_retained_seq: first_retained.0, ..refusal };
+                tracing::warn!(member = name, sent = %applied, "follower fell behind what the journal keeps");
+                let _ = self.outbox.send(Ok(message(FromWriter::Refusal(refusal)))).await;
+            }
+            End::Failed(error) => {
+                tracing::error!(member = name, %error, "could not read the journal for a follower");
+                let _ = self.outbox.send(Err(Status::internal("the journal cannot be read"))).await;
+            }
+        }
+    }
+}
+
+fn message(content: FromWriter) -> WriterMessage {
+    WriterMessage { message: Some(content) }
+}
+
+fn on_wire(position: Position) -> wire::feed::Position {
+    wire::feed::Position { epoch: position.epoch.0, seq: position.seq.0 }
+}

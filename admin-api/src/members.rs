@@ -1,0 +1,111 @@
+//! The members of the fleet, as the log has them: who may follow and who is waited for.
+//!
+//! The table is a copy of the member records in memory. It changes only after the record that changes it is durable; whoever
+//! writes one calls [`Members::reload`] afterwards, and everybody who holds the table is told through [`Members::changes`].
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use linklog::codec::value;
+use linklog::entity::{Member, MemberRole, MemberState};
+use linklog::store::{Reader, StoreError};
+use linklog::{Change, Operation, Part, Precondition, StateKey};
+use tokio::sync::watch;
+
+/// Every member by its name.
+pub type MemberTable = BTreeMap<String, Member>;
+
+/// The members, shared; cheap to clone.
+#[derive(Clone)]
+pub struct Members {
+    table: Arc<watch::Sender<MemberTable>>,
+    reader: Reader,
+}
+
+impl Members {
+    /// Reads the members from the log's state.
+    ///
+    /// # Errors
+    /// If the database fails or holds a damaged record.
+    pub fn load(reader: &Reader) -> Result<Members, StoreError> {
+        let table = read_all(reader)?;
+        Ok(Members { table: Arc::new(watch::Sender::new(table)), reader: reader.clone() })
+    }
+
+    /// Reads the members again after a record about one has become durable.
+    ///
+    /// # Errors
+    /// As [`Members::load`]; the table then stays as it was.
+    pub fn reload(&self) -> Result<(), StoreError> {
+        let table = read_all(&self.reader)?;
+        self.table.send_if_modified(|current| {
+            let changed = *current != table;
+            *current = table;
+            changed
+        });
+        Ok(())
+    }
+
+    /// Returns a member's record.
+    pub fn get(&self, name: &str) -> Option<Member> {
+        self.table.borrow().get(name).cloned()
+    }
+
+    /// Returns all members.
+    pub fn all(&self) -> MemberTable {
+        self.table.borrow().clone()
+    }
+
+    /// Returns a receiver that is told of every change of the table.
+    pub fn changes(&self) -> watch::Receiver<MemberTable> {
+        self.table.subscribe()
+    }
+}
+
+fn read_all(reader: &Reader) -> Result<MemberTable, StoreError> {
+    let mut table = MemberTable::new();
+    let mut damaged = None;
+    reader.scan_managed(&[StateKey::MEMBERS], |key, stored| {
+        let Ok(StateKey::Member(name)) = StateKey::decode(key) else { return false };
+        match value::split(stored).and_then(|(stamp, body)| stamp.live.then(|| Member::decode(body)).transpose()) {
+            Ok(Some(member)) => drop(table.insert(name, member)),
+            Ok(None) => {}
+            Err(source) => damaged = Some(StoreError::Damaged { what: "member", source }),
+        }
+        damaged.is_none()
+    })?;
+    damaged.map_or(Ok(table), Err)
+}
+
+/// Returns the change that adds a member, or brings a forgotten name back with a new credential. Refused by its precondition if the
+/// name was ever used and is not forgotten: check with [`Members::get`] first for a better message.
+pub fn add(name: &str, credential: Option<[u8; 32]>, role: MemberRole, now_ms: u64) -> Change {
+    let member = Member { role, state: MemberState::Active, credential, created_at_ms: now_ms };
+    put(name, &member, Precondition::Absent)
+}
+
+/// Returns the change that moves a member to another state; the caller has read `member` at version `version`.
+pub fn set_state(name: &str, member: &Member, version: u64, state: MemberState) -> Change {
+    put(name, &Member { state, ..member.clone() }, Precondition::Version(version))
+}
+
+fn put(name: &str, member: &Member, precondition: Precondition) -> Change {
+    let key = StateKey::Member(name.to_owned());
+    let operation = Operation::Put { serve: Vec::new(), manage: member.encode() };
+    Change::new("operator", vec![Part { key, precondition, operation }])
+}
+
+/// Returns a member with the version of its record, for [`set_state`].
+///
+/// # Errors
+/// If the database fails or holds a damaged record.
+pub fn with_version(reader: &Reader, name: &str) -> Result<Option<(Member, u64)>, StoreError> {
+    let key = StateKey::Member(name.to_owned()).encode();
+    let read = |stored: Option<&[u8]>| -> Result<Option<(Member, u64)>, linklog::DecodeError> {
+        let Some(stored) = stored else { return Ok(None) };
+        let (stamp, body) = value::split(stored)?;
+        if !stamp.live { Ok(None) } else { Ok(Some((Member::decode(body)?, stamp.version))) }
+    };
+    let found = reader.manage_value(&key, read)?;
+    found.map_err(|source| StoreError::Damaged { what: "member", source })
+}

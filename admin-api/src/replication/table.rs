@@ -1,0 +1,241 @@
+//! The table of acknowledgements: pure but for the oneshots it resolves; time comes in as an argument.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use linklog::codec::record;
+use linklog::entity::MemberState;
+use linklog::journal::{JournalRead, JournalReader};
+use linklog::{Position, Seq};
+use serde::Serialize;
+use tokio::sync::oneshot;
+
+use super::gate::Gate;
+use super::{Acknowledged, StreamId};
+use crate::members::MemberTable;
+
+/// Which active members have a change, as told to the client that made it.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct ReplicationReport {
+    /// How many have applied it.
+    pub applied: usize,
+    /// How many active members there are.
+    pub of: usize,
+    /// The names of the others.
+    pub missing: Vec<String>,
+}
+
+/// One member's place, as `GET /v1/replication` shows it.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct MemberStatus {
+    /// The member's name.
+    pub id: String,
+    /// `read` or `sync`.
+    pub role: &'static str,
+    /// `in_sync`, `catching_up` or `absent`; `drained` and `forgotten` for members nobody waits for.
+    pub state: &'static str,
+    /// The last record it has applied, as far as is known.
+    pub applied_seq: u64,
+    /// How many records it is behind.
+    pub lag_records: u64,
+    /// How old the oldest record it lacks is, milliseconds.
+    pub lag_ms: u64,
+    /// How long the last acknowledged record took from fsync here to visible there, microseconds.
+    pub apply_lag_us: u64,
+}
+
+/// A member that is, or was, connected since this process started.
+struct Follower {
+    stream: StreamId,
+    /// Dropped or used when a newer stream takes over.
+    superseded: Option<oneshot::Sender<()>>,
+    connected: bool,
+    is_sync: bool,
+    applied: Position,
+    synced_seq: u64,
+    apply_lag_us: u64,
+    last_ack: Option<Instant>,
+    waited_for: bool,
+}
+
+pub(super) struct Table {
+    followers: HashMap<String, Follower>,
+    next_stream: u64,
+    min_sync_replicas: usize,
+    healthy_within: Duration,
+    applied_gate: Gate,
+    synced_gate: Gate,
+}
+
+impl Table {
+    pub(super) fn new(min_sync_replicas: usize, healthy_within: Duration) -> Table {
+        let mut table = Table {
+            followers: HashMap::new(),
+            next_stream: 0,
+            min_sync_replicas,
+            healthy_within,
+            applied_gate: Gate::default(),
+            synced_gate: Gate::default(),
+        };
+        table.open_gates();
+        table
+    }
+
+    pub(super) fn connected(&mut self, member: &str, is_sync: bool) -> (StreamId, oneshot::Receiver<()>) {
+        self.next_stream += 1;
+        let stream = StreamId(self.next_stream);
+        let (superseded, on_superseded) = oneshot::channel();
+        let follower = Follower {
+            stream,
+            superseded: Some(superseded),
+            connected: true,
+            is_sync,
+            applied: Position::ZERO,
+            synced_seq: 0,
+            apply_lag_us: 0,
+            last_ack: None,
+            waited_for: false,
+        };
+        if let Some(mut older) = self.followers.insert(member.to_owned(), follower)
+            && let Some(tell) = older.superseded.take()
+        {
+            let _ = tell.send(());
+        }
+        self.open_gates();
+        (stream, on_superseded)
+    }
+
+    pub(super) fn disconnected(&mut self, member: &str, stream: StreamId) {
+        if let Some(follower) = self.current(member, stream) {
+            follower.connected = false;
+            follower.waited_for = false;
+            follower.superseded = None;
+            self.open_gates();
+        }
+    }
+
+    pub(super) fn acknowledged(
+        &mut self,
+        member: &str,
+        stream: StreamId,
+        ack: &Acknowledged,
+        caught_up_at: u64,
+        now: Instant,
+    ) {
+        let Some(follower) = self.current(member, stream) else { return };
+        follower.applied = ack.applied;
+        follower.synced_seq = ack.synced_seq;
+        if ack.apply_lag_us > 0 {
+            follower.apply_lag_us = ack.apply_lag_us;
+        }
+        follower.last_ack = Some(now);
+        if caught_up_at > 0 && ack.applied.seq.0 >= caught_up_at {
+            follower.waited_for = true;
+        }
+        self.open_gates();
+    }
+
+    fn current(&mut self, member: &str, stream: StreamId) -> Option<&mut Follower> {
+        self.followers.get_mut(member).filter(|follower| follower.stream == stream && follower.connected)
+    }
+
+    pub(super) fn when_applied(&mut self, seq: u64, now: Instant) -> Option<oneshot::Receiver<()>> {
+        let healthy_within = self.healthy_within;
+        let mut silent = false;
+        for follower in self.followers.values_mut().filter(|follower| follower.waited_for) {
+            if follower.last_ack.is_none_or(|at| now.saturating_duration_since(at) > healthy_within) {
+                follower.waited_for = false;
+                silent = true;
+            }
+        }
+        if silent {
+            self.open_gates();
+        }
+        self.applied_gate.wait(seq)
+    }
+
+    pub(super) fn when_synced(&mut self, seq: u64) -> Option<oneshot::Receiver<()>> {
+        self.synced_gate.wait(seq)
+    }
+
+    pub(super) fn synced_members(&self, seq: u64) -> usize {
+        self.followers.values().filter(|follower| follower.is_sync && follower.synced_seq >= seq).count()
+    }
+
+    /// Stops waiting for everybody who has not applied `seq`; returns their names.
+    pub(super) fn drop_stragglers(&mut self, seq: u64) -> Vec<String> {
+        let mut names = Vec::new();
+        for (name, follower) in &mut self.followers {
+            if follower.waited_for && follower.applied.seq.0 < seq {
+                follower.waited_for = false;
+                names.push(name.clone());
+            }
+        }
+        self.open_gates();
+        names
+    }
+
+    fn open_gates(&mut self) {
+        let waited_for = self.followers.values().filter(|follower| follower.waited_for);
+        let applied = waited_for.map(|follower| follower.applied.seq.0).min();
+        self.applied_gate.set_reached(applied.unwrap_or(u64::MAX));
+        let synced = match self.min_sync_replicas {
+            0 => u64::MAX,
+            needed => {
+                let sync = self.followers.values().filter(|follower| follower.is_sync);
+                let mut seqs: Vec<_> = sync.map(|follower| follower.synced_seq).collect();
+                seqs.sort_unstable_by(|a, b| b.cmp(a));
+                seqs.get(needed - 1).copied().unwrap_or(0)
+            }
+        };
+        self.synced_gate.set_reached(synced);
+    }
+
+    pub(super) fn report(&self, seq: u64, members: &MemberTable) -> ReplicationReport {
+        let active = || members.iter().filter(|(_, member)| member.state == MemberState::Active);
+        let has_applied = |name: &str| {
+            let follower = self.followers.get(name);
+            follower.is_some_and(|follower| follower.connected && follower.applied.seq.0 >= seq)
+        };
+        let missing: Vec<_> = active().map(|(name, _)| name).filter(|name| !has_applied(name)).cloned().collect();
+        let of = active().count();
+        ReplicationReport { applied: of - missing.len(), of, missing }
+    }
+
+    pub(super) fn status(&self, members: &MemberTable, journal: &JournalReader, now: Instant) -> Vec<MemberStatus> {
+        let head = journal.head().position.seq.0;
+        let one = |(name, member): (&String, &linklog::entity::Member)| {
+            let follower = self.followers.get(name);
+            let applied_seq = follower.map_or(0, |follower| follower.applied.seq.0);
+            let lag_records = head.saturating_sub(applied_seq);
+            let heard = follower.and_then(|follower| follower.last_ack.filter(|_| follower.connected));
+            let healthy = heard.is_some_and(|at| now.saturating_duration_since(at) <= self.healthy_within);
+            let state = match (member.state, follower) {
+                (MemberState::Drained, _) => "drained",
+                (MemberState::Forgotten, _) => "forgotten",
+                (MemberState::Active, Some(follower)) if healthy && follower.waited_for => "in_sync",
+                (MemberState::Active, Some(follower)) if follower.connected => "catching_up",
+                (MemberState::Active, _) => "absent",
+            };
+            let role = match member.role {
+                linklog::entity::MemberRole::Read => "read",
+                linklog::entity::MemberRole::Sync => "sync",
+            };
+            let lag_ms = if lag_records == 0 { 0 } else { age_ms(journal, applied_seq + 1) };
+            let apply_lag_us = follower.map_or(0, |follower| follower.apply_lag_us);
+            MemberStatus { id: name.clone(), role, state, applied_seq, lag_records, lag_ms, apply_lag_us }
+        };
+        members.iter().map(one).collect()
+    }
+}
+
+/// Returns how long ago record `seq` was written, or the oldest one kept if it is gone.
+fn age_ms(journal: &JournalReader, seq: u64) -> u64 {
+    let from = Seq(seq).max(journal.first_retained());
+    let written_ms = journal.read(from, 1).ok().and_then(|entries| {
+        let view = entries.first()?.view().ok()?;
+        Some(record::read_serve(view.kind, view.serve).ok()?.at_ms)
+    });
+    let now_ms = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |now| now.as_millis() as u64);
+    written_ms.map_or(0, |at| now_ms.saturating_sub(at))
+}
