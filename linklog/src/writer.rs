@@ -28,6 +28,8 @@ use crate::position::{Head, Position};
 use crate::store::{Outcome, Reader, StoreError, StoreOptions};
 
 /// What became of one proposed change.
+// The large variant is the common one; boxing it would cost an allocation per record.
+#[allow(clippy::large_enum_variant)]
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Decision {
     /// It is durable and visible here.
@@ -215,4 +217,4 @@ impl WriterHandle {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

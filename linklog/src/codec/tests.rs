@@ -1,1 +1,273 @@
-//! Tests.
+//! Round trips, arbitrary bytes, and every kind of refusal.
+
+use proptest::prelude::*;
+
+use super::frame::{FrameRecord, FrameWriter, Section};
+use super::record::{self, Kind};
+use super::{Cursor, DecodeError, DecodeErrorKind, frame, put_varint, value};
+use crate::change::{Change, CommandId, Operation, Part, Precondition};
+use crate::digest::{Digest, SectionHash};
+use crate::key::{DomainId, Key, StateKey};
+use crate::link::{Link, LinkManage, LinkState, LinkView, RedirectStatus};
+use crate::position::{Head, Position};
+use crate::slot::Slot;
+use crate::stamp::Stamp;
+
+fn precondition() -> impl Strategy<Value = Precondition> {
+    prop_oneof![
+        Just(Precondition::Any),
+        Just(Precondition::Absent),
+        Just(Precondition::NeverUsed),
+        any::<u64>().prop_map(Precondition::Version),
+    ]
+}
+
+fn operation(served: bool) -> impl Strategy<Value = Operation> {
+    let body = || prop::collection::vec(any::<u8>(), 0..60);
+    prop_oneof![
+        3 => (body(), body()).prop_map(move |(serve, manage)| Operation::Put { serve: if served { serve } else { Vec::new() }, manage }),
+        1 => Just(Operation::Delete),
+    ]
+}
+
+fn part() -> impl Strategy<Value = Part> {
+    let link = ("[A-Za-z0-9_-]{1,20}", any::<u16>())
+        .prop_map(|(code, domain)| StateKey::Link(Key::new(DomainId(domain), code.parse().unwrap())));
+    let served = (prop_oneof![Just(StateKey::Fleet), "[a-z]{1,9}".prop_map(StateKey::Host)], operation(true));
+    let managed = (any::<[u8; 8]>().prop_map(StateKey::Token), operation(false));
+    let keyed = prop_oneof![(link, operation(true)), served, managed];
+    (keyed, precondition()).prop_map(|((key, operation), precondition)| Part { key, precondition, operation })
+}
+
+fn change() -> impl Strategy<Value = Change> {
+    let command = prop::option::of((1u8..).prop_map(|n| CommandId([n; 16])));
+    (command, any::<[u8; 16]>(), "[a-z0-9]{0,64}", prop::collection::vec(part(), 1..8))
+        .prop_map(|(command, request_hash, actor, parts)| Change { command, request_hash, actor, parts })
+        .prop_filter("must be valid", |change| change.validate().is_ok())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1_000))]
+
+    #[test]
+    fn varints_survive(value: u64) {
+        let mut bytes = Vec::new();
+        put_varint(&mut bytes, value);
+        let mut cursor = Cursor::new(&bytes);
+        prop_assert_eq!(cursor.varint("n"), Ok(value));
+        prop_assert!(cursor.is_empty());
+    }
+
+    #[test]
+    fn changes_survive_as_records(change in change(), at_ms: u64, epoch: u32, seq: u64) {
+        let sections = record::sections_of(&change, at_ms);
+        let position = Position::new(epoch, seq);
+        let mut bytes = Vec::new();
+        record::encode(&mut bytes, position, &sections);
+        let view = record::decode(&bytes).unwrap();
+        prop_assert_eq!((view.kind, view.position, view.slot), (Kind::Change, position, change.slot()));
+        let serve = record::read_serve(view.kind, view.serve).unwrap();
+        prop_assert_eq!(serve.at_ms, at_ms);
+        let manage = record::read_manage(&serve, view.manage).unwrap();
+        prop_assert_eq!(manage.command, change.command);
+        prop_assert_eq!(manage.request_hash, change.request_hash);
+        prop_assert_eq!(manage.actor, change.actor);
+        let rebuilt: Vec<_> = manage.parts.iter().map(|part| Part {
+            key: StateKey::decode(part.key).unwrap(),
+            precondition: part.precondition,
+            operation: match part.is_put {
+                true => Operation::Put {
+                    serve: serve.parts.iter().find(|served| served.index == part.index).map_or(Vec::new(), |served| served.body.to_vec()),
+                    manage: part.body.to_vec(),
+                },
+                false => Operation::Delete,
+            },
+        }).collect();
+        prop_assert_eq!(rebuilt, change.parts);
+    }
+
+    #[test]
+    fn a_record_with_any_flipped_bit_is_refused(change in change(), bit in any::<prop::sample::Index>()) {
+        let mut bytes = Vec::new();
+        record::encode(&mut bytes, Position::new(1, 2), &record::sections_of(&change, 3));
+        let bit = bit.index(bytes.len() * 8);
+        bytes[bit / 8] ^= 1 << (bit % 8);
+        prop_assert!(record::decode(&bytes).is_err());
+    }
+
+    #[test]
+    fn a_record_cut_anywhere_is_refused(change in change(), cut in any::<prop::sample::Index>()) {
+        let mut bytes = Vec::new();
+        record::encode(&mut bytes, Position::new(1, 2), &record::sections_of(&change, 3));
+        bytes.truncate(cut.index(bytes.len()));
+        prop_assert!(record::decode(&bytes).is_err());
+    }
+
+    #[test]
+    fn arbitrary_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        let _ = record::decode(&bytes);
+        let _ = frame::decode(&bytes);
+        let _ = LinkView::of_value(&bytes);
+        let _ = Link::decode(&bytes);
+        let _ = LinkManage::decode(&bytes);
+        let _ = value::split(&bytes);
+        for kind in [Kind::Change, Kind::EpochStart] {
+            if let Ok(serve) = record::read_serve(kind, &bytes) {
+                let _ = record::read_manage(&serve, &bytes);
+            }
+        }
+        let _ = crate::entity::Domain::decode(Cursor::new(&bytes));
+        let _ = crate::entity::Host::decode(Cursor::new(&bytes));
+        let _ = crate::entity::Fleet::decode(Cursor::new(&bytes));
+        let _ = crate::entity::Member::decode(Cursor::new(&bytes));
+        let _ = crate::entity::Token::decode(Cursor::new(&bytes));
+    }
+
+    #[test]
+    fn frames_survive_and_keep_the_chain(changes in prop::collection::vec((change(), any::<bool>(), any::<bool>()), 1..6)) {
+        let mut records = Vec::new();
+        for (n, (change, _, _)) in changes.iter().enumerate() {
+            let mut bytes = Vec::new();
+            record::encode(&mut bytes, Position::new(1, n as u64 + 1), &record::sections_of(change, 5));
+            records.push(bytes);
+        }
+        let mut writer = FrameWriter::new();
+        let mut digest = Digest::ZERO;
+        for (bytes, (_, conflict, hide)) in records.iter().zip(&changes) {
+            let view = record::decode(bytes).unwrap();
+            digest = view.digest_after(digest);
+            writer.push(&FrameRecord {
+                kind: view.kind,
+                position: view.position,
+                slot: view.slot,
+                conflict: *conflict,
+                serve: Section::Full(view.serve),
+                manage: if *hide { Section::Hash(SectionHash::of(view.manage)) } else { Section::Full(view.manage) },
+            });
+        }
+        let bytes = writer.finish(digest);
+        let frame = frame::decode(&bytes).unwrap();
+        prop_assert_eq!(frame.digest, digest);
+        prop_assert_eq!(frame.records.len(), changes.len());
+        let mut recomputed = Digest::ZERO;
+        for (record, (_, conflict, _)) in frame.records.iter().zip(&changes) {
+            prop_assert_eq!(record.conflict, *conflict);
+            recomputed = record.digest_after(recomputed);
+        }
+        prop_assert_eq!(recomputed, digest, "leaving a section out does not change the chain");
+    }
+
+    #[test]
+    fn links_survive(
+        target in "[!-~]{1,300}", status in 0usize..4, state in 0usize..3, expires_at_ms: Option<u64>, version: u64, epoch: u32, seq: u64,
+    ) {
+        let status = [RedirectStatus::Found, RedirectStatus::MovedPermanently, RedirectStatus::TemporaryRedirect, RedirectStatus::PermanentRedirect][status];
+        let state = [LinkState::Active, LinkState::Disabled, LinkState::Banned][state];
+        let link = Link { target, status, state, expires_at_ms };
+        let stamp = Stamp { live: true, version, created: Position::new(epoch, seq) };
+        let mut bytes = Vec::new();
+        value::write(&mut bytes, &stamp, &link.encode());
+        let view = LinkView::of_value(&bytes).unwrap().unwrap();
+        prop_assert_eq!(view.stamp, stamp);
+        prop_assert_eq!(view.to_link(), link);
+    }
+
+    #[test]
+    fn managed_parts_survive(created_at_ms: u64, updated_at_ms: u64, title in prop::option::of(".{0,20}"), tags in prop::collection::vec(".{0,8}", 0..5)) {
+        let manage = LinkManage { created_at_ms, updated_at_ms, created_by: "token".into(), title, tags };
+        prop_assert_eq!(LinkManage::decode(&manage.encode()), Ok(manage));
+    }
+}
+
+fn error(offset: usize, kind: DecodeErrorKind) -> DecodeError {
+    DecodeError { offset, kind }
+}
+
+#[test]
+fn varints_have_one_form() {
+    assert_eq!(Cursor::new(&[0x80, 0x00]).varint("n"), Err(DecodeError::invalid(0, "n")));
+    assert_eq!(Cursor::new(&[0x80]).varint("n"), Err(DecodeError::truncated(0, "n")));
+    assert_eq!(Cursor::new(&[0xff; 9]).varint("n"), Err(DecodeError::truncated(0, "n")));
+    let mut largest = vec![0xff; 9];
+    largest.push(1);
+    assert_eq!(Cursor::new(&largest).varint("n"), Ok(u64::MAX));
+    largest[9] = 2;
+    assert_eq!(Cursor::new(&largest).varint("n"), Err(DecodeError::invalid(0, "n")));
+}
+
+#[test]
+fn a_newer_format_is_told_apart_from_damage() {
+    let mut bytes = Vec::new();
+    record::encode(&mut bytes, Position::new(1, 1), &record::epoch_start(Head::EMPTY, 1));
+    bytes[0] = 2;
+    assert_eq!(record::decode(&bytes), Err(error(0, DecodeErrorKind::NewerLevel(2))));
+    bytes[0] = 0;
+    assert_eq!(record::decode(&bytes), Err(DecodeError::invalid(0, "format level")));
+    bytes[0] = 1;
+    bytes[5] ^= 1;
+    assert_eq!(record::decode(&bytes), Err(error(bytes.len() - 4, DecodeErrorKind::Checksum)));
+}
+
+#[test]
+fn errors_name_the_byte() {
+    // A serve section whose second part index does not rise.
+    let key = b"\x08\x00\x00ab";
+    let mut section = vec![7, 2, 1, 5];
+    section.extend_from_slice(key);
+    section.extend_from_slice(&[0, 2, 1]);
+    assert_eq!(record::read_serve(Kind::Change, &section), Err(DecodeError::invalid(11, "part index")));
+    assert_eq!(record::read_serve(Kind::Change, &[7, 9]), Err(DecodeError::invalid(1, "part count")));
+    assert_eq!(
+        record::read_serve(Kind::Change, &[7, 0, 0]),
+        Err(error(2, DecodeErrorKind::Trailing("serve section")))
+    );
+    assert_eq!(Link::decode(&[0x04 | 0x08, 1, b'a']), Err(DecodeError::invalid(0, "link flags")));
+    assert_eq!(Link::decode(&[0, 2, b'a', b' ']), Err(DecodeError::invalid(2, "target")));
+    assert_eq!(Link::decode(&[0, 0]), Err(DecodeError::invalid(1, "target length")));
+    assert_eq!(Link::decode(&[0, 1, b'a', 9, 1, 1]), Err(DecodeError::invalid(3, "field tag")));
+}
+
+#[test]
+fn a_frame_that_promises_more_records_than_it_has_is_refused() {
+    let mut frame = b"SPF\x01".to_vec();
+    frame.extend_from_slice(&u32::MAX.to_le_bytes());
+    frame.extend_from_slice(&[0; 16]);
+    let checksum = crc32c::crc32c(&frame);
+    frame.extend_from_slice(&checksum.to_le_bytes());
+    assert_eq!(frame::decode(&frame), Err(DecodeError::invalid(8, "format level")));
+    frame.truncate(3);
+    assert_eq!(frame::decode(&frame), Err(DecodeError::truncated(0, "frame")));
+}
+
+#[test]
+fn tombstones_have_no_body() {
+    let stamp = Stamp { live: false, version: 3, created: Position::new(1, 5) };
+    let mut bytes = Vec::new();
+    value::write(&mut bytes, &stamp, b"left out");
+    assert_eq!(bytes, [0x10, 3, 1, 5]);
+    assert_eq!(LinkView::of_value(&bytes), Ok(None));
+    bytes.push(0);
+    assert_eq!(LinkView::of_value(&bytes), Err(error(4, DecodeErrorKind::Trailing("tombstone"))));
+}
+
+#[test]
+fn a_common_link_costs_few_bytes_besides_its_target() {
+    let link = Link { target: "https://example.org/".into(), ..Link::default() };
+    let stamp = Stamp { live: true, version: 1, created: Position::new(1, 1 << 34) };
+    let mut bytes = Vec::new();
+    value::write(&mut bytes, &stamp, &link.encode());
+    assert_eq!(bytes.len() - link.target.len(), 10);
+}
+
+#[test]
+fn slots_beyond_the_last_are_refused() {
+    let mut bytes = Vec::new();
+    let mut sections = record::epoch_start(Head::EMPTY, 1);
+    sections.slot = Slot::EVERYWHERE;
+    record::encode(&mut bytes, Position::new(1, 1), &sections);
+    bytes[2..4].copy_from_slice(&4097u16.to_le_bytes());
+    let end = bytes.len() - 4;
+    let checksum = crc32c::crc32c(&bytes[..end]);
+    bytes[end..].copy_from_slice(&checksum.to_le_bytes());
+    assert_eq!(record::decode(&bytes), Err(DecodeError::invalid(2, "slot")));
+}

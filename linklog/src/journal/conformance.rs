@@ -36,7 +36,7 @@ pub fn sample(n: u64) -> NewRecord {
         operation: Operation::Put { serve: link.encode(), manage: Vec::new() },
     };
     let sections = record::sections_of(&Change::new("conformance", vec![part]), n);
-    NewRecord { sections, conflict: n % 7 == 0 }
+    NewRecord { sections, conflict: n.is_multiple_of(7) }
 }
 
 fn append(journal: &mut dyn Journal, numbers: std::ops::Range<u64>) -> Vec<Position> {

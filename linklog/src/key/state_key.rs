@@ -12,9 +12,9 @@ const MEMBER: u8 = 0x13;
 const FLEET: u8 = 0x18;
 
 /// Longest host name, in bytes (RFC 1035 §2.3.4, without the final dot).
-pub const HOST_BYTES_MAX: usize = 253;
+const HOST_BYTES_MAX: usize = 253;
 /// Longest member name, in bytes.
-pub const MEMBER_BYTES_MAX: usize = 63;
+const MEMBER_BYTES_MAX: usize = 63;
 
 /// A key of the log's state.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
