@@ -1,0 +1,35 @@
+# Signpost's commands. `make help` lists them; the work is done by scripts/, which say what each is for.
+#
+# One profile for everything, release: RocksDB takes long to compile, so it is compiled once, and what is tested is what
+# ships. The target directory is shared between checkouts for the same reason; set CARGO_TARGET_DIR to have another.
+
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-builtin-rules --no-print-directory
+
+.PHONY: help deps build demo test check bench-create bench-keypool
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo
+	@echo "  Settings: CARGO_TARGET_DIR; for demo DEMO_DIR, ADMIN_PORT, PROXY_PORT, KEYPOOL_PORT; for test ARGS='-p linklog'"
+
+deps: ## Install the Debian packages the build needs, if any is missing
+	@scripts/deps.sh
+
+build: deps ## Build the release binaries into ./bin
+	@scripts/build.sh
+
+demo: build ## Run a fleet on loopback with real links, until Ctrl-C; data stays in ./.demo
+	@scripts/demo.sh
+
+test: build ## Run every test (one crate: make test ARGS='-p linklog')
+	@scripts/test.sh $(ARGS)
+
+check: deps ## Check formatting, lints, documentation, dependencies, scripts and units
+	@scripts/check.sh
+
+bench-create: build ## Measure creating links: latency at 500/s, highest rate, batches
+	@scripts/bench-create.sh
+
+bench-keypool: build ## Measure the key pool: codes per second, lease latency, bytes per code
+	@scripts/bench-keypool.sh

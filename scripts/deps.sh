@@ -1,0 +1,60 @@
+#!/usr/bin/env bash
+# Installs the Debian packages that building and testing need, if any is missing; says which and why first.
+# Silent and instant when nothing is missing. Looks for the programs themselves, so that a machine that has them from
+# elsewhere is left alone.
+set -euo pipefail
+. "$(dirname "$0")/env.sh"
+
+has() { command -v "$1" >/dev/null 2>&1; }
+has_libclang() {
+  compgen -G '/usr/lib/llvm-*/lib/libclang*.so*' >/dev/null ||
+    compgen -G '/usr/lib/*/libclang*.so*' >/dev/null ||
+    [ -n "${LIBCLANG_PATH:-}" ]
+}
+
+packages=()
+reasons=()
+need() { # PACKAGE, REASON
+  packages+=("$1")
+  reasons+=("$(printf '  %-20s %s' "$1" "$2")")
+}
+
+has c++ || need g++ 'compiles RocksDB'
+has make || need make 'runs these commands'
+has pkg-config || need pkg-config 'finds system libraries for the build'
+has cmake || need cmake 'builds zlib-ng, which Pingora uses'
+has clang || need clang 'reads C headers for the bindings to RocksDB'
+has_libclang || need libclang-dev 'reads C headers for the bindings to RocksDB'
+has ccache || need ccache 'keeps compiled C++, so that RocksDB is compiled once and not on every fresh build'
+has protoc || need protobuf-compiler 'generates the wire protocol'
+has curl || need curl 'the demo shows curl lines'
+has systemd-analyze || need systemd 'systemd-analyze checks the units in the tests'
+
+if ! has cargo; then
+  fail 'cargo is not installed, and no Debian 12 package is new enough.' \
+    "Install Rust $(sed -n 's/^channel = "\(.*\)"/\1/p' rust-toolchain.toml) with rustup (https://rustup.rs), then run this again."
+fi
+
+[ ${#packages[@]} -eq 0 ] && exit 0
+
+say 'Missing on this machine, and what each is for:'
+printf '%s\n' "${reasons[@]}" >&2
+
+by_hand="apt-get install --no-install-recommends ${packages[*]}"
+has apt-get || fail 'this machine has no apt-get, so they cannot be installed from here.' \
+  "Install what corresponds to these Debian packages: ${packages[*]}"
+
+as_root=()
+if [ "$(id -u)" -ne 0 ]; then
+  has sudo || fail 'installing them takes root, and there is no sudo.' "As root, run: $by_hand"
+  as_root=(sudo)
+  # Without a terminal nobody can type a password: refuse at once instead of waiting for one.
+  [ -t 0 ] || as_root=(sudo --non-interactive)
+fi
+
+install() {
+  "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends "${packages[@]}" >&2
+}
+say "Installing: $by_hand"
+"${as_root[@]}" apt-get update >&2 || say 'apt-get update failed; trying with the package index that is there.'
+install || fail 'apt-get could not install them; its own messages are above.' "As root, run: apt-get update && $by_hand"
