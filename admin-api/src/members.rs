@@ -67,7 +67,9 @@ fn read_all(reader: &Reader) -> Result<MemberTable, StoreError> {
     let mut damaged = None;
     reader.scan_managed(&[StateKey::MEMBERS], |key, stored| {
         let Ok(StateKey::Member(name)) = StateKey::decode(key) else { return false };
-        match value::split(stored).and_then(|(stamp, body)| stamp.live.then(|| Member::decode(body)).transpose()) {
+        match value::split(stored)
+            .and_then(|(stamp, body)| stamp.live.then(|| Member::decode(body)).transpose())
+        {
             Ok(Some(member)) => drop(table.insert(name, member)),
             Ok(None) => {}
             Err(source) => damaged = Some(StoreError::Damaged { what: "member", source }),
@@ -77,8 +79,8 @@ fn read_all(reader: &Reader) -> Result<MemberTable, StoreError> {
     damaged.map_or(Ok(table), Err)
 }
 
-/// Returns the change that adds a member, or brings a forgotten name back with a new credential. Refused by its precondition if the
-/// name was ever used and is not forgotten: check with [`Members::get`] first for a better message.
+/// Returns the change that adds a member. Its precondition refuses a name that is in use or was forgotten: a name stands for one
+/// member for ever, so that budgets and acknowledgements of the old one cannot be mistaken for the new one's.
 pub fn add(name: &str, credential: Option<[u8; 32]>, role: MemberRole, now_ms: u64) -> Change {
     let member = Member { role, state: MemberState::Active, credential, created_at_ms: now_ms };
     put(name, &member, Precondition::Absent)

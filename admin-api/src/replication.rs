@@ -39,7 +39,9 @@ pub const SYNC_WAIT: Duration = Duration::from_secs(5);
 
 /// Too few sync members have fsynced the change in time: it is durable here and may or may not survive this machine.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("{synced} of {needed} sync replicas have confirmed the change in time; repeat the request with the same Idempotency-Key")]
+#[error(
+    "{synced} of {needed} sync replicas have confirmed the change in time; repeat the request with the same Idempotency-Key"
+)]
 pub struct OutcomeUnknown {
     /// How many have.
     pub synced: usize,
@@ -83,7 +85,11 @@ impl Replication {
     ///
     /// # Errors
     /// Not enough sync members in time.
-    pub async fn wait(&self, position: Position, skip_proxies: bool) -> Result<ReplicationReport, OutcomeUnknown> {
+    pub async fn wait(
+        &self,
+        position: Position,
+        skip_proxies: bool,
+    ) -> Result<ReplicationReport, OutcomeUnknown> {
         let seq = position.seq.0;
         if self.options.min_sync_replicas > 0 {
             let synced = self.table.lock().when_synced(seq);
@@ -96,7 +102,11 @@ impl Replication {
             let applied = self.table.lock().when_applied(seq, Instant::now());
             if !reached(applied, self.options.wait).await {
                 for name in self.table.lock().drop_stragglers(seq) {
-                    tracing::warn!(member = name, seq, "proxy is late and no longer waited for until it has caught up");
+                    tracing::warn!(
+                        member = name,
+                        seq,
+                        "proxy is late and no longer waited for until it has caught up"
+                    );
                 }
             }
         }

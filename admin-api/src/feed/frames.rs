@@ -62,7 +62,12 @@ impl FrameCache {
     }
 }
 
-fn make(journal: &dyn JournalRead, from: Seq, head: Position, with_manage: bool) -> Result<Option<Frame>, ReadError> {
+fn make(
+    journal: &dyn JournalRead,
+    from: Seq,
+    head: Position,
+    with_manage: bool,
+) -> Result<Option<Frame>, ReadError> {
     let damaged = |source| ReadError::Store(StoreError::Damaged { what: "record", source });
     let mut writer = FrameWriter::new();
     let mut end = None;

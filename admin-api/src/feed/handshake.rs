@@ -73,19 +73,29 @@ fn known_member(source: &FeedSource, peer: Option<&PeerIdentity>, hello: &Hello)
         return unknown("was forgotten: add it under another name");
     }
     if member.credential != peer.map(|peer| peer.fingerprint) {
-        return unknown("was added with another credential: give it the bundle that `signpost-admin proxy add` wrote");
+        return unknown(
+            "was added with another credential: give it the bundle that `signpost-admin proxy add` wrote",
+        );
     }
-    let may_have_manage = member.role == MemberRole::Sync && peer.is_none_or(|peer| peer.role == Role::Writer);
+    let may_have_manage =
+        member.role == MemberRole::Sync && peer.is_none_or(|peer| peer.role == Role::Writer);
     if hello.with_manage && !may_have_manage {
         return unknown("has role read and may not have the managed parts");
     }
     Ok(member)
 }
 
-fn check_place(journal: &dyn JournalRead, hello: &Hello, applied: Position) -> Result<Option<Refusal>, ReadError> {
+fn check_place(
+    journal: &dyn JournalRead,
+    hello: &Hello,
+    applied: Position,
+) -> Result<Option<Refusal>, ReadError> {
     let head = journal.head().position;
     if hello.highest_epoch > head.epoch.0 {
-        let detail = format!("this follower knows epoch {}, this writer is at epoch {}", hello.highest_epoch, head.epoch);
+        let detail = format!(
+            "this follower knows epoch {}, this writer is at epoch {}",
+            hello.highest_epoch, head.epoch
+        );
         return Ok(Some(refuse(Reason::StaleWriter, detail)));
     }
     if hello.format_level < u32::from(FORMAT_LEVEL) {
@@ -99,7 +109,8 @@ fn check_place(journal: &dyn JournalRead, hello: &Hello, applied: Position) -> R
     };
     let first_retained = journal.first_retained();
     if applied.seq.next() < first_retained {
-        let detail = format!("record {} is no longer kept, the first one is {first_retained}", applied.seq.next());
+        let detail =
+            format!("record {} is no longer kept, the first one is {first_retained}", applied.seq.next());
         let refusal = refuse(Reason::SnapshotRequired, detail);
         return Ok(Some(Refusal { first_retained_seq: first_retained.0, ..refusal }));
     }
@@ -109,6 +120,9 @@ fn check_place(journal: &dyn JournalRead, hello: &Hello, applied: Position) -> R
     }
     let ours = journal.digest_at(applied)?;
     Ok((ours != Some(digest)).then(|| {
-        refuse(Reason::Diverged, format!("the follower's history up to record {applied} is not this writer's"))
+        refuse(
+            Reason::Diverged,
+            format!("the follower's history up to record {applied} is not this writer's"),
+        )
     }))
 }

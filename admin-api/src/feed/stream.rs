@@ -17,9 +17,9 @@ use wire::feed::writer_message::Message as FromWriter;
 use wire::feed::{Ack, FollowerMessage, Heartbeat, Hello, Records, Refusal, Welcome, WriterMessage};
 use wire::identity::PeerIdentity;
 
+use super::FeedSource;
 use super::frames::FrameCache;
 use super::handshake::{self, Follower, refuse};
-use super::FeedSource;
 use crate::replication::{Acknowledged, StreamId};
 
 /// How long a follower may take to say Hello.

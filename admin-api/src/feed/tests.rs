@@ -1,1 +1,356 @@
-//! Tests.
+//! The feed over real loopback sockets: who is let in, what is sent, when it stops.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use linklog::codec::{FORMAT_LEVEL, frame};
+use linklog::entity::{MemberRole, MemberState};
+use linklog::store::{Contents, StoreOptions};
+use linklog::writer::{Decision, Writer, WriterOptions};
+use linklog::{
+    Change, DomainId, Head, Key, Link, LinkManage, Operation, Part, Position, Precondition, StateKey,
+};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::Streaming;
+use wire::feed::follower_message::Message as FromFollower;
+use wire::feed::refusal::Reason;
+use wire::feed::writer_message::Message as FromWriter;
+use wire::feed::{Ack, Hello};
+use wire::identity::Role;
+
+use super::*;
+use crate::members;
+use crate::replication::ReplicationOptions;
+
+const SMALL: StoreOptions =
+    StoreOptions { block_cache_bytes: 4 << 20, memtable_bytes: 2 << 20, background_threads: 1 };
+
+struct Fleet {
+    writer: Writer,
+    members: Members,
+    replication: Replication,
+    address: SocketAddr,
+    stop: CancellationToken,
+    served: tokio::task::JoinHandle<Result<(), FeedError>>,
+}
+
+impl Fleet {
+    async fn start(dir: &Path, journal_bytes_kept: u64) -> Fleet {
+        let (announce, commits) = watch::channel(Commit::default());
+        let writer = Writer::open(
+            dir,
+            WriterOptions {
+                store: SMALL,
+                journal_bytes_kept,
+                queue_max: 100,
+                clock_us: Box::new(crate::clock::now_us),
+                on_commit: Box::new(move |commit| {
+                    announce.send_replace(*commit);
+                }),
+                on_fatal: Box::new(|error| panic!("{error}")),
+            },
+        )
+        .unwrap();
+        let members = Members::load(&writer.reader()).unwrap();
+        let options = ReplicationOptions {
+            min_sync_replicas: 0,
+            wait: Duration::from_secs(20),
+            healthy_within: Duration::from_secs(20),
+        };
+        let replication = Replication::new(members.clone(), writer.journal(), options);
+        let server = FeedServer::bind("127.0.0.1:0".parse().unwrap(), None).await.unwrap();
+        let address = server.local_addr();
+        let stop = CancellationToken::new();
+        let source = FeedSource {
+            fleet: FleetId::from_bytes([7; 16]),
+            journal: writer.journal(),
+            commits,
+            members: members.clone(),
+            replication: replication.clone(),
+        };
+        let served = tokio::spawn(server.serve(source, stop.clone()));
+        let fleet = Fleet { writer, members, replication, address, stop, served };
+        fleet.add("proxy-0").await;
+        fleet
+    }
+
+    async fn change(&self, change: Change) -> Position {
+        let handle = self.writer.handle();
+        let decided =
+            tokio::task::spawn_blocking(move || handle.propose_and_wait(vec![change])).await.unwrap();
+        match decided.unwrap().remove(0) {
+            Decision::Applied { position, .. } => position,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    async fn add(&self, name: &str) {
+        self.change(members::add(name, None, MemberRole::Read, 1)).await;
+        self.members.reload().unwrap();
+    }
+
+    async fn link(&self, code: &str) -> Position {
+        let link = Link { target: format!("https://{code}.example/"), ..Link::default() };
+        let operation = Operation::Put { serve: link.encode(), manage: LinkManage::default().encode() };
+        let key = StateKey::Link(Key::new(DomainId::DEFAULT, code.parse().unwrap()));
+        self.change(Change::new("t", vec![Part { key, precondition: Precondition::Any, operation }])).await
+    }
+
+    async fn follow(&self, hello: Hello) -> Connection {
+        let endpoint =
+            wire::channel::endpoint(&format!("http://{}", self.address), None, Role::Writer).unwrap();
+        let mut client = wire::channel::feed_client(endpoint.connect().await.unwrap());
+        let (to_writer, messages) = mpsc::channel(16);
+        to_writer.send(FollowerMessage { message: Some(FromFollower::Hello(hello)) }).await.unwrap();
+        let from_writer = client.follow(ReceiverStream::new(messages)).await.unwrap().into_inner();
+        Connection { to_writer, from_writer }
+    }
+}
+
+fn hello(at: Head) -> Hello {
+    Hello {
+        fleet_id: vec![7; 16],
+        member: "proxy-0".into(),
+        format_level: u32::from(FORMAT_LEVEL),
+        highest_epoch: at.position.epoch.0,
+        applied: Some(wire::feed::Position { epoch: at.position.epoch.0, seq: at.position.seq.0 }),
+        digest: at.digest.to_bytes().to_vec(),
+        with_manage: false,
+        window_bytes: 1 << 20,
+        version: "test".into(),
+    }
+}
+
+struct Connection {
+    to_writer: mpsc::Sender<FollowerMessage>,
+    from_writer: Streaming<WriterMessage>,
+}
+
+impl Connection {
+    async fn next(&mut self) -> Option<FromWriter> {
+        let next = tokio::time::timeout(Duration::from_secs(20), self.from_writer.message());
+        next.await.expect("a message in time").unwrap()?.message
+    }
+
+    /// Returns the next message that is not a heartbeat.
+    async fn next_but_heartbeats(&mut self) -> Option<FromWriter> {
+        loop {
+            match self.next().await {
+                Some(FromWriter::Heartbeat(_)) => {}
+                other => return other,
+            }
+        }
+    }
+
+    async fn records(&mut self) -> Vec<u8> {
+        match self.next_but_heartbeats().await {
+            Some(FromWriter::Records(records)) => records.frame.to_vec(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    async fn refusal(&mut self) -> Reason {
+        loop {
+            match self.next().await {
+                Some(FromWriter::Refusal(refusal)) => return refusal.reason(),
+                Some(_) => {}
+                None => panic!("the stream ended without a refusal"),
+            }
+        }
+    }
+
+    async fn confirm(&self, at: Position) {
+        let applied = Some(wire::feed::Position { epoch: at.epoch.0, seq: at.seq.0 });
+        let ack = Ack { applied, follower_synced_seq: 0, apply_lag_us: 1 };
+        self.to_writer.send(FollowerMessage { message: Some(FromFollower::Ack(ack)) }).await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_follower_gets_everything_and_its_replica_agrees_with_the_heartbeat() {
+    let (dir, replica_dir) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let fleet = Fleet::start(dir.path(), u64::MAX).await;
+    fleet.link("before").await;
+    let mut replica = linklog::replica::Replica::open(replica_dir.path(), Contents::Serve, &SMALL).unwrap();
+    let mut connection = fleet.follow(hello(Head::EMPTY)).await;
+    assert!(
+        matches!(connection.next().await, Some(FromWriter::Welcome(welcome)) if welcome.fleet_id == [7; 16])
+    );
+    let last = fleet.link("after").await;
+    let mut checked = false;
+    while !checked {
+        match connection.next().await.unwrap() {
+            FromWriter::Records(records) => {
+                let applied = replica.apply(&records.frame).unwrap();
+                connection.confirm(applied.head.position).await;
+            }
+            FromWriter::Heartbeat(beat) => {
+                let at = beat.position.unwrap();
+                let digest = linklog::Digest::from_bytes(beat.digest.as_slice().try_into().unwrap());
+                let sum = beat.serve_sum.as_slice().try_into().map(linklog::SlotSum::from_bytes).ok();
+                replica.check(Position::new(at.epoch, at.seq), digest, sum).unwrap();
+                checked = at.seq == last.seq.0 && sum.is_some();
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(replica.head(), fleet.writer.handle().commit().head);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn proxies_get_hashes_in_place_of_the_managed_parts() {
+    let dir = tempfile::tempdir().unwrap();
+    let fleet = Fleet::start(dir.path(), u64::MAX).await;
+    fleet.link("secret-title").await;
+    let mut connection = fleet.follow(hello(Head::EMPTY)).await;
+    connection.next().await;
+    let frame = connection.records().await;
+    for record in frame::decode(&frame).unwrap().records {
+        assert!(record.manage.bytes().is_none() && record.serve.bytes().is_some());
+    }
+    let mut greedy = fleet.follow(Hello { with_manage: true, ..hello(Head::EMPTY) }).await;
+    assert_eq!(greedy.refusal().await, Reason::UnknownMember);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn strangers_and_other_histories_are_refused_with_the_reason() {
+    let dir = tempfile::tempdir().unwrap();
+    let fleet = Fleet::start(dir.path(), u64::MAX).await;
+    fleet.link("one").await;
+    let head = fleet.writer.handle().commit().head;
+    let other_digest = Head { digest: linklog::Digest::from_bytes([9; 16]), ..head };
+    let ahead = Head { position: Position::new(1, head.position.seq.0 + 5), ..head };
+    let cases = [
+        (Hello { member: "nobody".into(), ..hello(head) }, Reason::UnknownMember),
+        (Hello { fleet_id: vec![8; 16], ..hello(head) }, Reason::WrongFleet),
+        (Hello { format_level: 0, ..hello(head) }, Reason::FormatLevel),
+        (Hello { highest_epoch: 2, ..hello(head) }, Reason::StaleWriter),
+        (Hello { digest: vec![1; 3], ..hello(head) }, Reason::BadRequest),
+        (hello(other_digest), Reason::Diverged),
+        (hello(ahead), Reason::Diverged),
+    ];
+    for (hello, reason) in cases {
+        assert_eq!(fleet.follow(hello).await.refusal().await, reason);
+    }
+    assert!(matches!(fleet.follow(hello(head)).await.next().await, Some(FromWriter::Welcome(_))));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_forgotten_member_is_sent_away_and_stays_away() {
+    let dir = tempfile::tempdir().unwrap();
+    let fleet = Fleet::start(dir.path(), u64::MAX).await;
+    let mut connection = fleet.follow(hello(Head::EMPTY)).await;
+    connection.next().await;
+    let (member, version) = members::with_version(&fleet.writer.reader(), "proxy-0").unwrap().unwrap();
+    fleet.change(members::set_state("proxy-0", &member, version, MemberState::Forgotten)).await;
+    fleet.members.reload().unwrap();
+    assert_eq!(connection.refusal().await, Reason::UnknownMember);
+    assert_eq!(fleet.follow(hello(Head::EMPTY)).await.refusal().await, Reason::UnknownMember);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_newer_stream_of_the_same_member_takes_over() {
+    let dir = tempfile::tempdir().unwrap();
+    let fleet = Fleet::start(dir.path(), u64::MAX).await;
+    let mut old = fleet.follow(hello(Head::EMPTY)).await;
+    old.next().await;
+    let mut new = fleet.follow(hello(Head::EMPTY)).await;
+    assert_eq!(old.refusal().await, Reason::AlreadyConnected);
+    new.next().await;
+    new.records().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_follower_that_does_not_confirm_gets_no_more_than_its_window() {
+    let dir = tempfile::tempdir().unwrap();
+    let fleet = Fleet::start(dir.path(), u64::MAX).await;
+    let mut connection = fleet.follow(Hello { window_bytes: 1, ..hello(Head::EMPTY) }).await;
+    connection.next().await;
+    let window = 64 * 1024;
+    let mut received = 0;
+    let mut last = Position::ZERO;
+    let long = "x".repeat(60);
+    // Far more than the smallest window; records are sent one commit at a time, so the window fills in small steps.
+    for n in 0..1_200 {
+        fleet.link(&format!("{long}{n}")).await;
+    }
+    let head = fleet.writer.handle().commit().head.position;
+    loop {
+        match connection.next().await.unwrap() {
+            FromWriter::Records(records) => {
+                received += records.frame.len();
+                last = frame::decode(&records.frame).unwrap().records.last().unwrap().position;
+            }
+            // A heartbeat that speaks of an older position: there is more, and it is held back.
+            FromWriter::Heartbeat(beat) => {
+                let (at, writer) = (beat.position.unwrap().seq, beat.head.unwrap().seq);
+                if at == last.seq.0 && writer == head.seq.0 && at < writer {
+                    break;
+                }
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(received >= window, "{received} bytes");
+    while last < head {
+        connection.confirm(last).await;
+        let frame = connection.records().await;
+        last = frame::decode(&frame).unwrap().records.last().unwrap().position;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_follower_behind_what_is_kept_is_told_that_it_needs_a_snapshot() {
+    let dir = tempfile::tempdir().unwrap();
+    let fleet = Fleet::start(dir.path(), 1 << 20).await;
+    let journal = fleet.writer.journal();
+    let long = "x".repeat(50_000);
+    let mut n = 0;
+    while linklog::journal::JournalRead::first_retained(&journal) == linklog::Seq(1) {
+        let link = Link { target: format!("https://a.example/{long}"), ..Link::default() };
+        let operation = Operation::Put { serve: link.encode(), manage: LinkManage::default().encode() };
+        let key = StateKey::Link(Key::new(DomainId::DEFAULT, format!("n-{n}").parse().unwrap()));
+        fleet.change(Change::new("t", vec![Part { key, precondition: Precondition::Any, operation }])).await;
+        n += 1;
+    }
+    assert_eq!(fleet.follow(hello(Head::EMPTY)).await.refusal().await, Reason::SnapshotRequired);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_create_waits_for_the_proxy_and_reports_who_is_missing() {
+    let dir = tempfile::tempdir().unwrap();
+    let fleet = Fleet::start(dir.path(), u64::MAX).await;
+    let first = fleet.link("first").await;
+    let report = fleet.replication.wait(first, false).await.unwrap();
+    assert_eq!((report.applied, report.of, report.missing), (0, 1, vec!["proxy-0".to_owned()]));
+    let mut connection = fleet.follow(hello(Head::EMPTY)).await;
+    connection.next().await;
+    connection.records().await;
+    connection.confirm(first).await;
+    // The acknowledgement has arrived when the member counts as in sync.
+    while fleet.replication.status()[0].state != "in_sync" {
+        tokio::task::yield_now().await;
+    }
+    let second = fleet.link("second").await;
+    let replication = fleet.replication.clone();
+    let waiting = tokio::spawn(async move { replication.wait(second, false).await });
+    connection.records().await;
+    assert!(!waiting.is_finished());
+    connection.confirm(second).await;
+    let report = waiting.await.unwrap().unwrap();
+    assert_eq!((report.applied, report.of, report.missing), (1, 1, Vec::new()));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn stopping_says_so_to_every_follower() {
+    let dir = tempfile::tempdir().unwrap();
+    let fleet = Fleet::start(dir.path(), u64::MAX).await;
+    let mut connection = fleet.follow(hello(Head::EMPTY)).await;
+    connection.next().await;
+    fleet.stop.cancel();
+    assert_eq!(connection.refusal().await, Reason::ShuttingDown);
+    drop(connection);
+    fleet.served.await.unwrap().unwrap();
+}

@@ -197,12 +197,18 @@ impl Table {
             let follower = self.followers.get(name);
             follower.is_some_and(|follower| follower.connected && follower.applied.seq.0 >= seq)
         };
-        let missing: Vec<_> = active().map(|(name, _)| name).filter(|name| !has_applied(name)).cloned().collect();
+        let missing: Vec<_> =
+            active().map(|(name, _)| name).filter(|name| !has_applied(name)).cloned().collect();
         let of = active().count();
         ReplicationReport { applied: of - missing.len(), of, missing }
     }
 
-    pub(super) fn status(&self, members: &MemberTable, journal: &JournalReader, now: Instant) -> Vec<MemberStatus> {
+    pub(super) fn status(
+        &self,
+        members: &MemberTable,
+        journal: &JournalReader,
+        now: Instant,
+    ) -> Vec<MemberStatus> {
         let head = journal.head().position.seq.0;
         let one = |(name, member): (&String, &linklog::entity::Member)| {
             let follower = self.followers.get(name);
@@ -236,6 +242,8 @@ fn age_ms(journal: &JournalReader, seq: u64) -> u64 {
         let view = entries.first()?.view().ok()?;
         Some(record::read_serve(view.kind, view.serve).ok()?.at_ms)
     });
-    let now_ms = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |now| now.as_millis() as u64);
+    let now_ms = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .map_or(0, |now| now.as_millis() as u64);
     written_ms.map_or(0, |at| now_ms.saturating_sub(at))
 }
