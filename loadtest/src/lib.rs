@@ -1,1 +1,35 @@
-//! .
+//! The harness: a local fleet of the real binaries, and load with honest figures.
+//!
+//! | module | what it is for |
+//! |---|---|
+//! | [`fleet`] | starts keypools, the admin API and proxies on loopback, commands them, leaves nothing behind |
+//! | [`create`] | links through the API at a rate or flat out, followed on every proxy if wanted |
+//! | [`redirect`] | redirects at a rate, measured from the intended start |
+//! | [`verify`] | every key on every proxy, exact target, first try |
+//!
+//! Invariant: the system is a black box. Nothing here depends on another crate of the workspace; what is known of the
+//! services is what a user knows: their command lines, configuration files and HTTP.
+//!
+//! Everything below runs on blocking or epoll-driven sockets and threads; no async runtime stands between the clock
+//! and the socket.
+
+pub mod admin;
+pub mod cli;
+pub mod create;
+pub mod expect;
+pub mod figures;
+pub mod fleet;
+pub mod http1;
+pub mod keys;
+pub mod latency;
+pub mod lines;
+pub mod pace;
+pub mod progress;
+pub mod redirect;
+pub mod report;
+pub mod saturation;
+pub mod schedule;
+pub mod series;
+pub mod synthetic;
+pub mod verdict;
+pub mod verify;

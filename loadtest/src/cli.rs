@@ -1,0 +1,60 @@
+//! The command line: one variant per command; each command's arguments stand in its own module.
+
+use clap::{Parser, Subcommand};
+
+use crate::{create, fleet, redirect, verify};
+
+/// Load, checks and local fleets for Signpost.
+#[derive(Debug, Parser)]
+#[command(name = "signpost-loadtest", version, max_term_width = 100)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Starts a local fleet of the real binaries and takes commands for it on standard input.
+    Fleet(fleet::Args),
+    /// Creates links through the admin API, at a rate or as fast as the connections allow.
+    Create(create::Args),
+    /// Asks for redirects at a rate and measures from the intended start of each request.
+    Redirect(redirect::Args),
+    /// Asks every proxy for every key once and compares the targets.
+    Verify(verify::Args),
+}
+
+impl Cli {
+    /// Runs the command that was typed.
+    ///
+    /// # Errors
+    /// What failed, or which check did not hold.
+    pub fn run(self) -> anyhow::Result<()> {
+        match self.command {
+            Command::Fleet(args) => fleet::run(args),
+            Command::Create(args) => create::run(args),
+            Command::Redirect(args) => redirect::run(args),
+            Command::Verify(args) => verify::run(args),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed_and_every_argument_has_help() {
+        let mut command = Cli::command();
+        command.build();
+        command.clone().debug_assert();
+        for command in command.get_subcommands().filter(|command| command.get_name() != "help") {
+            for argument in command.get_arguments() {
+                let documented = argument.get_help().is_some() || argument.get_long_help().is_some();
+                assert!(documented, "{} {} has no help", command.get_name(), argument.get_id());
+            }
+        }
+    }
+}
