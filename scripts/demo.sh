@@ -4,6 +4,7 @@
 # Settings from the environment: DEMO_DIR, ADMIN_PORT, PROXY_PORT, KEYPOOL_PORT (each the first of a few).
 set -euo pipefail
 . "$(dirname "$0")/env.sh"
+. scripts/fleet.sh
 
 DIR=${DEMO_DIR:-.demo}
 ADMIN_PORT=${ADMIN_PORT:-7300}
@@ -13,24 +14,19 @@ PROXIES=2
 
 # The links and their journal take a tenth of this; RocksDB allocates ahead.
 FREE_MIB_MIN=1024
-# Starting is a matter of seconds, but a slow disk may have a log to replay.
-READY_TIMEOUT_S=180
 # Links per request and requests at a time of the import.
 IMPORT_BATCH=1000
 IMPORT_CONCURRENCY=4
 
-FLEET_PID=
-# The end of the fleet's standard input: closing it ends the fleet, also when this script is killed.
-COMMANDS=
-# The line it prints when all of it is ready: one JSON object.
-READY=
-
 main() {
-  trap stop EXIT
+  trap stop_fleet EXIT
   trap 'say; say "Stopping."; exit 0' INT TERM HUP
   check_disk
   check_ports
-  start
+  say "Starting a key pool, the admin API and $PROXIES proxies in $DIR."
+  start_fleet --dir "$DIR" --proxies "$PROXIES" \
+    --admin-port "$ADMIN_PORT" --proxy-port "$PROXY_PORT" --keypool-port "$KEYPOOL_PORT" ||
+    fail 'the demo did not start; the reason is above.' "Each part's log is in $DIR/logs."
   [ -e "$DIR/imported.tsv" ] || import
   show
   wait "$FLEET_PID" || true
@@ -79,25 +75,6 @@ owner_of() {
     sed -n 's/.*users:(("\([^"]*\)",pid=\([0-9]*\).*/ by \1 (process \2)/p' | head -n 1
 }
 
-start() {
-  say "Starting a key pool, the admin API and $PROXIES proxies in $DIR."
-  local pipes
-  pipes=$(mktemp -d)
-  mkfifo "$pipes/commands" "$pipes/ready"
-  bin/signpost-loadtest fleet --dir "$DIR" --bin-dir bin --proxies "$PROXIES" \
-    --admin-port "$ADMIN_PORT" --proxy-port "$PROXY_PORT" --keypool-port "$KEYPOOL_PORT" \
-    <"$pipes/commands" >"$pipes/ready" &
-  FLEET_PID=$!
-  exec {COMMANDS}>"$pipes/commands"
-  IFS= read -r -t "$READY_TIMEOUT_S" READY <"$pipes/ready" || READY=
-  rm -r "$pipes"
-  [ -n "$READY" ] || fail 'the demo did not start; the reason is above.' "Each part's log is in $DIR/logs."
-}
-
-# The value of a key of that line: a text, or a list of texts, one a line.
-ready_text() { sed -n "s/.*\"$1\":\"\([^\"]*\)\".*/\1/p" <<<"$READY"; }
-ready_list() { sed -n "s/.*\"$1\":\[\(\"[^]]*\)\].*/\1/p" <<<"$READY" | tr -d '"' | tr ',' '\n'; }
-
 # An import that was cut short is done again from its start, and the links it had made stay.
 import() {
   local urls=$DIR/homepages.txt
@@ -141,15 +118,6 @@ See how far each proxy has followed:
 
 Ctrl-C stops everything; the next start has the same links.
 END
-}
-
-# Ends the fleet and waits until no process of it is left.
-# shellcheck disable=SC2317 # called by the trap
-stop() {
-  trap '' INT TERM HUP
-  [ -n "$COMMANDS" ] && exec {COMMANDS}>&-
-  [ -n "$FLEET_PID" ] && wait "$FLEET_PID"
-  return 0
 }
 
 main
