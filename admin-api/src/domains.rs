@@ -1,0 +1,171 @@
+//! The domains that short links live on, and the hosts that lead to them.
+//!
+//! Owned here: the table in memory says what the log says. It is read once at the start and again whenever a record about a domain
+//! has become durable. Domain 0 is the default one: its base comes from the configuration, and hosts nobody declared end up there.
+
+mod base;
+
+pub use base::{BaseError, ShortUrlBase, host_name};
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use linklog::codec::{Cursor, value};
+use linklog::entity::{Domain, Host};
+use linklog::store::{Reader, StoreError};
+use linklog::{Change, DecodeError, DomainId, Operation, Part, Precondition, StateKey};
+use parking_lot::RwLock;
+
+/// A domain as answers show it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct KnownDomain {
+    /// Its number.
+    pub id: DomainId,
+    /// What its short URLs begin with.
+    pub base: ShortUrlBase,
+}
+
+/// Every domain and host, as of the last reading.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct DomainTable {
+    by_id: BTreeMap<u16, KnownDomain>,
+    by_host: HashMap<String, DomainId>,
+}
+
+impl DomainTable {
+    /// Returns a domain.
+    pub fn get(&self, id: DomainId) -> Option<&KnownDomain> {
+        self.by_id.get(&id.0)
+    }
+
+    /// Returns the domain a host (lower case, no port) was declared for.
+    pub fn of_host(&self, host: &str) -> Option<DomainId> {
+        self.by_host.get(host).copied()
+    }
+
+    /// Returns all domains in the order of their numbers.
+    pub fn all(&self) -> impl Iterator<Item = &KnownDomain> {
+        self.by_id.values()
+    }
+
+    /// Returns all hosts of a domain, sorted.
+    pub fn hosts(&self, id: DomainId) -> Vec<&str> {
+        let mut hosts: Vec<_> =
+            self.by_host.iter().filter(|(_, of)| **of == id).map(|(host, _)| host.as_str()).collect();
+        hosts.sort_unstable();
+        hosts
+    }
+
+    /// Returns the number the next domain gets; `None` if all are taken.
+    pub fn next_id(&self) -> Option<DomainId> {
+        let highest = self.by_id.last_key_value().map_or(0, |(id, _)| *id);
+        highest.checked_add(1).map(DomainId)
+    }
+
+    /// Says whether `host` with `port` serves short links: a link there would lead in a circle.
+    pub fn serves(&self, host: &str, port: u16) -> bool {
+        let Some(domain) = self.of_host(host).and_then(|id| self.get(id)) else { return false };
+        match domain.base.port() {
+            // Behind a balancer both are ours: the one usually redirects to the other.
+            80 | 443 => matches!(port, 80 | 443),
+            own => port == own,
+        }
+    }
+}
+
+/// The table, shared; cheap to clone.
+#[derive(Clone)]
+pub struct Domains {
+    table: Arc<RwLock<Arc<DomainTable>>>,
+    reader: Reader,
+}
+
+impl Domains {
+    /// Reads the domains from the log's state.
+    ///
+    /// # Errors
+    /// If the database fails or holds a damaged record.
+    pub fn load(reader: &Reader) -> Result<Domains, StoreError> {
+        let table = Arc::new(RwLock::new(Arc::new(read_all(reader)?)));
+        Ok(Domains { table, reader: reader.clone() })
+    }
+
+    /// Reads them again after a record about one has become durable.
+    ///
+    /// # Errors
+    /// As [`Domains::load`]; the table then stays as it was.
+    pub fn reload(&self) -> Result<(), StoreError> {
+        let table = Arc::new(read_all(&self.reader)?);
+        *self.table.write() = table;
+        Ok(())
+    }
+
+    /// Returns the table as it is now.
+    pub fn table(&self) -> Arc<DomainTable> {
+        self.table.read().clone()
+    }
+}
+
+fn read_all(reader: &Reader) -> Result<DomainTable, StoreError> {
+    let mut table = DomainTable::default();
+    let mut damaged = None;
+    let mut keep = |what, result: Result<(), DecodeError>| {
+        damaged = result.err().map(|source| StoreError::Damaged { what, source });
+        damaged.is_none()
+    };
+    reader.scan_managed(&[StateKey::DOMAINS], |key, stored| {
+        let Ok(StateKey::Domain(id)) = StateKey::decode(key) else { return false };
+        keep("domain", read_domain(stored).map(|domain| table.by_id.extend(domain.map(|base| (id.0, KnownDomain { id, base })))))
+    })?;
+    reader.scan_served(&[StateKey::HOSTS], |key, stored| {
+        let Ok(StateKey::Host(name)) = StateKey::decode(key) else { return false };
+        keep("host", read_host(stored).map(|host| table.by_host.extend(host.map(|host| (name, host.domain)))))
+    })?;
+    damaged.map_or(Ok(table), Err)
+}
+
+fn read_domain(stored: &[u8]) -> Result<Option<ShortUrlBase>, DecodeError> {
+    let Some(body) = live(stored)? else { return Ok(None) };
+    let domain = Domain::decode(body)?;
+    domain.short_url_base.parse().map(Some).map_err(|_| DecodeError::invalid(0, "short URL base"))
+}
+
+fn read_host(stored: &[u8]) -> Result<Option<Host>, DecodeError> {
+    live(stored)?.map(Host::decode).transpose()
+}
+
+fn live(stored: &[u8]) -> Result<Option<Cursor<'_>>, DecodeError> {
+    let (stamp, body) = value::split(stored)?;
+    Ok(stamp.live.then_some(body))
+}
+
+/// The change that declares a new domain with its host; refused if the number or the host was ever used.
+pub fn declare(id: DomainId, base: &ShortUrlBase, actor: &str, now_ms: u64) -> Change {
+    let part = |key, precondition, (serve, manage)| Part { key, precondition, operation: Operation::Put { serve, manage } };
+    let domain = Domain { short_url_base: base.to_string(), created_at_ms: now_ms };
+    Change::new(
+        actor,
+        vec![
+            part(StateKey::Domain(id), Precondition::NeverUsed, (Vec::new(), domain.encode())),
+            part(StateKey::Host(base.host().to_owned()), Precondition::Absent, (Host { domain: id }.encode(), Vec::new())),
+        ],
+    )
+}
+
+/// The change that gives the default domain another base, and with it another host; the old host keeps leading there.
+pub fn move_default(base: &ShortUrlBase, host_is_new: bool, now_ms: u64) -> Change {
+    let domain = Domain { short_url_base: base.to_string(), created_at_ms: now_ms };
+    let mut parts = vec![Part {
+        key: StateKey::Domain(DomainId::DEFAULT),
+        precondition: Precondition::Any,
+        operation: Operation::Put { serve: Vec::new(), manage: domain.encode() },
+    }];
+    if host_is_new {
+        parts.push(Part {
+            key: StateKey::Host(base.host().to_owned()),
+            precondition: Precondition::Absent,
+            operation: Operation::Put { serve: Host { domain: DomainId::DEFAULT }.encode(), manage: Vec::new() },
+        });
+    }
+    Change::new("config", parts)
+}

@@ -1,0 +1,288 @@
+//! What a client says about a link: the members of a JSON object, read and judged.
+//!
+//! Reading ([`LinkFields`]) takes whatever is there; judging ([`Judge`]) finds everything that is wrong with it, each finding with the
+//! name of its field and a stable code. Pure: no clock and no state, so a retry is judged as the request it repeats.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use jiff::Timestamp;
+use linklog::{LinkState, RedirectStatus};
+use serde::Deserializer;
+use serde::de::{Deserialize, IgnoredAny, MapAccess, Visitor};
+
+use crate::json::{Json, Name};
+
+/// Longest title, in characters.
+pub const TITLE_CHARS_MAX: usize = 512;
+/// Most tags of a link.
+pub const TAGS_MAX: usize = 32;
+/// Longest tag, in characters.
+pub const TAG_CHARS_MAX: usize = 64;
+/// How many findings are reported at most: a hostile body does not get a long answer.
+const FINDINGS_MAX: usize = 32;
+/// How much of an unknown name is repeated in the answer, in characters.
+const NAME_SHOWN_MAX: usize = 64;
+
+/// Something wrong with a field.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Finding {
+    /// The field.
+    pub field: Cow<'static, str>,
+    /// A stable word for machines.
+    pub code: &'static str,
+    /// A sentence for people.
+    pub detail: String,
+}
+
+/// The members of the object, none of them judged.
+#[derive(Default)]
+pub struct LinkFields<'a> {
+    /// Where to.
+    pub long_url: Option<Json<'a>>,
+    /// The code asked for.
+    pub alias: Option<Json<'a>>,
+    /// The host of the domain.
+    pub domain: Option<Json<'a>>,
+    /// Until when.
+    pub expires_at: Option<Json<'a>>,
+    /// With which status.
+    pub status: Option<Json<'a>>,
+    /// Whether at all.
+    pub state: Option<Json<'a>>,
+    /// For people.
+    pub title: Option<Json<'a>>,
+    /// For people.
+    pub tags: Option<Json<'a>>,
+    /// Names nobody knows, and names that came twice.
+    pub stray: Vec<Finding>,
+}
+
+impl<'a> LinkFields<'a> {
+    fn place(&mut self, name: &str) -> Option<&mut Option<Json<'a>>> {
+        Some(match name {
+            "long_url" => &mut self.long_url,
+            "alias" => &mut self.alias,
+            "domain" => &mut self.domain,
+            "expires_at" => &mut self.expires_at,
+            "status" => &mut self.status,
+            "state" => &mut self.state,
+            "title" => &mut self.title,
+            "tags" => &mut self.tags,
+            _ => return None,
+        })
+    }
+}
+
+/// An object with the fields of a link, or something else.
+pub enum Described<'a> {
+    /// An object.
+    Link(LinkFields<'a>),
+    /// What was found instead.
+    NoObject(&'static str),
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Described<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Fields;
+
+        impl<'de> Visitor<'de> for Fields {
+            type Value = Described<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object that describes a link")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut fields = LinkFields::default();
+                while let Some(Name(name)) = map.next_key()? {
+                    match fields.place(&name) {
+                        Some(place @ None) => *place = Some(map.next_value()?),
+                        known => {
+                            let finding = if known.is_some() { twice(&name) } else { unknown(&name) };
+                            map.next_value::<IgnoredAny>()?;
+                            if fields.stray.len() < FINDINGS_MAX {
+                                fields.stray.push(finding);
+                            }
+                        }
+                    }
+                }
+                Ok(Described::Link(fields))
+            }
+            fn visit_unit<E>(self) -> Result<Self::Value, E> {
+                Ok(Described::NoObject(Json::Null.kind()))
+            }
+            fn visit_bool<E>(self, value: bool) -> Result<Self::Value, E> {
+                Ok(Described::NoObject(Json::Bool(value).kind()))
+            }
+            fn visit_u64<E>(self, _: u64) -> Result<Self::Value, E> {
+                Ok(Described::NoObject(Json::OtherNumber.kind()))
+            }
+            fn visit_i64<E>(self, _: i64) -> Result<Self::Value, E> {
+                Ok(Described::NoObject(Json::OtherNumber.kind()))
+            }
+            fn visit_f64<E>(self, _: f64) -> Result<Self::Value, E> {
+                Ok(Described::NoObject(Json::OtherNumber.kind()))
+            }
+            fn visit_str<E>(self, _: &str) -> Result<Self::Value, E> {
+                Ok(Described::NoObject(Json::Text(Cow::Borrowed("")).kind()))
+            }
+            fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+                while seq.next_element::<IgnoredAny>()?.is_some() {}
+                Ok(Described::NoObject(Json::List(Vec::new(), 0).kind()))
+            }
+        }
+
+        deserializer.deserialize_any(Fields)
+    }
+}
+
+fn shown(name: &str) -> Cow<'static, str> {
+    Cow::Owned(name.chars().take(NAME_SHOWN_MAX).collect())
+}
+
+/// The finding for a member nobody knows.
+pub fn unknown(name: &str) -> Finding {
+    Finding { field: shown(name), code: "unknown_field", detail: "there is no such field".to_owned() }
+}
+
+fn twice(name: &str) -> Finding {
+    Finding { field: shown(name), code: "duplicate_field", detail: "the field is there twice".to_owned() }
+}
+
+/// Collects findings while fields are judged one after the other.
+#[derive(Default)]
+pub struct Judge {
+    findings: Vec<Finding>,
+}
+
+impl Judge {
+    /// Starts with what was found while reading.
+    pub fn new(stray: Vec<Finding>) -> Judge {
+        Judge { findings: stray }
+    }
+
+    /// Records something wrong with a field.
+    pub fn find(&mut self, field: &'static str, code: &'static str, detail: impl Into<String>) {
+        if self.findings.len() < FINDINGS_MAX {
+            self.findings.push(Finding { field: Cow::Borrowed(field), code, detail: detail.into() });
+        }
+    }
+
+    /// Gives `value` back if nothing was found.
+    ///
+    /// # Errors
+    /// Everything that was found.
+    pub fn end<T>(self, value: Option<T>) -> Result<T, Vec<Finding>> {
+        match value {
+            Some(value) if self.findings.is_empty() => Ok(value),
+            _ => Err(self.findings),
+        }
+    }
+
+    /// Records a field that does not belong here.
+    pub fn not_here(&mut self, field: &'static str, json: Option<&Json<'_>>, why: &str) {
+        if json.is_some() {
+            self.find(field, "unknown_field", why);
+        }
+    }
+
+    fn wrong_type(&mut self, field: &'static str, expected: &str, found: &Json<'_>) {
+        self.find(field, "wrong_type", format!("expected {expected}, found {}", found.kind()));
+    }
+
+    /// Reads text; `None` if the field is absent, null or wrong.
+    pub fn text<'f>(&mut self, field: &'static str, json: Option<&'f Json<'_>>) -> Option<&'f str> {
+        match json {
+            None | Some(Json::Null) => None,
+            Some(Json::Text(text)) => Some(text),
+            Some(other) => {
+                self.wrong_type(field, "a string", other);
+                None
+            }
+        }
+    }
+
+    /// Reads the status of the redirect; the default if the field is absent or null.
+    pub fn status(&mut self, json: Option<&Json<'_>>) -> RedirectStatus {
+        match json {
+            None | Some(Json::Null) => RedirectStatus::default(),
+            Some(Json::Whole(number)) => {
+                let status = u16::try_from(*number).ok().and_then(RedirectStatus::from_code);
+                status.unwrap_or_else(|| {
+                    self.find("status", "status_not_allowed", "the status is 301, 302, 307 or 308");
+                    RedirectStatus::default()
+                })
+            }
+            Some(other) => {
+                self.wrong_type("status", "301, 302, 307 or 308", other);
+                RedirectStatus::default()
+            }
+        }
+    }
+
+    /// Reads the state; the default if the field is absent or null.
+    pub fn state(&mut self, json: Option<&Json<'_>>) -> LinkState {
+        match self.text("state", json) {
+            None | Some("active") => LinkState::Active,
+            Some("disabled") => LinkState::Disabled,
+            Some("banned") => LinkState::Banned,
+            Some(_) => {
+                self.find("state", "state_not_allowed", "the state is active, disabled or banned");
+                LinkState::default()
+            }
+        }
+    }
+
+    /// Reads the end of a link's life, in milliseconds since the Unix epoch. Whether that is in the future is not asked here.
+    pub fn expires_at_ms(&mut self, json: Option<&Json<'_>>) -> Option<u64> {
+        let text = self.text("expires_at", json)?;
+        let at = text.parse::<Timestamp>().ok().and_then(|at| u64::try_from(at.as_millisecond()).ok());
+        if at.is_none_or(|at| at == 0) {
+            let expected = "expected a time as in RFC 3339 after 1970, such as 2030-01-31T12:00:00Z";
+            self.find("expires_at", "expires_at_not_a_time", expected);
+            return None;
+        }
+        at
+    }
+
+    /// Reads the title.
+    pub fn title(&mut self, json: Option<&Json<'_>>) -> Option<String> {
+        let text = self.text("title", json)?;
+        let chars = text.chars().count();
+        if chars > TITLE_CHARS_MAX {
+            let detail = format!("a title has at most {TITLE_CHARS_MAX} characters, this one has {chars}");
+            self.find("title", "title_too_long", detail);
+            return None;
+        }
+        Some(text.to_owned())
+    }
+
+    /// Reads the tags; the same one twice counts once.
+    pub fn tags(&mut self, json: Option<&Json<'_>>) -> Vec<String> {
+        let (list, len) = match json {
+            None | Some(Json::Null) => return Vec::new(),
+            Some(Json::List(list, len)) => (list, *len),
+            Some(other) => {
+                self.wrong_type("tags", "a list of strings", other);
+                return Vec::new();
+            }
+        };
+        if len > TAGS_MAX {
+            let detail = format!("a link has at most {TAGS_MAX} tags, these are {len}");
+            self.find("tags", "too_many_tags", detail);
+            return Vec::new();
+        }
+        let mut tags: Vec<String> = Vec::with_capacity(list.len());
+        for tag in list {
+            match tag {
+                Json::Text(tag) if tag.is_empty() || tag.chars().count() > TAG_CHARS_MAX => {
+                    self.find("tags", "tag_length", format!("a tag has 1 to {TAG_CHARS_MAX} characters"));
+                }
+                Json::Text(tag) if tags.iter().any(|known| known == tag) => {}
+                Json::Text(tag) => tags.push(tag.to_string()),
+                other => self.wrong_type("tags", "a list of strings", other),
+            }
+        }
+        tags
+    }
+}

@@ -1,0 +1,88 @@
+//! The log as the async parts of this service see it: propose and await, read without blocking anybody.
+//!
+//! Owned here: a database read never runs on a thread of the runtime. [`Log::read`] moves it to the blocking pool, and at most
+//! [`READS_MAX`] run at once; point lookups of state in memory would be quick enough, but nobody can know beforehand.
+
+use std::sync::Arc;
+
+use linklog::Change;
+use linklog::journal::JournalReader;
+use linklog::store::Reader;
+use linklog::writer::{Commit, Decision, ProposeError, WriterCounts, WriterHandle};
+use tokio::sync::{Semaphore, oneshot};
+
+/// Most database reads at the same time; the disk does not get faster by more.
+pub const READS_MAX: usize = 32;
+
+/// Proposes to the writer and reads its state; cheap to clone.
+#[derive(Clone)]
+pub struct Log {
+    writer: WriterHandle,
+    reader: Reader,
+    journal: JournalReader,
+    reads: Arc<Semaphore>,
+}
+
+/// A read that did not take place because the process is ending.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("the process is ending")]
+pub struct Ending;
+
+impl Log {
+    /// Returns a log over an open writer's parts.
+    pub fn new(writer: WriterHandle, reader: Reader, journal: JournalReader) -> Log {
+        Log { writer, reader, journal, reads: Arc::new(Semaphore::new(READS_MAX)) }
+    }
+
+    /// Proposes changes, to be decided in this order and each on its own, and waits until the decisions are durable.
+    ///
+    /// # Errors
+    /// The writer is too busy, closing, or failed while it wrote.
+    ///
+    /// # Cancel safety
+    /// Dropped, the changes are decided all the same, unless they had not been accepted yet.
+    pub async fn propose(&self, changes: Vec<Change>) -> Result<Vec<Decision>, ProposeError> {
+        let (sender, decisions) = oneshot::channel();
+        // Whoever waited may be gone; that changes nothing about the decision.
+        self.writer.propose(changes, Box::new(move |decided| drop(sender.send(decided))));
+        decisions.await.unwrap_or(Err(ProposeError::Unknown))
+    }
+
+    /// Runs a read of the state on a thread that may wait for the disk.
+    ///
+    /// # Errors
+    /// The process is ending.
+    pub async fn read<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&Reader) -> T + Send + 'static,
+    ) -> Result<T, Ending> {
+        let place = self.reads.clone().acquire_owned().await.map_err(|_| Ending)?;
+        let reader = self.reader.clone();
+        let reading = tokio::task::spawn_blocking(move || {
+            let result = read(&reader);
+            drop((reader, place));
+            result
+        });
+        reading.await.map_err(|_| Ending)
+    }
+
+    /// Returns the reader itself, for threads that may block.
+    pub fn reader(&self) -> &Reader {
+        &self.reader
+    }
+
+    /// Returns the journal's reader, for threads that may block.
+    pub fn journal(&self) -> &JournalReader {
+        &self.journal
+    }
+
+    /// Returns the newest durable state.
+    pub fn commit(&self) -> Commit {
+        self.writer.commit()
+    }
+
+    /// Returns what the writer has done so far.
+    pub fn counts(&self) -> WriterCounts {
+        self.writer.counts()
+    }
+}
