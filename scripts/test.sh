@@ -11,7 +11,7 @@ selection=(--workspace)
 
 if cargo nextest --version >/dev/null 2>&1; then
   # nextest runs no examples in documentation. They come first, so that its summary is what a reader finds at the end.
-  if [ $# -eq 0 ] && git grep -qE '^ *//[/!] ```(rust|should_panic|no_run)?$' -- '*.rs'; then
+  if [ $# -eq 0 ] && grep -rqE --include='*.rs' '^ *//[/!] ```(rust|should_panic|no_run)?$' .; then
     cargo test --release --locked --workspace --doc --quiet
   fi
   exec cargo nextest run --release --locked "${selection[@]}"
