@@ -6,7 +6,7 @@
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-builtin-rules --no-print-directory
 
-.PHONY: help deps build demo test check bench-create bench-keypool
+.PHONY: help deps build demo test check bench-create bench-redirect bench-keypool
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -30,6 +30,9 @@ check: deps ## Check formatting, lints, documentation, dependencies, scripts and
 
 bench-create: build ## Measure creating links: latency at 500/s, highest rate, batches
 	@scripts/bench-create.sh
+
+bench-redirect: build ## Measure redirects: latency at 10,000/s from a proxy with a million links
+	@scripts/bench-redirect.sh
 
 bench-keypool: build ## Measure the key pool: codes per second, lease latency, bytes per code
 	@scripts/bench-keypool.sh
