@@ -53,7 +53,8 @@ if [ "$(id -u)" -ne 0 ]; then
 fi
 
 install() {
-  "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends "${packages[@]}" >&2
+  "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get \
+    -o DPkg::Lock::Timeout=300 install --yes --no-install-recommends "${packages[@]}" >&2
 }
 say "Installing: $by_hand"
 "${as_root[@]}" apt-get update >&2 || say 'apt-get update failed; trying with the package index that is there.'
