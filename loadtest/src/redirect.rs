@@ -28,6 +28,9 @@ use crate::series::{Second, Series};
 use tally::Tally;
 use worker::{Job, Worker};
 
+/// The part of the wanted rate that has to come for a run to have kept up.
+const KEPT_UP_SHARE: f64 = 0.99;
+
 /// Time for the connections to open before the first request is due.
 const LEAD: Duration = Duration::from_millis(100);
 
@@ -78,6 +81,9 @@ pub struct Results {
     pub rate_wanted: f64,
     /// Redirects per second that came, after the warm-up.
     pub redirected_per_s: f64,
+    /// Whether the redirects came at the wanted rate. If not, the latencies grow with the length of the run, and say
+    /// only that.
+    pub kept_up: bool,
     /// Connections used.
     pub connections: u16,
     /// Keys to choose from.
@@ -160,9 +166,8 @@ fn measure(args: &Args, keys: &Keys, stop: &StopFlag) -> anyhow::Result<Results>
     let cpu_before = cpu_seconds();
     let start = Instant::now() + LEAD;
     let tally = work(workers, start, series.clone())?;
-    let elapsed = start.elapsed().as_secs_f64();
-    let cpu_cores = (cpu_seconds() - cpu_before) / elapsed.max(f64::MIN_POSITIVE);
-    Ok(results(args, keys, tally, elapsed, cpu_cores, &series, stop))
+    let cpu_cores = (cpu_seconds() - cpu_before) / start.elapsed().as_secs_f64().max(f64::MIN_POSITIVE);
+    Ok(results(args, keys, tally, cpu_cores, &series, stop))
 }
 
 /// Runs the threads and adds up what they counted.
@@ -188,7 +193,6 @@ fn results(
     args: &Args,
     keys: &Keys,
     tally: Tally,
-    elapsed: f64,
     cpu_cores: f64,
     series: &Series,
     stop: &StopFlag,
@@ -200,15 +204,14 @@ fn results(
         cpu_cores,
         cores: thread::available_parallelism().map_or(1, usize::from),
     });
-    let wanted = f64::from(args.duration);
-    let seconds = (elapsed - f64::from(args.warm_up)).max(0.0);
+    // A run that kept up lasted as long as it was meant to; one that did not, until its last answer.
+    let until_last = tally.last_answer_ns as f64 / 1e9 - f64::from(args.warm_up);
+    let seconds = if stop.is_set() { until_last } else { until_last.max(f64::from(args.duration)) }.max(0.0);
+    let redirected_per_s = figures::per_second(tally.redirected, seconds);
     Results {
         rate_wanted: args.rate.per_second(),
-        // Waiting for the last answers of a run that kept up is no part of its duration.
-        redirected_per_s: figures::per_second(
-            tally.redirected,
-            if tally.unsent == 0 { seconds.min(wanted) } else { seconds },
-        ),
+        redirected_per_s,
+        kept_up: redirected_per_s >= KEPT_UP_SHARE * args.rate.per_second(),
         connections: args.connections,
         keys: keys.len(),
         locations_compared: keys.iter().all(|key| key.long_url.is_some()),
@@ -241,6 +244,9 @@ impl Results {
             self.generator.line(),
             if errors.is_empty() { "0".to_owned() } else { errors.join(", ") },
         );
+        if !self.kept_up {
+            text += "  DID NOT KEEP UP: the latencies grow with the length of the run\n";
+        }
         if self.unsent + self.no_connection_free > 0 {
             text += &format!(
                 "  {} requests found no free connection, {} were never sent\n",

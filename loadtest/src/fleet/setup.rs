@@ -28,7 +28,7 @@ impl Setup<'_> {
     /// What needs no running part: the authority, and the credentials of the key pools.
     pub(super) fn before_start(&self) -> anyhow::Result<()> {
         let ca = self.layout.ca();
-        if !ca.join("ca.pem").exists() {
+        if !is_bundle(&self.layout.writer_tls()) {
             self.run(&["ca", "init", "--dir", &text(&ca)])?;
         }
         for part in self.layout.keypools() {

@@ -20,6 +20,8 @@ pub(super) struct Tally {
     pub(super) no_connection_free: u64,
     /// Connections opened again, the ones the server closed in good order among them.
     pub(super) reconnects: u64,
+    /// When the last answer was read, in ns from the start of the run.
+    pub(super) last_answer_ns: u64,
     /// From the intended start to the answer read, of redirects.
     pub(super) latency: Latency,
     /// From the send to the answer read, of redirects.
@@ -51,6 +53,7 @@ impl Tally {
         self.unsent += other.unsent;
         self.no_connection_free += other.no_connection_free;
         self.reconnects += other.reconnects;
+        self.last_answer_ns = self.last_answer_ns.max(other.last_answer_ns);
         self.latency.merge(&other.latency);
         self.service.merge(&other.service);
         self.send_delay.merge(&other.send_delay);

@@ -79,6 +79,8 @@ pub(super) struct Worker<'a> {
     /// Channels to use, the longest idle first; some may have been closed since they were queued.
     free: VecDeque<usize>,
     waiting: usize,
+    /// The intended start of the next request.
+    next_ns: u64,
     random: SmallRng,
     start: Instant,
     tally: Tally,
@@ -110,6 +112,7 @@ impl<'a> Worker<'a> {
             channels,
             free: VecDeque::with_capacity(job.connections),
             waiting: 0,
+            next_ns: u64::MAX,
             random: SmallRng::seed_from_u64(job.seed),
             start: Instant::now(),
             tally: Tally::default(),
@@ -132,26 +135,26 @@ impl<'a> Worker<'a> {
             self.take_events(&events[..ready]);
             thread::sleep(Duration::from_micros(200).min(start.saturating_duration_since(Instant::now())));
         }
-        let mut next_ns = self.job.schedule.next_offset_ns();
+        self.next_ns = self.job.schedule.next_offset_ns();
         let mut housekeeping_ns = 0;
         let mut idle_ns = 0;
         loop {
             let now_ns = self.now_ns();
-            next_ns = self.send_due(next_ns, now_ns);
+            self.send_due(now_ns, SENDS_IN_A_ROW_MAX);
             if now_ns >= housekeeping_ns {
                 self.keep_house(now_ns);
                 housekeeping_ns = now_ns + HOUSEKEEPING_NS;
             }
-            let sent_all = next_ns >= self.job.end_ns;
+            let sent_all = self.next_ns >= self.job.end_ns;
             let out_of_time = now_ns >= self.job.end_ns.saturating_add(self.job.timeout_ns);
             if (sent_all && self.waiting == 0) || out_of_time || self.job.stop.is_set() {
                 break;
             }
-            let (ready, idle) = self.wait(&mut events, (!sent_all).then_some(next_ns))?;
+            let (ready, idle) = self.wait(&mut events)?;
             idle_ns += idle;
             self.take_events(&events[..ready]);
         }
-        self.finish(next_ns, idle_ns);
+        self.finish(idle_ns);
         Ok(self.tally)
     }
 
@@ -159,32 +162,37 @@ impl<'a> Worker<'a> {
         ns_between(self.start, Instant::now())
     }
 
-    /// Sends what is due as far as channels are free; returns the next intended start.
-    fn send_due(&mut self, mut next_ns: u64, now_ns: u64) -> u64 {
-        for _ in 0..SENDS_IN_A_ROW_MAX {
-            if next_ns > now_ns || next_ns >= self.job.end_ns {
-                break;
+    /// Sends what is due, as far as channels are free and `most` requests at most.
+    fn send_due(&mut self, now_ns: u64, most: usize) {
+        for _ in 0..most {
+            if self.next_ns > now_ns || self.next_ns >= self.job.end_ns {
+                return;
             }
-            let Some((index, free_since_ns)) = self.take_free() else { break };
-            let key = self.random.random_range(0..self.job.keys.len());
-            let channel = &mut self.channels[index];
-            let request = self.requests[channel.target].for_code(self.job.keys.get(key).code);
-            let sent_ns = ns_between(self.start, Instant::now());
-            let sent = channel.send(request, InFlight { intended_ns: next_ns, sent_ns, key });
-            if next_ns >= self.job.warm_up_ns {
-                self.tally.no_connection_free += u64::from(free_since_ns > next_ns);
-                self.tally.send_delay.record(sent_ns.saturating_sub(next_ns.max(free_since_ns)));
-            }
-            match sent {
-                Ok(()) => self.waiting += 1,
-                Err(reason) => {
-                    self.count_error(next_ns, reason);
-                    self.reopen(index);
-                }
-            }
-            next_ns = self.job.schedule.next_offset_ns();
+            let Some((index, free_since_ns)) = self.take_free() else { return };
+            self.send(index, free_since_ns);
+            self.next_ns = self.job.schedule.next_offset_ns();
         }
-        next_ns
+    }
+
+    /// Sends the next request on a free channel.
+    fn send(&mut self, index: usize, free_since_ns: u64) {
+        let key = self.random.random_range(0..self.job.keys.len());
+        let channel = &mut self.channels[index];
+        let request = self.requests[channel.target].for_code(self.job.keys.get(key).code);
+        let intended_ns = self.next_ns;
+        let sent_ns = ns_between(self.start, Instant::now());
+        let sent = channel.send(request, InFlight { intended_ns, sent_ns, key });
+        if intended_ns >= self.job.warm_up_ns {
+            self.tally.no_connection_free += u64::from(free_since_ns > intended_ns);
+            self.tally.send_delay.record(sent_ns.saturating_sub(intended_ns.max(free_since_ns)));
+        }
+        match sent {
+            Ok(()) => self.waiting += 1,
+            Err(reason) => {
+                self.count_error(intended_ns, reason);
+                self.reopen(index);
+            }
+        }
     }
 
     /// The channel that has been free for longest, and since when.
@@ -200,13 +208,13 @@ impl<'a> Worker<'a> {
     }
 
     /// Waits for events until shortly before the next intended start; returns their number and the idle time.
-    fn wait(&mut self, events: &mut [EpollEvent], next_ns: Option<u64>) -> io::Result<(usize, u64)> {
+    fn wait(&mut self, events: &mut [EpollEvent]) -> io::Result<(usize, u64)> {
         let before_ns = self.now_ns();
-        let due_in_ns = match next_ns {
+        let due_in_ns = match self.next_ns {
+            next_ns if next_ns >= self.job.end_ns => HOUSEKEEPING_NS,
             // Overdue, but no channel is free: only an answer helps.
-            Some(next_ns) if next_ns <= before_ns && self.free.is_empty() => HOUSEKEEPING_NS,
-            Some(next_ns) => next_ns.saturating_sub(before_ns),
-            None => HOUSEKEEPING_NS,
+            next_ns if next_ns <= before_ns && self.free.is_empty() => HOUSEKEEPING_NS,
+            next_ns => next_ns.saturating_sub(before_ns),
         };
         let sleeps = due_in_ns > SPIN_NS;
         let timeout = if sleeps {
@@ -221,15 +229,17 @@ impl<'a> Worker<'a> {
             Err(nix::errno::Errno::EINTR) => 0,
             result => result?,
         };
-        let idle = sleeps || ready == 0;
+        let idle = sleeps || (ready == 0 && due_in_ns > 0);
         Ok((ready, if idle { self.now_ns() - before_ns } else { 0 }))
     }
 
+    /// Takes events one by one; what is due goes out between them, so that a burst of answers holds nothing up.
     fn take_events(&mut self, events: &[EpollEvent]) {
         for event in events {
             if event.data() != TIMER {
                 #[allow(clippy::cast_possible_truncation)]
                 self.take_event(event.data() as usize, event.events());
+                self.send_due(self.now_ns(), 1);
             }
         }
     }
@@ -266,6 +276,7 @@ impl<'a> Worker<'a> {
             Read1::Failed(reason) => (Err(reason.to_owned()), false),
         };
         self.waiting -= 1;
+        self.tally.last_answer_ns = read_ns;
         match judged {
             Ok(()) => self.count_redirect(in_flight, read_ns),
             Err(reason) => self.count_error(in_flight.intended_ns, &reason),
@@ -339,7 +350,7 @@ impl<'a> Worker<'a> {
     }
 
     /// Counts what is left when the run ends.
-    fn finish(&mut self, next_ns: u64, idle_ns: u64) {
+    fn finish(&mut self, idle_ns: u64) {
         let elapsed_ns = self.now_ns();
         self.tally.idle_share = idle_ns as f64 / elapsed_ns.max(1) as f64;
         let reason = if self.job.stop.is_set() { "interrupted" } else { "timeout" };
@@ -350,14 +361,13 @@ impl<'a> Worker<'a> {
         }
         // After an early end only what was due by then counts as unsent.
         let end_ns = if self.job.stop.is_set() { self.job.end_ns.min(elapsed_ns) } else { self.job.end_ns };
-        let mut unsent_ns = next_ns;
-        while unsent_ns < end_ns {
-            if unsent_ns < self.job.warm_up_ns {
+        while self.next_ns < end_ns {
+            if self.next_ns < self.job.warm_up_ns {
                 self.tally.warm_up += 1;
             } else {
                 self.tally.unsent += 1;
             }
-            unsent_ns = self.job.schedule.next_offset_ns();
+            self.next_ns = self.job.schedule.next_offset_ns();
         }
     }
 }

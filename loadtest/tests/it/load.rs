@@ -200,6 +200,7 @@ fn every_request_of_the_schedule_is_sent_and_counted_once() {
         let measured = redirects(&target, "400", "6", more);
         assert!(measured.output.status.success(), "{}", measured.stderr());
         assert_eq!((&measured.results["redirected"], &measured.results["unsent"]), (&400.into(), &0.into()));
+        assert!(measured.report["command_line"].as_str().unwrap().contains("redirect --rate 400"));
         assert_eq!((&measured.results["errors"], &measured.results["reconnects"]), (&json!({}), &0.into()));
         assert_eq!(slower_than(&measured.results, 0), 400);
     }

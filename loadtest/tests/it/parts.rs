@@ -52,7 +52,7 @@ fn plays_a_part_when_told_to() {
     let config: Table = fs::read_to_string(config).unwrap().parse().unwrap();
     let fake = config.get("fake").and_then(toml::Value::as_table).cloned().unwrap_or_default();
     if let Some(code) = fake.get("exit").and_then(toml::Value::as_integer) {
-        eprintln!("this part is told to end with {code}");
+        writeln!(std::io::stderr(), "this part is told to end with {code}").unwrap();
         std::process::exit(i32::try_from(code).unwrap());
     }
     let is_ready = !fake.contains_key("not_ready");
