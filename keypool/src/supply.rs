@@ -1,0 +1,223 @@
+//! The pool at work: the pure core, the database and who may change what at the same time.
+//!
+//! Two locks, always taken in this order:
+//!
+//! - `adding`: whoever adds to the set of taken codes or to the stock, and whoever needs both to hold still: refilling,
+//!   marking, releasing. Held for as long as a batch takes, some 0.3 s with 10^8 used codes.
+//! - `pool`: what waits and what was leased. Held for one fsync at most. A lease takes this one alone, so it never waits
+//!   for a refill; it only shares the disk with one.
+//!
+//! Invariant: memory follows disk. What a failed write did to the disk is unknown, so after one nothing is written any
+//! more: every operation is refused with [`Stopped`], [`Supply::failed`] fires, and the process ends to recover by opening
+//! the database anew.
+//!
+//! One operation a file below. Deliberately not here: threads, the network, watermarks.
+
+use std::path::Path;
+use std::sync::{Arc, OnceLock};
+
+use parking_lot::Mutex;
+use rocksdb::WriteBatch;
+use serde::Serialize;
+use tokio_util::sync::CancellationToken;
+
+use crate::blocklist::{Blocklist, BlocklistError};
+use crate::config::PoolConfig;
+use crate::generate::Generator;
+use crate::metrics::Metrics;
+use crate::pool::{Pool, PoolId};
+use crate::refill::Bell;
+use crate::slots::SlotSet;
+use crate::store::{OpenError, Opened, Store, StoreError};
+
+mod add;
+mod lease;
+mod mark;
+mod release;
+mod restore;
+#[cfg(test)]
+mod tests;
+mod waiting;
+
+pub use add::{AddError, Added, BATCH_CODES_MAX};
+pub use lease::{LeaseError, Leased};
+pub use mark::MarkError;
+pub use release::{ReleaseError, Released};
+pub use restore::{Restored, restore};
+
+const DAY_MS: u64 = 24 * 60 * 60 * 1_000;
+
+/// A pool and its database. Dropping it closes the database in order.
+#[derive(Debug)]
+pub struct Supply {
+    store: Store,
+    slots: SlotSet,
+    blocklist: Blocklist,
+    /// How long released codes rest; none: they never return.
+    quarantine_ms: Option<u64>,
+    adding: Mutex<Adding>,
+    pool: Mutex<Pool>,
+    metrics: Arc<Metrics>,
+    low_watermark: u64,
+    bell: Arc<Bell>,
+    failed: CancellationToken,
+    failure: OnceLock<String>,
+}
+
+/// What only the holder of the `adding` lock reads and changes.
+#[derive(Debug)]
+struct Adding {
+    /// How many codes were ever taken.
+    taken: u64,
+    /// Where the first block of the stock begins.
+    stock_start: u64,
+    generator: Generator,
+}
+
+/// Why a pool was not opened.
+#[derive(Debug, thiserror::Error)]
+pub enum SupplyError {
+    /// The database was not.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The operator's words are not usable.
+    #[error(transparent)]
+    Blocklist(#[from] BlocklistError),
+    /// The database cannot be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Nothing is done any more, because a write failed.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("the pool has stopped after a failed write")]
+pub struct Stopped;
+
+/// A pool in numbers.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct Stats {
+    /// Which pool, in hex.
+    pub pool_id: String,
+    /// The slots it owns, as ranges.
+    pub slots: String,
+    /// Codes that wait to be leased.
+    pub unused: u64,
+    /// Codes that never will be again: leased, marked, burned.
+    pub used: u64,
+    /// The latest lease's number.
+    pub last_lease_number: u64,
+    /// Bytes of the database's tables.
+    pub table_bytes: u64,
+}
+
+impl Supply {
+    /// Opens the pool in a directory, or makes a new one there.
+    ///
+    /// # Errors
+    /// The database is not to be had or does not hold the slots, or the blocklist is not readable.
+    pub fn open(dir: &Path, config: &PoolConfig, metrics: Arc<Metrics>) -> Result<Supply, SupplyError> {
+        let blocklist = match &config.blocklist {
+            Some(path) => Blocklist::with_file(path)?,
+            None => Blocklist::built_in(),
+        };
+        let Opened { store, meta, slots } = Opened::open(dir, &config.slots)?;
+        let stock_start = store.stock_start(meta.stocked)?;
+        let mut pool =
+            Pool::new(meta.pool_id, meta.leased..meta.stocked, stock_start, meta.last_lease_number);
+        store.leases()?.into_iter().for_each(|lease| pool.remember_lease(lease));
+        pool.apply_skipped(store.skipped()?);
+        let adding = Adding { taken: meta.taken, stock_start, generator: Generator::new(&config.slots) };
+        let quarantine_ms =
+            (config.quarantine_days > 0).then_some(u64::from(config.quarantine_days) * DAY_MS);
+        metrics.show(pool.unused(), meta.taken);
+        Ok(Supply {
+            store,
+            slots,
+            blocklist,
+            quarantine_ms,
+            adding: Mutex::new(adding),
+            pool: Mutex::new(pool),
+            metrics,
+            low_watermark: config.low_watermark,
+            bell: Arc::default(),
+            failed: CancellationToken::new(),
+            failure: OnceLock::new(),
+        })
+    }
+
+    /// Returns the slots that the pool owns.
+    pub fn slots(&self) -> &SlotSet {
+        &self.slots
+    }
+
+    /// Returns which pool this is.
+    pub fn id(&self) -> PoolId {
+        self.pool.lock().id
+    }
+
+    /// Returns how many codes wait.
+    pub fn unused(&self) -> u64 {
+        self.pool.lock().unused()
+    }
+
+    /// Returns the pool in numbers.
+    pub fn stats(&self) -> Stats {
+        let (pool, table_bytes) = (self.pool.lock(), self.store.table_bytes());
+        let unused = pool.unused();
+        Stats {
+            pool_id: pool.id.to_string(),
+            slots: self.slots.to_string(),
+            unused,
+            used: self.metrics.taken().saturating_sub(unused),
+            last_lease_number: pool.last_lease_number(),
+            table_bytes,
+        }
+    }
+
+    /// Returns the database, for measuring it.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// Returns the pool's metrics.
+    pub fn metrics(&self) -> &Arc<Metrics> {
+        &self.metrics
+    }
+
+    /// Returns what is rung when fewer codes wait than the low watermark says.
+    pub fn bell(&self) -> &Arc<Bell> {
+        &self.bell
+    }
+
+    /// Returns what is cancelled when a write fails: the process must end then.
+    pub fn failed(&self) -> &CancellationToken {
+        &self.failed
+    }
+
+    /// Returns which write failed, if one did.
+    pub fn failure(&self) -> Option<&str> {
+        self.failure.get().map(String::as_str)
+    }
+
+    /// Writes a batch; to be called with the lock held that guards what it changes, so that nothing follows a failure.
+    fn commit(&self, batch: WriteBatch) -> Result<(), StoreError> {
+        self.store.commit(batch).inspect_err(|error| {
+            let cause = std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
+            let first = self.failure.set(format!("{error}: {cause}")).is_ok();
+            if first {
+                tracing::error!(%error, %cause, "a write failed, nothing is handed out any more");
+            }
+            self.metrics.stopped();
+            self.failed.cancel();
+        })
+    }
+
+    fn running(&self) -> Result<(), Stopped> {
+        if self.failed.is_cancelled() { Err(Stopped) } else { Ok(()) }
+    }
+
+    /// Shows where the pool stands, after a change.
+    fn show(&self, adding: &Adding) {
+        self.metrics.show(self.unused(), adding.taken);
+    }
+}
