@@ -1,0 +1,101 @@
+//! The whole system from outside: the real binaries, started as a user would, and broken on purpose.
+//!
+//! | module | what it tests |
+//! |---|---|
+//! | `follow` | a `201` means that every proxy redirects, at once |
+//! | `outage` | proxies need nobody |
+//! | `kills` | nothing acknowledged is lost when the writer is killed |
+//! | `units` | the systemd units |
+//!
+//! `SIGNPOST_BIN_DIR` names the folder of the binaries; `make test` builds them and sets it.
+#![allow(clippy::unwrap_used)]
+
+mod follow;
+mod kills;
+mod outage;
+mod units;
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use signpost_loadtest::fleet::{Fleet, Options};
+
+/// The real links every checkout has.
+fn real_links() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../data/homepages-500.txt")
+}
+
+fn bin_dir() -> PathBuf {
+    let dir = std::env::var_os("SIGNPOST_BIN_DIR")
+        .expect("SIGNPOST_BIN_DIR is not set: run the tests with `make test`");
+    let dir = PathBuf::from(dir);
+    assert!(dir.join("signpost-proxy").exists(), "no signpost-proxy in {}: run `make build`", dir.display());
+    dir
+}
+
+fn fleet(dir: &Path, proxies: u16) -> Fleet {
+    let mut options = Options::new(dir, proxies).unwrap();
+    options.bin_dir = bin_dir();
+    Fleet::start(options).unwrap_or_else(|error| panic!("{error:#}"))
+}
+
+/// Runs a command of the load tool to its end and returns the results of its report.
+#[track_caller]
+fn loadtest(dir: &Path, arguments: &[&str]) -> Value {
+    let report = dir.join(format!("{}.json", arguments[0]));
+    let mut command = Command::new(env!("CARGO_BIN_EXE_signpost-loadtest"));
+    let output = command.args(arguments).arg("--json").arg(&report).stdin(Stdio::null()).output().unwrap();
+    assert!(
+        output.status.success(),
+        "{arguments:?}\n{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let report: Value = serde_json::from_slice(&std::fs::read(report).unwrap()).unwrap();
+    report["results"].clone()
+}
+
+/// Creates a link for each line of `urls` and notes what was acknowledged in `out`.
+#[track_caller]
+fn create(fleet: &Fleet, urls: &Path, out: &Path, more: &[&str]) -> Value {
+    let ready = fleet.ready();
+    let (urls, out) = (urls.to_str().unwrap(), out.to_str().unwrap());
+    let mut arguments =
+        vec!["create", "--admin", &ready.admin, "--token", &ready.token, "--urls", urls, "--out", out];
+    arguments.extend_from_slice(more);
+    loadtest(fleet.dir(), &arguments)
+}
+
+/// Asks every proxy for every link in `expect`: all must be right at the first try.
+#[track_caller]
+fn verify(fleet: &Fleet, expect: &Path) -> Value {
+    let proxies = fleet.ready().proxies.join(",");
+    let arguments = ["verify", "--expect", expect.to_str().unwrap(), "--proxies", &proxies];
+    let results = loadtest(fleet.dir(), &arguments);
+    assert_eq!(results["interrupted"], false, "{results}");
+    results
+}
+
+/// Polls until something holds.
+#[track_caller]
+fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while !holds() {
+        assert!(Instant::now() < deadline, "{what}: not within 30 s");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Reads a JSON document of a health port: `/readyz` or `/healthz`.
+fn health(address: &str, path: &str) -> Value {
+    let host = address.trim_start_matches("http://");
+    let request = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+    let mut stream = std::net::TcpStream::connect(host).unwrap();
+    std::io::Write::write_all(&mut stream, request.as_bytes()).unwrap();
+    let mut answer = String::new();
+    std::io::Read::read_to_string(&mut stream, &mut answer).unwrap();
+    let (_, body) = answer.split_once("\r\n\r\n").unwrap();
+    serde_json::from_str(body).unwrap_or_else(|error| panic!("{path} answered {answer:?}: {error}"))
+}
