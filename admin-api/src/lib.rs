@@ -1,6 +1,28 @@
 //! The writer: HTTP API, journal owner, replication feed.
+//!
+//! - [`server`] wires everything and ends it in order; [`cli`] and [`control`] are the operator's way in
+//! - [`http`] brings requests to [`links`] and answers back; [`problem`] is what errors look like
+//! - pure: [`target`], [`alias`], [`json`], most of [`links`] and [`auth`]
+//! - [`codes`] is the stock of generated codes, [`domains`] and [`members`] are tables of what the log says
+//! - [`feed`] sends the log to followers, [`replication`] knows who has applied what
 
+pub mod alias;
+pub mod auth;
+pub mod cli;
 pub mod clock;
+pub mod codes;
+pub mod config;
+pub mod control;
+pub mod domains;
+pub mod durable;
 pub mod feed;
+pub mod http;
+pub mod json;
+pub mod links;
+pub mod log;
 pub mod members;
+pub mod metrics;
+pub mod problem;
 pub mod replication;
+pub mod server;
+pub mod target;

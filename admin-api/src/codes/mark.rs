@@ -75,13 +75,13 @@ impl Pending {
             queue.codes.pop_front();
         }
         queue.codes.push_back(code);
+        self.marks.wake.notify_one();
     }
 }
 
 impl Drop for Pending {
     fn drop(&mut self) {
         self.marks.queue.lock().in_flight -= 1;
-        self.marks.wake.notify_one();
     }
 }
 
@@ -153,11 +153,12 @@ fn untold(journal: &dyn JournalRead, from: Seq, stop: impl Fn() -> bool) -> Resu
 
 /// Tells what is queued; what cannot be told stays.
 async fn tell(marks: &Marks, pools: &[Pool]) {
-    let queued: Vec<Code7> = marks.queue.lock().codes.iter().copied().collect();
-    if queued.is_empty() {
+    // Taken out, but not yet told: the cursor stays meanwhile.
+    let telling = marks.begin();
+    let mut untold: Vec<Code7> = std::mem::take(&mut marks.queue.lock().codes).into();
+    if untold.is_empty() {
         return;
     }
-    let mut untold = queued.clone();
     let mut all_known = true;
     for pool in pools {
         let Ok(description) = pool.described(pools).await else {
@@ -177,10 +178,12 @@ async fn tell(marks: &Marks, pools: &[Pool]) {
         // Slots that no pool has generate nothing.
         untold.retain(|code| pools.iter().any(|pool| pool.description().is_some_and(|known| known.owns(*code))));
     }
-    let mut queue = marks.queue.lock();
-    let newer = queue.codes.split_off(queued.len().min(queue.codes.len()));
-    queue.codes = untold.into();
-    queue.codes.extend(newer);
+    {
+        let mut queue = marks.queue.lock();
+        let newer = std::mem::replace(&mut queue.codes, untold.into());
+        queue.codes.extend(newer);
+    }
+    drop(telling);
 }
 
 fn read_cursor(dir: &Path) -> Seq {

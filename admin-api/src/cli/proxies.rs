@@ -1,0 +1,83 @@
+//! `proxy add | drain | forget | list`.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use clap::Subcommand;
+use daemon::exit::Exit;
+use serde_json::json;
+use wire::identity::{Issuer, Role};
+
+use super::call::table;
+use super::{Common, print, tell};
+
+/// Proxies that follow this writer.
+#[derive(Debug, Subcommand)]
+pub(super) enum Proxy {
+    /// Let a proxy follow: write its credential bundle and its record
+    Add {
+        /// Its name: 1 to 63 of a-z, 0-9, -, beginning with a letter
+        name: String,
+        /// Folder of the certificate authority; leave it out only on loopback without TLS
+        #[arg(long, value_name = "CA_DIR", requires = "out")]
+        ca: Option<PathBuf>,
+        /// Where to write the bundle
+        #[arg(long, value_name = "DIR", requires = "ca")]
+        out: Option<PathBuf>,
+    },
+    /// Stop waiting for a proxy; it may still follow
+    Drain {
+        /// Its name
+        name: String,
+    },
+    /// Shut a proxy out for good; the name is not used again
+    Forget {
+        /// Its name
+        name: String,
+    },
+    /// List proxies and where they are in the log
+    List,
+}
+
+pub(super) fn run(common: &Common, command: &Proxy) -> Result<(), Exit> {
+    match command {
+        Proxy::Add { name, ca: Some(ca), out: Some(out) } => add(common, name, ca, out),
+        Proxy::Add { name, .. } => {
+            common.call("proxy.add", json!({ "name": name }))?;
+            tell(&format!("proxy {name} may follow without TLS, on loopback: [writers] name = \"{name}\""));
+            Ok(())
+        }
+        Proxy::Drain { name } => {
+            common.call("proxy.drain", json!({ "name": name }))?;
+            tell(&format!("proxy {name} is no longer waited for"));
+            Ok(())
+        }
+        Proxy::Forget { name } => {
+            common.call("proxy.forget", json!({ "name": name }))?;
+            tell(&format!("proxy {name} is shut out for good"));
+            Ok(())
+        }
+        Proxy::List => {
+            let list = common.call("proxy.list", json!(null))?;
+            print(&table(&list["members"], &["name", "role", "state", "replication", "applied_seq", "lag_records", "created_at"]))
+        }
+    }
+}
+
+fn add(common: &Common, name: &str, ca: &Path, out: &Path) -> Result<(), Exit> {
+    let issuer = Issuer::open(ca).map_err(Exit::failure)?;
+    // Asked first: a bundle nobody knows is worse than none.
+    common.call("proxy.check", json!({ "name": name, "fleet": issuer.fleet().to_string() }))?;
+    let identity = issuer.issue(Role::Proxy, name, out).map_err(Exit::failure)?;
+    let credential: String = identity.fingerprint.iter().map(|byte| format!("{byte:02x}")).collect();
+    let added = common.call("proxy.add", json!({ "name": name, "credential": credential }));
+    if let Err(error) = added {
+        for file in ["key.pem", "cert.pem", "ca.pem"] {
+            // What is left over is refused by the next try, with its name.
+            let _ = fs::remove_file(out.join(file));
+        }
+        return Err(error);
+    }
+    tell(&format!("proxy {name} may follow; its bundle is in {}: [writers] tls_dir of signpost-proxy", out.display()));
+    Ok(())
+}

@@ -1,0 +1,224 @@
+//! The configuration file. `config.example.toml` holds every key with its default, and a test keeps it so.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use daemon::config::{ConfigError, Loaded, Section};
+use daemon::telemetry::LogConfig;
+use wire::channel::ChannelError;
+use wire::identity::Role;
+
+use crate::codes::CodesOptions;
+use crate::domains::ShortUrlBase;
+use crate::replication::ReplicationOptions;
+
+/// Everything the file says.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where the log and the leases lie.
+    pub data_dir: PathBuf,
+    /// What short URLs of the default domain begin with; `None` only in a configuration that is refused.
+    pub short_url_base: Option<ShortUrlBase>,
+    /// Where the API listens.
+    pub http_listen: SocketAddr,
+    /// Where health, readiness and metrics are.
+    pub health_listen: SocketAddr,
+    /// Where followers connect.
+    pub feed_listen: SocketAddr,
+    /// The writer's credential bundle; none: plain, loopback only.
+    pub tls_dir: Option<PathBuf>,
+    /// The control socket.
+    pub control_socket: PathBuf,
+    /// Addresses of the key pools.
+    pub keypools: Vec<String>,
+    /// The stock of codes.
+    pub codes: CodesOptions,
+    /// How replication is waited for.
+    pub replication: ReplicationOptions,
+    /// How many bytes of records are kept for followers that come back.
+    pub journal_retention_bytes: u64,
+    /// What a client may use up.
+    pub limits: Limits,
+    /// Logs.
+    pub log: LogConfig,
+}
+
+/// What a client may use up.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Limits {
+    /// Largest body, in bytes.
+    pub body_bytes_max: usize,
+    /// Largest body of a batch, in bytes.
+    pub batch_body_bytes_max: usize,
+    /// Longest target, in bytes.
+    pub url_bytes_max: usize,
+    /// Requests per second and token; 0: unlimited.
+    pub requests_per_s_per_token: u32,
+}
+
+const MIB: usize = 1 << 20;
+
+/// Reads a configuration file.
+///
+/// # Errors
+/// It cannot be read, or has problems: then all of them.
+pub fn load(path: &std::path::Path) -> Result<Loaded<Config>, ConfigError> {
+    daemon::config::load(path, read)
+}
+
+/// Takes the configuration out of the root section.
+pub fn read(root: &mut Section) -> Config {
+    let data_dir = root.value("data_dir", PathBuf::from("/var/lib/signpost-admin"));
+    let short_url_base = short_url_base(root);
+    let (mut http, mut health, mut feed) = (root.section("http"), root.section("health"), root.section("feed"));
+    let http_listen = http.value("listen", loopback(7300));
+    let health_listen = health.value("listen", loopback(7301));
+    let feed_listen = feed.value("listen", loopback(7302));
+    let tls_dir: Option<PathBuf> = feed.optional("tls_dir");
+    if tls_dir.is_none() && !feed_listen.ip().is_loopback() {
+        feed.problem("listen", "others can reach this address: set tls_dir, or listen on 127.0.0.1");
+    }
+    let control_socket =
+        root.section("control").value("socket", PathBuf::from("/run/signpost-admin/control.sock"));
+    let keypools = root.sections("keypool").iter_mut().map(|pool| keypool(pool, tls_dir.is_some())).collect();
+    Config {
+        data_dir,
+        short_url_base,
+        http_listen,
+        health_listen,
+        feed_listen,
+        tls_dir,
+        control_socket,
+        keypools,
+        codes: codes(&mut root.section("codes")),
+        replication: replication(&mut root.section("replication")),
+        journal_retention_bytes: root.section("journal").in_range(
+            "retention_bytes",
+            10 << 30,
+            (16 * MIB) as u64..=1 << 50,
+        ),
+        limits: limits(&mut root.section("limits")),
+        log: LogConfig::read(&mut root.section("log")),
+    }
+}
+
+const fn loopback(port: u16) -> SocketAddr {
+    SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), port)
+}
+
+fn short_url_base(root: &mut Section) -> Option<ShortUrlBase> {
+    let text: String = root.required("short_url_base");
+    if !root.has("short_url_base") {
+        return None;
+    }
+    text.parse().map_err(|error| root.problem("short_url_base", format!("not the beginning of a short URL: {error}"))).ok()
+}
+
+fn keypool(pool: &mut Section, have_identity: bool) -> String {
+    let url: String = pool.required("url");
+    if pool.has("url") {
+        match wire::channel::endpoint(&url, None, Role::Keypool) {
+            Err(ChannelError::NoIdentity { .. }) if have_identity => {}
+            Err(error) => pool.problem("url", error.to_string()),
+            Ok(_) => {}
+        }
+    }
+    url
+}
+
+fn codes(section: &mut Section) -> CodesOptions {
+    CodesOptions {
+        block: section.in_range("block", 10_000, 1..=wire::limits::LEASE_CODES_MAX),
+        low_watermark: section.in_range("low_watermark", 5_000, 1..=1_000_000),
+    }
+}
+
+fn replication(section: &mut Section) -> ReplicationOptions {
+    let min_sync_replicas = section.in_range("min_sync_replicas", 0, 0..=2);
+    let wait_ms = section.in_range("wait_ms", 250, 0..=60_000);
+    let healthy_within_ms = section.in_range("healthy_within_ms", 2_000, 100..=60_000);
+    ReplicationOptions {
+        min_sync_replicas,
+        wait: Duration::from_millis(wait_ms),
+        healthy_within: Duration::from_millis(healthy_within_ms),
+    }
+}
+
+fn limits(section: &mut Section) -> Limits {
+    Limits {
+        body_bytes_max: section.in_range("body_bytes_max", MIB, 1024..=16 * MIB),
+        batch_body_bytes_max: section.in_range("batch_body_bytes_max", 8 * MIB, 1024..=64 * MIB),
+        url_bytes_max: section.in_range("url_bytes_max", 8192, 64..=linklog::limits::TARGET_BYTES_MAX),
+        requests_per_s_per_token: section.in_range("requests_per_s_per_token", 0, 0..=1_000_000),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn parse(text: &str) -> Result<Loaded<Config>, String> {
+        daemon::config::parse("x.toml", text, read).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn the_example_file_equals_the_defaults() {
+        let example = include_str!("../config.example.toml");
+        let base = "short_url_base = \"http://127.0.0.1:8080\"";
+        assert!(example.contains(base));
+        let (example, defaults) = (parse(example).unwrap(), parse(base).unwrap());
+        assert_eq!(example.effective, defaults.effective);
+        // Optional keys and lists have no defaults to compare with: the example shows them in comments.
+        for key in ["tls_dir", "[[keypool]]", "url"] {
+            assert!(include_str!("../config.example.toml").contains(&format!("# {key}")), "{key}");
+        }
+    }
+
+    #[test]
+    fn every_problem_is_reported_at_once() {
+        let text = "
+            short_url_base = 'ftp://x'
+            surplus = 1
+            [feed]
+            listen = '0.0.0.0:7302'
+            [[keypool]]
+            url = 'http://10.0.0.1:7400'
+            [[keypool]]
+            [codes]
+            block = 0
+            [replication]
+            min_sync_replicas = 3
+            [limits]
+            url_bytes_max = 1000000
+        ";
+        let error = parse(text).unwrap_err();
+        for expected in [
+            "short_url_base",
+            "surplus",
+            "feed.listen",
+            "keypool[0].url",
+            "keypool[1].url",
+            "codes.block",
+            "replication.min_sync_replicas",
+            "limits.url_bytes_max",
+        ] {
+            assert!(error.contains(expected), "no {expected} in {error}");
+        }
+    }
+
+    #[test]
+    fn the_base_of_short_urls_has_no_default() {
+        assert!(parse("").unwrap_err().contains("short_url_base"));
+    }
+
+    #[test]
+    fn key_pools_on_other_machines_need_a_credential_bundle() {
+        let with = |tls: &str| {
+            parse(&format!("short_url_base = 'https://s.test'\n[feed]\n{tls}\n[[keypool]]\nurl = 'https://pool:7400'"))
+        };
+        assert!(with("").unwrap_err().contains("tls_dir"));
+        assert_eq!(with("tls_dir = '/etc/x'").unwrap().config.keypools, ["https://pool:7400"]);
+    }
+}

@@ -1,0 +1,107 @@
+//! The operator's commands on the running service, as they come over the control socket. [`crate::cli`] is the other end.
+//!
+//! Owned here: the tables in memory are renewed before a command is answered, so what an operator was told is in force.
+//!
+//! - [`tokens`] · [`domains`] · [`proxies`]
+
+mod domains;
+mod proxies;
+mod tokens;
+
+use daemon::control::{Answer, Commands};
+use linklog::writer::{Decision, ProposeError};
+use linklog::{Change, Position};
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use tokio::sync::Mutex;
+use wire::identity::FleetId;
+
+use crate::auth::Tokens;
+use crate::domains::Domains;
+use crate::log::Log;
+use crate::members::Members;
+use crate::replication::Replication;
+
+/// Answers the commands.
+pub struct Operator {
+    log: Log,
+    tokens: Tokens,
+    members: Members,
+    domains: Domains,
+    replication: Replication,
+    fleet: FleetId,
+    /// One command that writes at a time: they look before they write, and there is one operator.
+    writing: Mutex<()>,
+}
+
+impl Operator {
+    /// Returns the commands over these parts of the service.
+    pub fn new(
+        log: Log,
+        tokens: Tokens,
+        members: Members,
+        domains: Domains,
+        replication: Replication,
+        fleet: FleetId,
+    ) -> Operator {
+        Operator { log, tokens, members, domains, replication, fleet, writing: Mutex::new(()) }
+    }
+
+    async fn answer(&self, command: &str, args: Value) -> Result<Value, String> {
+        match command {
+            "status" => Ok(self.status()),
+            "token.list" => Ok(tokens::list(self)),
+            "domain.list" => Ok(domains::list(self)),
+            "proxy.list" => proxies::list(self).await,
+            "proxy.check" => proxies::check(self, &read(args)?),
+            _ => {
+                let _one = self.writing.lock().await;
+                match command {
+                    "token.create" => tokens::create(self, read(args)?).await,
+                    "token.revoke" => tokens::revoke(self, &read(args)?).await,
+                    "domain.add" => domains::add(self, &read(args)?).await,
+                    "proxy.add" => proxies::add(self, &read(args)?).await,
+                    "proxy.drain" => proxies::drain(self, &read(args)?).await,
+                    "proxy.forget" => proxies::forget(self, &read(args)?).await,
+                    other => Err(format!("this version has no command {other:?}")),
+                }
+            }
+        }
+    }
+
+    fn status(&self) -> Value {
+        let position = self.log.commit().head.position;
+        json!({ "fleet": self.fleet.to_string(), "head": { "epoch": position.epoch.0, "seq": position.seq.0 } })
+    }
+
+    /// Writes one change and says where.
+    async fn write(&self, change: Change) -> Result<Result<Position, Refused>, String> {
+        let decision = self.log.propose(vec![change]).await.map_err(|error| match error {
+            ProposeError::Unknown => error.to_string(),
+            _ => format!("{error}, nothing was changed"),
+        })?;
+        match decision.into_iter().next() {
+            Some(Decision::Applied { position, .. }) => Ok(Ok(position)),
+            Some(Decision::Conflict(_)) => Ok(Err(Refused)),
+            other => Err(format!("the writer did not take the change: {other:?}")),
+        }
+    }
+}
+
+/// A precondition did not hold.
+struct Refused;
+
+impl Commands for Operator {
+    fn run(&self, command: String, args: Value) -> Answer<'_> {
+        Box::pin(async move { self.answer(&command, args).await })
+    }
+}
+
+fn read<T: DeserializeOwned>(args: Value) -> Result<T, String> {
+    serde_json::from_value(args).map_err(|error| format!("the arguments are not those of this command: {error}"))
+}
+
+/// Words a failure of the state's database.
+fn failed(error: impl std::fmt::Display) -> String {
+    format!("the state could not be read: {error}")
+}

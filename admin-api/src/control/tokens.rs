@@ -1,0 +1,109 @@
+//! `token create | list | revoke`.
+
+use linklog::codec::value;
+use linklog::entity::{Scopes, Token};
+use linklog::{Change, Operation, Part, Precondition, StateKey};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::{Operator, failed};
+use crate::auth::{NewToken, SCOPES, TOKENS_MAX, TokenId, scope_named, scope_names};
+use crate::clock;
+use crate::links::view::Rfc3339;
+
+/// Longest name of a token, in characters.
+const NAME_CHARS_MAX: usize = 100;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Create {
+    name: String,
+    scopes: Vec<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Revoke {
+    id: String,
+}
+
+pub(super) async fn create(operator: &Operator, args: Create) -> Result<Value, String> {
+    let chars = args.name.chars().count();
+    if !(1..=NAME_CHARS_MAX).contains(&chars) || args.name.contains(char::is_control) {
+        return Err(format!("a token's name has 1 to {NAME_CHARS_MAX} printable characters"));
+    }
+    if operator.tokens.len() >= TOKENS_MAX {
+        return Err(format!("there are {TOKENS_MAX} tokens already, which is the most there may be"));
+    }
+    let scopes = scopes(&args.scopes)?;
+    let new = NewToken::generate().map_err(|error| format!("no random numbers to be had: {error}"))?;
+    let record = Token {
+        name: args.name,
+        secret_hash: new.secret_hash(),
+        scopes,
+        created_at_ms: clock::now_ms(),
+        revoked_at_ms: None,
+    };
+    let change = put(new.id(), &record, Precondition::NeverUsed);
+    if operator.write(change).await?.is_err() {
+        return Err("the random id is in use: run the command again".to_owned());
+    }
+    tracing::info!(token = %new.id(), name = record.name, "made a token");
+    let shown = json!({ "token": new.text(), "id": new.id().to_string(), "name": record.name, "scopes": scope_names(scopes) });
+    operator.tokens.put(new.id(), record);
+    Ok(shown)
+}
+
+fn scopes(names: &[String]) -> Result<Scopes, String> {
+    if names.is_empty() {
+        return Err("a token needs at least one scope".to_owned());
+    }
+    names.iter().try_fold(Scopes::default(), |scopes, name| {
+        let known: Vec<_> = SCOPES.iter().map(|(name, _)| *name).collect();
+        let scope = scope_named(name);
+        scope.map(|scope| scopes.union(scope)).ok_or(format!("no scope {name:?}, there are {}", known.join(", ")))
+    })
+}
+
+pub(super) async fn revoke(operator: &Operator, args: &Revoke) -> Result<Value, String> {
+    let id: TokenId = args.id.parse().map_err(|error| format!("{error}"))?;
+    let Some(record) = operator.tokens.get(id) else { return Err(format!("there is no token {id}")) };
+    if let Some(at) = record.revoked_at_ms {
+        return Ok(shown(id, &Token { revoked_at_ms: Some(at), ..record }));
+    }
+    let version = version_of(operator, id).await?;
+    let record = Token { revoked_at_ms: Some(clock::now_ms()), ..record };
+    if operator.write(put(id, &record, Precondition::Version(version))).await?.is_err() {
+        return Err("the token was changed meanwhile: run the command again".to_owned());
+    }
+    operator.tokens.put(id, record.clone());
+    tracing::info!(token = %id, name = record.name, "revoked a token");
+    Ok(shown(id, &record))
+}
+
+async fn version_of(operator: &Operator, id: TokenId) -> Result<u64, String> {
+    let key = StateKey::Token(id.0).encode();
+    let read = move |stored: Option<&[u8]>| stored.map(|stored| value::split(stored).map(|(stamp, _)| stamp.version));
+    let found = operator.log.read(move |reader| reader.manage_value(&key, read)).await.map_err(failed)?;
+    found.map_err(failed)?.transpose().map_err(failed)?.ok_or_else(|| format!("there is no token {id}"))
+}
+
+fn put(id: TokenId, record: &Token, precondition: Precondition) -> Change {
+    let operation = Operation::Put { serve: Vec::new(), manage: record.encode() };
+    Change::new("operator", vec![Part { key: StateKey::Token(id.0), precondition, operation }])
+}
+
+pub(super) fn list(operator: &Operator) -> Value {
+    let tokens: Vec<_> = operator.tokens.all().iter().map(|(id, token)| shown(*id, token)).collect();
+    json!({ "tokens": tokens })
+}
+
+fn shown(id: TokenId, token: &Token) -> Value {
+    json!({
+        "id": id.to_string(),
+        "name": token.name,
+        "scopes": scope_names(token.scopes),
+        "created_at": Rfc3339(token.created_at_ms),
+        "revoked_at": token.revoked_at_ms.map(Rfc3339),
+    })
+}

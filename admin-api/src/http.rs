@@ -1,0 +1,141 @@
+//! The HTTP API: brings requests to [`crate::links`] and answers back. [`crate::problem`] says what errors look like.
+//!
+//! Every route but health asks for a token first, before it reads a body. The order of checks is the order of what a client can
+//! correct: who it is, what it sends, how large it is, whether it is JSON, whether its fields make sense, whether the state allows it.
+
+pub mod batch;
+pub mod body;
+pub mod health;
+pub mod links;
+pub mod query;
+pub mod replication;
+mod respond;
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::Router;
+use axum::extract::{MatchedPath, Request, State};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use http::HeaderMap;
+use http::header::AUTHORIZATION;
+use linklog::entity::Scopes;
+
+use crate::auth::{Caller, Tokens};
+use crate::config::Limits;
+use crate::links::Links;
+use crate::links::idempotency::IdempotencyKey;
+use crate::metrics::Metrics;
+use crate::problem::Problem;
+use body::BodyBudget;
+use health::ReadyDetail;
+
+/// What the handlers work with.
+pub struct Api {
+    /// The links.
+    pub links: Links,
+    /// Who may ask.
+    pub tokens: Tokens,
+    /// For how much.
+    pub limits: Limits,
+    /// How many bytes of bodies may be in memory.
+    pub bodies: BodyBudget,
+    /// What readiness says.
+    pub ready: Arc<dyn ReadyDetail>,
+    /// Who counts.
+    pub metrics: Metrics,
+}
+
+/// Returns the routes.
+pub fn router(api: Arc<Api>) -> Router {
+    Router::new()
+        .route("/v1/links", post(links::create).get(links::list).fallback(|| wrong_method("GET, POST")))
+        .route("/v1/links/batch", post(batch::create).fallback(|| wrong_method("POST")))
+        .route(
+            "/v1/links/{code}",
+            get(links::get).patch(links::patch).delete(links::delete).fallback(|| wrong_method("GET, PATCH, DELETE")),
+        )
+        .route("/v1/replication", get(replication::status).fallback(|| wrong_method("GET")))
+        .route("/healthz", get(health::live).fallback(|| wrong_method("GET")))
+        .route("/readyz", get(health::ready).fallback(|| wrong_method("GET")))
+        .fallback(|| async { Problem::no_route() })
+        .layer(from_fn_with_state(api.clone(), count))
+        .with_state(api)
+}
+
+async fn wrong_method(allow: &'static str) -> Problem {
+    Problem::method(allow)
+}
+
+/// Counts a request and how long it took.
+async fn count(State(api): State<Arc<Api>>, request: Request, next: Next) -> Response {
+    let started = Instant::now();
+    let route = match request.extensions().get::<MatchedPath>().map(MatchedPath::as_str) {
+        Some("/v1/links") => "/v1/links",
+        Some("/v1/links/batch") => "/v1/links/batch",
+        Some("/v1/links/{code}") => "/v1/links/{code}",
+        Some("/v1/replication") => "/v1/replication",
+        Some("/healthz" | "/readyz") => "health",
+        _ => "other",
+    };
+    let method = match *request.method() {
+        http::Method::GET => "GET",
+        http::Method::POST => "POST",
+        http::Method::PATCH => "PATCH",
+        http::Method::DELETE => "DELETE",
+        _ => "other",
+    };
+    let response = next.run(request).await;
+    api.metrics.request(route, method, response.status().as_u16(), started.elapsed());
+    response
+}
+
+impl Api {
+    /// Lets a request in, or not.
+    fn admit(&self, headers: &HeaderMap, needed: Scopes) -> Result<Caller, Problem> {
+        let authorization = headers.get(AUTHORIZATION).map(|value| value.as_bytes());
+        Ok(self.tokens.admit(authorization, needed)?)
+    }
+}
+
+/// Says whether the client would rather not wait for the proxies (RFC 7240 section 4.1).
+fn prefers_async(headers: &HeaderMap) -> bool {
+    let preferences = headers.get_all("prefer").iter().filter_map(|value| value.to_str().ok());
+    preferences
+        .flat_map(|value| value.split(','))
+        .any(|preference| preference.split(';').next().is_some_and(|name| name.trim().eq_ignore_ascii_case("respond-async")))
+}
+
+/// Reads the key of an idempotent request, if it has one.
+fn idempotency_key(headers: &HeaderMap, caller: Caller) -> Result<Option<IdempotencyKey>, Problem> {
+    let value = headers.get("idempotency-key");
+    Ok(value.map(|value| IdempotencyKey::new(caller.token, value.as_bytes())).transpose()?)
+}
+
+/// Turns the outcome of a handler into its answer.
+fn answer(outcome: Result<Response, Problem>) -> Response {
+    outcome.unwrap_or_else(IntoResponse::into_response)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::HeaderValue;
+
+    #[test]
+    fn the_preference_is_found_among_others() {
+        for (value, found) in [
+            ("respond-async", true),
+            ("Respond-Async", true),
+            ("wait=10, respond-async", true),
+            ("respond-async; x=1", true),
+            ("return=minimal", false),
+            ("no-respond-async", false),
+        ] {
+            let headers = HeaderMap::from_iter([(http::HeaderName::from_static("prefer"), HeaderValue::from_static(value))]);
+            assert_eq!(prefers_async(&headers), found, "{value}");
+        }
+    }
+}

@@ -1,0 +1,27 @@
+//! Health on the API's own port, for whoever can reach no other: the same answers as on the health port, without metrics.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::response::Response;
+use http::StatusCode;
+use serde_json::{Value, json};
+
+use super::{Api, respond};
+
+/// What readiness says; asked on a thread of the runtime, so it must not block.
+pub trait ReadyDetail: Send + Sync + 'static {
+    /// An object.
+    fn detail(&self) -> Value;
+}
+
+pub(super) async fn live() -> Response {
+    respond::json(StatusCode::OK, &json!({ "status": "pass", "version": env!("CARGO_PKG_VERSION") }))
+}
+
+pub(super) async fn ready(State(api): State<Arc<Api>>) -> Response {
+    // Whoever gets an answer here gets it from an API that takes requests.
+    let mut body = api.ready.detail();
+    body["ready"] = Value::Bool(true);
+    respond::json(StatusCode::OK, &body)
+}

@@ -1,0 +1,204 @@
+//! `/v1/links` and `/v1/links/{code}`.
+
+use std::sync::Arc;
+
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, Request, State};
+use axum::response::Response;
+use http::header::IF_MATCH;
+use http::{HeaderMap, StatusCode};
+use linklog::entity::Scopes;
+use linklog::{Code, DomainId};
+use serde::Serialize;
+
+use super::body::Expected;
+use super::query::{Query, key_of};
+use super::{Api, answer, idempotency_key, prefers_async, respond};
+use crate::domains::{DomainTable, KnownDomain};
+use crate::links::condition::Condition;
+use crate::links::create::{Made, Request as CreateRequest};
+use crate::links::fields::{Described, LinkFields};
+use crate::links::idempotency::request_hash;
+use crate::links::order::Order;
+use crate::links::view::{LinkView, Shown};
+use crate::links::{order, patch};
+use crate::problem::Problem;
+use crate::replication::ReplicationReport;
+
+pub(super) async fn create(State(api): State<Arc<Api>>, request: Request) -> Response {
+    answer(try_create(&api, request).await)
+}
+
+async fn try_create(api: &Api, request: Request) -> Result<Response, Problem> {
+    let (head, body) = request.into_parts();
+    let caller = api.admit(&head.headers, Scopes::LINKS_WRITE)?;
+    Query::read(&head.uri, &[])?;
+    let key = idempotency_key(&head.headers, caller)?;
+    let expected = Expected { bytes_max: api.limits.body_bytes_max, merge_patch: false };
+    let held = api.bodies.read(&head.headers, body, expected).await?;
+    let domains = api.links.domains.table();
+    let order = order::judge(fields_of(&held.bytes)?, &api.links.rules, &domains)?;
+    drop(held);
+    let key = key.map(|key| {
+        let mut canonical = Vec::with_capacity(order.link.target.len() + 128);
+        order.write_canonical(&mut canonical);
+        (key, request_hash(&canonical))
+    });
+    let skip_proxies = prefers_async(&head.headers);
+    let request = CreateRequest { caller, orders: &[&order], key, skip_proxies };
+    let mut batch = api.links.create(&request).await?;
+    let made = batch.made.pop().unwrap_or(Made::NoCode);
+    let response = created(&order, &made, &batch.replication, &domains)?;
+    let response = if batch.replayed { respond::with_replayed(response) } else { response };
+    Ok(respond::with_preference(response, skip_proxies))
+}
+
+fn created(
+    order: &Order,
+    made: &Made,
+    replication: &ReplicationReport,
+    domains: &DomainTable,
+) -> Result<Response, Problem> {
+    let (view, code, domain, version) = match made {
+        Made::Created { code, version, .. } => {
+            let domain = known(domains, order.domain)?;
+            (made_view(order, made, domain, Some(replication)), code, domain, *version)
+        }
+        Made::Replayed(replayed) => {
+            let (key, stored) = &**replayed;
+            let domain = known(domains, key.domain)?;
+            let view = LinkView::of_stored(&key.code, stored, domain, Some(replication));
+            (Some(view), &key.code, domain, stored.stamp.version)
+        }
+        other => return Err(refusal(other)),
+    };
+    let response = respond::with_version(respond::json(StatusCode::CREATED, &view), version);
+    let elsewhere = (domain.id != DomainId::DEFAULT).then(|| domain.base.host());
+    Ok(respond::with_location(response, code, elsewhere))
+}
+
+/// Shows a link that was made now.
+pub(super) fn made_view<'a>(
+    order: &'a Order,
+    made: &'a Made,
+    domain: &'a KnownDomain,
+    replication: Option<&'a ReplicationReport>,
+) -> Option<LinkView<'a>> {
+    let Made::Created { code, version, created_at_ms } = made else { return None };
+    let shown = Shown {
+        code,
+        domain,
+        title: order.title.as_deref(),
+        tags: &order.tags,
+        created_at_ms: *created_at_ms,
+        updated_at_ms: *created_at_ms,
+        version: *version,
+        replication,
+    };
+    Some(LinkView::new(&order.link, shown))
+}
+
+/// Says why an order was not fulfilled.
+pub(super) fn refusal(made: &Made) -> Problem {
+    match made {
+        Made::AliasTaken => Problem::alias_taken(),
+        Made::AlreadyExpired => Problem::already_expired(),
+        Made::Gone => Problem::gone(),
+        Made::NoCode | Made::Created { .. } | Made::Replayed(_) => Problem::no_codes(),
+    }
+}
+
+/// Finds a domain that a link is on: domains are never removed.
+pub(super) fn known(domains: &DomainTable, id: DomainId) -> Result<&KnownDomain, Problem> {
+    domains.get(id).ok_or_else(|| Problem::no_domain(&id.0.to_string()))
+}
+
+fn fields_of(bytes: &[u8]) -> Result<LinkFields<'_>, Problem> {
+    match serde_json::from_slice(bytes).map_err(|error| Problem::malformed(&error))? {
+        Described::Link(fields) => Ok(fields),
+        Described::NoObject(found) => Err(Problem::wrong_shape(format!("expected an object, found {found}"))),
+    }
+}
+
+type CodeInPath = Result<Path<String>, PathRejection>;
+
+/// A path that is no text names no link.
+fn code_text(code: CodeInPath) -> Result<String, Problem> {
+    code.map(|Path(code)| code).map_err(|_| Problem::no_link())
+}
+
+pub(super) async fn get(State(api): State<Arc<Api>>, code: CodeInPath, request: Request) -> Response {
+    answer(try_get(&api, code, &request).await)
+}
+
+async fn try_get(api: &Api, code: CodeInPath, request: &Request) -> Result<Response, Problem> {
+    api.admit(request.headers(), Scopes::LINKS_READ)?;
+    let domains = api.links.domains.table();
+    let key = key_of(&code_text(code)?, request.uri(), &domains)?;
+    let stored = api.links.get(key).await?;
+    let view = LinkView::of_stored(&key.code, &stored, known(&domains, key.domain)?, None);
+    Ok(respond::with_version(respond::json(StatusCode::OK, &view), stored.stamp.version))
+}
+
+pub(super) async fn patch(State(api): State<Arc<Api>>, code: CodeInPath, request: Request) -> Response {
+    answer(try_patch(&api, code, request).await)
+}
+
+async fn try_patch(api: &Api, code: CodeInPath, request: Request) -> Result<Response, Problem> {
+    let (head, body) = request.into_parts();
+    let caller = api.admit(&head.headers, Scopes::LINKS_WRITE)?;
+    let domains = api.links.domains.table();
+    let key = key_of(&code_text(code)?, &head.uri, &domains)?;
+    let condition = condition(&head.headers)?;
+    let expected = Expected { bytes_max: api.limits.body_bytes_max, merge_patch: true };
+    let held = api.bodies.read(&head.headers, body, expected).await?;
+    let patch = patch::judge(fields_of(&held.bytes)?, &api.links.rules, &domains).map_err(Problem::invalid)?;
+    drop(held);
+    let skip_proxies = prefers_async(&head.headers);
+    let changed = api.links.patch(caller, key, &patch, &condition, skip_proxies).await?;
+    let domain = known(&domains, key.domain)?;
+    let view = LinkView::of_stored(&key.code, &changed.link, domain, Some(&changed.replication));
+    let response = respond::with_version(respond::json(StatusCode::OK, &view), changed.link.stamp.version);
+    Ok(respond::with_preference(response, skip_proxies))
+}
+
+fn condition(headers: &HeaderMap) -> Result<Condition, Problem> {
+    Ok(Condition::of_header(headers.get(IF_MATCH).map(|value| value.as_bytes()))?)
+}
+
+pub(super) async fn delete(State(api): State<Arc<Api>>, code: CodeInPath, request: Request) -> Response {
+    answer(try_delete(&api, code, &request).await)
+}
+
+async fn try_delete(api: &Api, code: CodeInPath, request: &Request) -> Result<Response, Problem> {
+    let caller = api.admit(request.headers(), Scopes::LINKS_WRITE)?;
+    let domains = api.links.domains.table();
+    let key = key_of(&code_text(code)?, request.uri(), &domains)?;
+    let condition = condition(request.headers())?;
+    let skip_proxies = prefers_async(request.headers());
+    api.links.delete(caller, key, &condition, skip_proxies).await?;
+    Ok(respond::with_preference(respond::no_content(), skip_proxies))
+}
+
+#[derive(Serialize)]
+struct PageView<'a> {
+    data: Vec<LinkView<'a>>,
+    next_cursor: Option<String>,
+}
+
+pub(super) async fn list(State(api): State<Arc<Api>>, request: Request) -> Response {
+    answer(try_list(&api, &request).await)
+}
+
+async fn try_list(api: &Api, request: &Request) -> Result<Response, Problem> {
+    api.admit(request.headers(), Scopes::LINKS_READ)?;
+    let query = Query::read(request.uri(), &["limit", "cursor"])?;
+    let page = api.links.list(query.cursor()?, query.limit()?).await?;
+    let domains = api.links.domains.table();
+    let codes: Vec<Code> = page.links.iter().map(|(key, _)| key.code).collect();
+    let shown = codes.iter().zip(&page.links).map(|(code, (key, stored))| {
+        Ok(LinkView::of_stored(code, stored, known(&domains, key.domain)?, None))
+    });
+    let data = shown.collect::<Result<_, Problem>>()?;
+    Ok(respond::json(StatusCode::OK, &PageView { data, next_cursor: page.next.map(|next| next.encode()) }))
+}

@@ -1,0 +1,65 @@
+//! Answers that carry JSON.
+
+use axum::body::Body;
+use axum::response::Response;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, LOCATION};
+use http::{HeaderName, HeaderValue, StatusCode};
+use linklog::Code;
+use serde::Serialize;
+
+/// Builds an answer.
+pub(super) fn json(status: StatusCode, body: &impl Serialize) -> Response {
+    let bytes = serde_json::to_vec(body).expect("answers are strings, numbers and lists");
+    bytes_of_json(status, bytes)
+}
+
+/// Builds an answer of JSON that is already written.
+pub(super) fn bytes_of_json(status: StatusCode, bytes: Vec<u8>) -> Response {
+    let mut response = Response::new(Body::from(bytes));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+/// Builds an answer without a body.
+pub(super) fn no_content() -> Response {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    response
+}
+
+/// Adds the entity tag of a link: its version.
+pub(super) fn with_version(mut response: Response, version: u64) -> Response {
+    let tag = HeaderValue::try_from(format!("\"{version}\"")).expect("digits and quotes are visible ASCII");
+    response.headers_mut().insert(ETAG, tag);
+    response
+}
+
+/// Adds where a new link is.
+pub(super) fn with_location(mut response: Response, code: &Code, domain: Option<&str>) -> Response {
+    let location = match domain {
+        None => format!("/v1/links/{code}"),
+        Some(domain) => format!("/v1/links/{code}?domain={domain}"),
+    };
+    let location = HeaderValue::try_from(location).expect("codes and hosts are visible ASCII");
+    response.headers_mut().insert(LOCATION, location);
+    response
+}
+
+/// Says that the answer is that of an earlier request.
+pub(super) fn with_replayed(mut response: Response) -> Response {
+    let name = HeaderName::from_static("idempotency-replayed");
+    response.headers_mut().insert(name, HeaderValue::from_static("true"));
+    response
+}
+
+/// Says that the proxies were not waited for, if that was asked for.
+pub(super) fn with_preference(mut response: Response, applied: bool) -> Response {
+    if applied {
+        let name = HeaderName::from_static("preference-applied");
+        response.headers_mut().insert(name, HeaderValue::from_static("respond-async"));
+    }
+    response
+}

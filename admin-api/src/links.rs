@@ -1,0 +1,123 @@
+//! Links: what can be asked for and what becomes of it. Knows no HTTP; [`crate::http`] brings requests here and answers back.
+//!
+//! Owned here: whatever is acknowledged is durable in the log first, and every change of a link carries the precondition under which
+//! it was decided, so two clients never overwrite each other unseen.
+//!
+//! - [`fields`]: what a client says about a link, judged · [`order`]: a link to be made · [`create`] · [`patch`] · [`delete`] · [`list`]
+//! - [`idempotency`]: commands that arrive twice · [`condition`]: If-Match · [`view`]: a link as answers show it
+
+pub mod condition;
+pub mod create;
+pub mod delete;
+pub mod fields;
+pub mod idempotency;
+pub mod list;
+pub mod order;
+pub mod patch;
+pub mod view;
+
+use linklog::store::{StoreError, StoredLink};
+use linklog::writer::ProposeError;
+use linklog::{Key, Position};
+
+use crate::alias::AliasRules;
+use crate::codes::Codes;
+use crate::codes::mark::Marks;
+use crate::domains::Domains;
+use crate::log::{Ending, Log};
+use crate::metrics::Metrics;
+use crate::replication::{OutcomeUnknown, Replication, ReplicationReport};
+use crate::target::TargetRules;
+
+/// How often a change that lost against another one is tried again.
+const TRIES_MAX: usize = 8;
+
+/// What may be asked for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Rules {
+    /// Targets.
+    pub target: TargetRules,
+    /// Aliases.
+    pub alias: AliasRules,
+}
+
+/// The links of this writer; cheap to clone.
+#[derive(Clone)]
+pub struct Links {
+    /// Where they are kept.
+    pub log: Log,
+    /// Where generated codes come from.
+    pub codes: Codes,
+    /// Which aliases look like generated codes.
+    pub marks: Marks,
+    /// Where they live.
+    pub domains: Domains,
+    /// Who has them.
+    pub replication: Replication,
+    /// What is allowed.
+    pub rules: Rules,
+    /// Who counts.
+    pub metrics: Metrics,
+}
+
+/// Why a change was not made, or is not known to have been made.
+#[derive(Debug, thiserror::Error)]
+pub enum ChangeError {
+    /// There is no such link.
+    #[error("there is no such link")]
+    NotFound,
+    /// The link is not, or no longer, at the version the client knows.
+    #[error("the link is at version {found}, which is not what If-Match asks for")]
+    VersionMismatch {
+        /// Its version.
+        found: u64,
+    },
+    /// Others changed it again and again meanwhile.
+    #[error("the link was changed by others {TRIES_MAX} times while this change was tried")]
+    Contended,
+    /// The end of its life is not in the future.
+    #[error("expires_at is not in the future")]
+    AlreadyExpired,
+    /// The key of an idempotent request was used for another one.
+    #[error("this Idempotency-Key was used for another request")]
+    KeyReused,
+    /// The writer did not take it.
+    #[error(transparent)]
+    Propose(#[from] ProposeError),
+    /// It is durable here, but not where it has to be besides.
+    #[error(transparent)]
+    Replication(#[from] OutcomeUnknown),
+    /// The state could not be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The process is ending.
+    #[error(transparent)]
+    Ending(#[from] Ending),
+    /// The writer refused what this service should never have asked for.
+    #[error("the writer found the change invalid: {0}")]
+    Invalid(#[from] linklog::change::InvalidChange),
+}
+
+/// A link after a change.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Changed {
+    /// The link.
+    pub link: StoredLink,
+    /// Who has it.
+    pub replication: ReplicationReport,
+}
+
+impl Links {
+    /// Looks a link up.
+    ///
+    /// # Errors
+    /// There is none, or the state cannot be read.
+    pub async fn get(&self, key: Key) -> Result<StoredLink, ChangeError> {
+        let link = self.log.read(move |reader| reader.link(&key)).await??;
+        link.ok_or(ChangeError::NotFound)
+    }
+
+    async fn replicated(&self, position: Position, skip_proxies: bool) -> Result<ReplicationReport, ChangeError> {
+        Ok(self.replication.wait(position, skip_proxies).await?)
+    }
+}

@@ -1,0 +1,282 @@
+//! Making links: one or a thousand, in one proposal to the writer.
+
+use linklog::store::{Reader, StoreError, StoredLink};
+use linklog::writer::Decision;
+use linklog::{Code, Code7, Key, Position, Seq};
+
+use super::idempotency::IdempotencyKey;
+use super::order::Order;
+use super::{ChangeError, Links, TRIES_MAX};
+use crate::auth::Caller;
+use crate::clock;
+use crate::replication::ReplicationReport;
+
+/// What became of one order.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Made {
+    /// The link was made now.
+    Created {
+        /// Its code.
+        code: Code,
+        /// Its version.
+        version: u64,
+        /// When, milliseconds since the Unix epoch.
+        created_at_ms: u64,
+    },
+    /// An earlier request with the same key made it; this is the link as it is now.
+    Replayed(Box<(Key, StoredLink)>),
+    /// Somebody has the alias.
+    AliasTaken,
+    /// There is no code for it, and none can be had soon.
+    NoCode,
+    /// The end of its life is not in the future.
+    AlreadyExpired,
+    /// An earlier request with the same key made it, and it was deleted since.
+    Gone,
+}
+
+/// What became of a request.
+#[derive(Debug)]
+pub struct Batch {
+    /// In the order of the orders.
+    pub made: Vec<Made>,
+    /// Who has all of it.
+    pub replication: ReplicationReport,
+    /// Nothing was made now: every link is there from an earlier request.
+    pub replayed: bool,
+}
+
+/// A request to make links.
+pub struct Request<'a> {
+    /// Who asks.
+    pub caller: Caller,
+    /// For what, at most [`linklog::limits::PROPOSAL_CHANGES_MAX`].
+    pub orders: &'a [&'a Order],
+    /// Under which key, and the hash of the whole request.
+    pub key: Option<(IdempotencyKey, [u8; 16])>,
+    /// Whether to answer before the proxies have it.
+    pub skip_proxies: bool,
+}
+
+/// An order on its way.
+struct Open {
+    index: usize,
+    attempt: usize,
+}
+
+impl Links {
+    /// Makes links.
+    ///
+    /// # Errors
+    /// The request as a whole could not be decided; whether links were made is then unknown only for
+    /// [`ProposeError::Unknown`](linklog::writer::ProposeError) and [`ChangeError::Replication`].
+    pub async fn create(&self, request: &Request<'_>) -> Result<Batch, ChangeError> {
+        let mut work = Work {
+            links: self,
+            request,
+            now_ms: clock::now_ms(),
+            actor: request.caller.token.to_string(),
+            made: vec![None; request.orders.len()],
+            open: (0..request.orders.len()).map(|index| Open { index, attempt: 0 }).collect(),
+            last: Position::ZERO,
+            created: 0,
+        };
+        work.replay().await?;
+        work.refuse_expired();
+        for _ in 0..TRIES_MAX {
+            if work.open.is_empty() {
+                break;
+            }
+            work.propose().await?;
+        }
+        self.metrics.links_created.inc_by(work.created);
+        let replication = self.replicated(work.last, request.skip_proxies).await?;
+        let replayed = work.created == 0 && work.made.iter().any(|made| matches!(made, Some(Made::Replayed(_))));
+        // What is still open found a used code every time: whoever supplies them has lost its memory.
+        let made = work.made.into_iter().map(|made| made.unwrap_or(Made::NoCode)).collect();
+        Ok(Batch { made, replication, replayed })
+    }
+}
+
+struct Work<'a> {
+    links: &'a Links,
+    request: &'a Request<'a>,
+    now_ms: u64,
+    actor: String,
+    made: Vec<Option<Made>>,
+    open: Vec<Open>,
+    last: Position,
+    created: u64,
+}
+
+impl Work<'_> {
+    /// Settles what earlier requests with the same key have decided, without needing codes or asking the writer.
+    async fn replay(&mut self) -> Result<(), ChangeError> {
+        let Some((key, hash)) = self.request.key else { return Ok(()) };
+        let aliases: Vec<bool> = self.request.orders.iter().map(|order| order.alias.is_some()).collect();
+        let found = self.links.log.read(move |reader| replay_all(reader, &key, hash, &aliases)).await??;
+        let mut found = found.into_iter();
+        self.open.retain_mut(|open| match found.next() {
+            Some(Earlier::Decided { made, position }) => {
+                self.made[open.index] = Some(made);
+                self.last = self.last.max(position);
+                false
+            }
+            Some(Earlier::Undecided { attempt }) => {
+                open.attempt = attempt;
+                true
+            }
+            None => true,
+        });
+        Ok(())
+    }
+
+    fn refuse_expired(&mut self) {
+        let now_ms = self.now_ms;
+        let expired = |order: &Order| order.link.expires_at_ms.is_some_and(|end| end <= now_ms);
+        self.open.retain(|open| {
+            let refused = expired(self.request.orders[open.index]);
+            if refused {
+                self.made[open.index] = Some(Made::AlreadyExpired);
+            }
+            !refused
+        });
+    }
+
+    /// Proposes everything that is open; what hit a used code stays open.
+    async fn propose(&mut self) -> Result<(), ChangeError> {
+        let orders = self.request.orders;
+        let needed = self.open.iter().filter(|open| orders[open.index].alias.is_none()).count();
+        let mut codes = self.links.codes.take(needed).await.into_iter();
+        let mut tried: Vec<(Open, Code, Option<Code7>)> = Vec::with_capacity(self.open.len());
+        let mut changes = Vec::with_capacity(self.open.len());
+        let mut pending = None;
+        for open in std::mem::take(&mut self.open) {
+            let order = orders[open.index];
+            let (code, generated) = match order.alias {
+                Some(alias) => {
+                    if pending.is_none() && alias.as_code7().is_some() {
+                        pending = Some(self.links.marks.begin());
+                    }
+                    (alias, None)
+                }
+                None => match codes.next() {
+                    Some(code) => (code.to_code(), Some(code)),
+                    None => {
+                        self.made[open.index] = Some(Made::NoCode);
+                        continue;
+                    }
+                },
+            };
+            let command = self.request.key.map(|(key, _)| key.command(open.index, open.attempt));
+            let hash = self.request.key.map_or([0; 16], |(_, hash)| hash);
+            changes.push(order.change(code, &self.actor, self.now_ms, command, hash));
+            tried.push((open, code, generated));
+        }
+        if changes.is_empty() {
+            return Ok(());
+        }
+        let decisions = match self.links.log.propose(changes).await {
+            Ok(decisions) => decisions,
+            Err(error) => {
+                if error != linklog::writer::ProposeError::Unknown {
+                    self.links.codes.give_back(tried.iter().filter_map(|(.., generated)| *generated));
+                }
+                return Err(error.into());
+            }
+        };
+        for ((open, code, generated), decision) in tried.into_iter().zip(decisions) {
+            if let (Decision::Applied { .. }, None, Some(code), Some(pending)) =
+                (&decision, generated, code.as_code7(), &pending)
+            {
+                pending.created(code);
+            }
+            self.settle(open, code, generated, decision).await?;
+        }
+        Ok(())
+    }
+
+    async fn settle(
+        &mut self,
+        open: Open,
+        code: Code,
+        generated: Option<Code7>,
+        decision: Decision,
+    ) -> Result<(), ChangeError> {
+        match decision {
+            Decision::Applied { position, stamps, .. } => {
+                let version = stamps[0].map_or(1, |stamp| stamp.version);
+                self.made[open.index] = Some(Made::Created { code, version, created_at_ms: self.now_ms });
+                self.last = self.last.max(position);
+                self.created += 1;
+            }
+            Decision::Conflict(_) if generated.is_none() => self.made[open.index] = Some(Made::AliasTaken),
+            Decision::Conflict(_) => {
+                self.links.metrics.code_conflicts.inc();
+                self.open.push(Open { attempt: open.attempt + 1, ..open });
+            }
+            Decision::Replayed(outcome) => {
+                // Another request with the same key was decided since we looked.
+                self.links.codes.give_back(generated);
+                let hash = self.request.key.map_or([0; 16], |(_, hash)| hash);
+                if outcome.request_hash != hash {
+                    return Err(ChangeError::KeyReused);
+                }
+                match outcome.conflict {
+                    Some(_) if generated.is_some() => self.open.push(Open { attempt: open.attempt + 1, ..open }),
+                    Some(_) => self.made[open.index] = Some(Made::AliasTaken),
+                    None => {
+                        let at = outcome.position;
+                        let made = self.links.log.read(move |reader| made_at(reader, at)).await??;
+                        self.made[open.index] = Some(made);
+                        self.last = self.last.max(at);
+                    }
+                }
+            }
+            Decision::Invalid(invalid) => return Err(invalid.into()),
+        }
+        Ok(())
+    }
+}
+
+/// What earlier requests with the same key have decided about an order.
+enum Earlier {
+    Decided { made: Made, position: Position },
+    Undecided { attempt: usize },
+}
+
+fn replay_all(
+    reader: &Reader,
+    key: &IdempotencyKey,
+    hash: [u8; 16],
+    aliases: &[bool],
+) -> Result<Vec<Earlier>, ChangeError> {
+    let mut all = Vec::with_capacity(aliases.len());
+    for (index, is_alias) in aliases.iter().enumerate() {
+        let mut attempt = 0;
+        all.push(loop {
+            let Some(outcome) = reader.outcome(key.command(index, attempt))? else {
+                break Earlier::Undecided { attempt };
+            };
+            if outcome.request_hash != hash {
+                return Err(ChangeError::KeyReused);
+            }
+            let position = outcome.position;
+            match outcome.conflict {
+                None => break Earlier::Decided { made: made_at(reader, position)?, position },
+                Some(_) if *is_alias => break Earlier::Decided { made: Made::AliasTaken, position },
+                Some(_) => attempt += 1,
+            }
+        });
+    }
+    Ok(all)
+}
+
+/// Returns the link that a record made, as it is now.
+fn made_at(reader: &Reader, position: Position) -> Result<Made, StoreError> {
+    let after = Seq(position.seq.0 + 1);
+    let newest = reader.links_by_age(Some(after), 1)?;
+    let Some(row) = newest.first().filter(|row| row.created_seq == position.seq) else { return Ok(Made::Gone) };
+    let link = reader.link(&row.key)?.filter(|link| link.stamp.created == position);
+    Ok(link.map_or(Made::Gone, |link| Made::Replayed(Box::new((row.key, link)))))
+}

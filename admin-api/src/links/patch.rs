@@ -1,0 +1,104 @@
+//! Changing a link: a merge patch (RFC 7396) over what may be changed. Code and domain may not: they are the link's name.
+
+use linklog::store::StoredLink;
+use linklog::writer::Decision;
+use linklog::{Change, Key, LinkState, Operation, Part, Precondition, RedirectStatus, StateKey};
+
+use super::condition::Condition;
+use super::fields::{Finding, Judge, LinkFields};
+use super::{ChangeError, Changed, Links, Rules, TRIES_MAX, order};
+use crate::auth::Caller;
+use crate::clock;
+use crate::domains::DomainTable;
+
+/// What is to be different; what is `None` stays.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Patch {
+    target: Option<String>,
+    status: Option<RedirectStatus>,
+    state: Option<LinkState>,
+    expires_at_ms: Option<Option<u64>>,
+    title: Option<Option<String>>,
+    tags: Option<Vec<String>>,
+}
+
+/// Judges a patch.
+///
+/// # Errors
+/// Everything that is wrong with it.
+pub fn judge(fields: LinkFields<'_>, rules: &Rules, domains: &DomainTable) -> Result<Patch, Vec<Finding>> {
+    let mut judge = Judge::new(fields.stray);
+    let fixed = "a link's code and domain cannot be changed: make another link";
+    judge.not_here("alias", fields.alias.as_ref(), fixed);
+    judge.not_here("domain", fields.domain.as_ref(), fixed);
+    let patch = Patch {
+        target: fields.long_url.as_ref().and_then(|json| order::long_url(&mut judge, Some(json), rules, domains)),
+        status: fields.status.as_ref().map(|json| judge.status(Some(json))),
+        state: fields.state.as_ref().map(|json| judge.state(Some(json))),
+        expires_at_ms: fields.expires_at.as_ref().map(|json| judge.expires_at_ms(Some(json))),
+        title: fields.title.as_ref().map(|json| judge.title(Some(json))),
+        tags: fields.tags.as_ref().map(|json| judge.tags(Some(json))),
+    };
+    judge.end(Some(patch))
+}
+
+impl Patch {
+    fn applied_to(&self, stored: &StoredLink) -> StoredLink {
+        let mut new = stored.clone();
+        new.link.target = self.target.clone().unwrap_or(new.link.target);
+        new.link.status = self.status.unwrap_or(new.link.status);
+        new.link.state = self.state.unwrap_or(new.link.state);
+        new.link.expires_at_ms = self.expires_at_ms.unwrap_or(new.link.expires_at_ms);
+        new.manage.title = self.title.clone().unwrap_or(new.manage.title);
+        new.manage.tags = self.tags.clone().unwrap_or(new.manage.tags);
+        new
+    }
+}
+
+impl Links {
+    /// Changes a link. A patch that changes nothing makes no record.
+    ///
+    /// # Errors
+    /// There is no such link, the condition does not hold, or the change could not be decided.
+    pub async fn patch(
+        &self,
+        caller: Caller,
+        key: Key,
+        patch: &Patch,
+        condition: &Condition,
+        skip_proxies: bool,
+    ) -> Result<Changed, ChangeError> {
+        let now_ms = clock::now_ms();
+        if patch.expires_at_ms.flatten().is_some_and(|end| end <= now_ms) {
+            return Err(ChangeError::AlreadyExpired);
+        }
+        for _ in 0..TRIES_MAX {
+            let stored = self.get(key).await?;
+            let version = stored.stamp.version;
+            if !condition.allows(version) {
+                return Err(ChangeError::VersionMismatch { found: version });
+            }
+            let mut link = patch.applied_to(&stored);
+            if link == stored {
+                let replication = self.replicated(self.log.commit().head.position, skip_proxies).await?;
+                return Ok(Changed { link, replication });
+            }
+            link.manage.updated_at_ms = now_ms;
+            let operation = Operation::Put { serve: link.link.encode(), manage: link.manage.encode() };
+            let precondition = Precondition::Version(version);
+            let part = Part { key: StateKey::Link(key), precondition, operation };
+            let change = Change::new(caller.token.to_string(), vec![part]);
+            match self.log.propose(vec![change]).await?.pop() {
+                Some(Decision::Applied { position, stamps, .. }) => {
+                    link.stamp = stamps[0].unwrap_or(link.stamp);
+                    let replication = self.replicated(position, skip_proxies).await?;
+                    return Ok(Changed { link, replication });
+                }
+                Some(Decision::Invalid(invalid)) => return Err(invalid.into()),
+                // Somebody else was faster: look again.
+                _ => {}
+            }
+        }
+        Err(ChangeError::Contended)
+    }
+}

@@ -1,0 +1,141 @@
+//! A link as answers show it.
+
+use std::fmt;
+
+use jiff::Timestamp;
+use linklog::store::StoredLink;
+use linklog::{Code, Link, LinkState};
+use serde::{Serialize, Serializer};
+
+use crate::domains::KnownDomain;
+use crate::replication::ReplicationReport;
+
+/// A link in JSON. Borrows everything: a batch of a thousand is written without a copy.
+#[derive(Serialize)]
+pub struct LinkView<'a> {
+    code: &'a str,
+    domain: &'a str,
+    short_url: ShortUrl<'a>,
+    long_url: &'a str,
+    status: u16,
+    state: &'static str,
+    expires_at: Option<Rfc3339>,
+    title: Option<&'a str>,
+    tags: &'a [String],
+    created_at: Rfc3339,
+    updated_at: Rfc3339,
+    version: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    replication: Option<&'a ReplicationReport>,
+}
+
+/// What [`LinkView`] shows besides the link itself.
+#[derive(Clone, Copy)]
+pub struct Shown<'a> {
+    /// Its code.
+    pub code: &'a Code,
+    /// Where it lives.
+    pub domain: &'a KnownDomain,
+    /// Its title.
+    pub title: Option<&'a str>,
+    /// Its tags.
+    pub tags: &'a [String],
+    /// When it was made, milliseconds since the Unix epoch.
+    pub created_at_ms: u64,
+    /// When it was last changed, milliseconds since the Unix epoch.
+    pub updated_at_ms: u64,
+    /// Its version.
+    pub version: u64,
+    /// Who has it, if that is known for it alone.
+    pub replication: Option<&'a ReplicationReport>,
+}
+
+impl<'a> LinkView<'a> {
+    /// Shows a link.
+    pub fn new(link: &'a Link, shown: Shown<'a>) -> LinkView<'a> {
+        LinkView {
+            code: shown.code.as_str(),
+            domain: shown.domain.base.host(),
+            short_url: ShortUrl { domain: shown.domain, code: shown.code },
+            long_url: &link.target,
+            status: link.status.code(),
+            state: state_name(link.state),
+            expires_at: link.expires_at_ms.map(Rfc3339),
+            title: shown.title,
+            tags: shown.tags,
+            created_at: Rfc3339(shown.created_at_ms),
+            updated_at: Rfc3339(shown.updated_at_ms),
+            version: shown.version,
+            replication: shown.replication,
+        }
+    }
+
+    /// Shows a link as it is stored.
+    pub fn of_stored(
+        code: &'a Code,
+        stored: &'a StoredLink,
+        domain: &'a KnownDomain,
+        replication: Option<&'a ReplicationReport>,
+    ) -> LinkView<'a> {
+        let shown = Shown {
+            code,
+            domain,
+            title: stored.manage.title.as_deref(),
+            tags: &stored.manage.tags,
+            created_at_ms: stored.manage.created_at_ms,
+            updated_at_ms: stored.manage.updated_at_ms,
+            version: stored.stamp.version,
+            replication,
+        };
+        LinkView::new(&stored.link, shown)
+    }
+}
+
+const fn state_name(state: LinkState) -> &'static str {
+    match state {
+        LinkState::Active => "active",
+        LinkState::Disabled => "disabled",
+        LinkState::Banned => "banned",
+    }
+}
+
+struct ShortUrl<'a> {
+    domain: &'a KnownDomain,
+    code: &'a Code,
+}
+
+impl Serialize for ShortUrl<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        // One string is cheaper than escaping piece by piece.
+        serializer.serialize_str(&self.domain.base.short_url(self.code))
+    }
+}
+
+/// Milliseconds since the Unix epoch, shown as RFC 3339 in UTC.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Rfc3339(pub u64);
+
+impl fmt::Display for Rfc3339 {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let at = i64::try_from(self.0).ok().and_then(|ms| Timestamp::from_millisecond(ms).ok());
+        at.unwrap_or(Timestamp::MAX).fmt(f)
+    }
+}
+
+impl Serialize for Rfc3339 {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_is_shown_in_utc_and_as_short_as_it_is() {
+        assert_eq!(Rfc3339(0).to_string(), "1970-01-01T00:00:00Z");
+        assert_eq!(Rfc3339(1_893_456_000_250).to_string(), "2030-01-01T00:00:00.25Z");
+        assert_eq!(Rfc3339(u64::MAX).to_string(), "9999-12-30T22:00:00.999999999Z");
+    }
+}

@@ -1,0 +1,98 @@
+//! What is not counted here but looked up when somebody asks: the log, the stock of codes, the members.
+
+use std::fmt;
+use std::sync::Arc;
+
+use parking_lot::RwLock;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
+use serde_json::{Value, json};
+
+use crate::codes::Codes;
+use crate::codes::mark::Marks;
+use crate::codes::stock::Supply;
+use crate::log::Log;
+use crate::replication::MemberStatus;
+
+/// The parts that are looked at. Nothing in here waits for a disk or a lock that is held for long.
+pub struct Observed {
+    /// The log.
+    pub log: Log,
+    /// The stock of codes.
+    pub codes: Codes,
+    /// What the pools are still to be told.
+    pub marks: Marks,
+    /// The members, as of the last look (their lag takes a read of the journal).
+    pub members: Arc<RwLock<Vec<MemberStatus>>>,
+}
+
+impl Observed {
+    /// Returns what `/readyz` says.
+    pub fn detail(&self) -> Value {
+        let position = self.log.commit().head.position;
+        let members = self.members.read();
+        let members: Vec<_> = members
+            .iter()
+            .map(|member| json!({ "id": member.id, "state": member.state, "lag_records": member.lag_records }))
+            .collect();
+        json!({
+            "head": { "epoch": position.epoch.0, "seq": position.seq.0 },
+            "codes_left": self.codes.left(),
+            "keypools": match self.codes.supply() { Supply::Up => "up", Supply::Down => "down" },
+            "members": members,
+        })
+    }
+}
+
+impl fmt::Debug for Observed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Observed")
+    }
+}
+
+impl Collector for Observed {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let counts = self.log.counts();
+        let mut counter = |name: &str, help: &str, value: u64| -> fmt::Result {
+            let counter = ConstCounter::new(value);
+            counter.encode(encoder.encode_descriptor(name, help, None, MetricType::Counter)?)
+        };
+        counter("writer_groups", "Groups of changes written, each with one fsync", counts.groups)?;
+        counter("writer_records", "Records written", counts.records)?;
+        counter("writer_conflicts", "Changes refused because a precondition failed", counts.conflicts)?;
+        let seconds = ConstCounter::new(counts.write_us as f64 / 1e6);
+        let help = "Time spent deciding and writing groups, the fsync included";
+        seconds.encode(encoder.encode_descriptor("writer_write_seconds", help, None, MetricType::Counter)?)?;
+        let mut gauge = |name: &str, help: &str, value: u64| -> fmt::Result {
+            let gauge = ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX));
+            gauge.encode(encoder.encode_descriptor(name, help, None, MetricType::Gauge)?)
+        };
+        gauge("head_seq", "Number of the last durable record", self.log.commit().head.position.seq.0)?;
+        gauge("codes_left", "Generated codes in stock", self.codes.left() as u64)?;
+        gauge("keypools_up", "Whether a key pool answered when last asked", u64::from(self.codes.supply() == Supply::Up))?;
+        gauge("marks_waiting", "Aliases that look like codes of which a key pool does not know yet", self.marks.waiting() as u64)?;
+        let members = self.members.read().clone();
+        member_gauge(&mut encoder, &members, "member_lag_records", "Records the member has not applied", |member| member.lag_records as f64)?;
+        let help = "Age of the oldest record the member has not applied";
+        member_gauge(&mut encoder, &members, "member_lag_seconds", help, |member| member.lag_ms as f64 / 1e3)
+    }
+}
+
+/// Members are added by hand: there are tens of them, and their names are fixed.
+fn member_gauge(
+    encoder: &mut DescriptorEncoder<'_>,
+    members: &[MemberStatus],
+    name: &str,
+    help: &str,
+    value: impl Fn(&MemberStatus) -> f64,
+) -> fmt::Result {
+    let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+    for member in members {
+        let labels = [("member", member.id.as_str())];
+        ConstGauge::new(value(member)).encode(metric.encode_family(&labels)?)?;
+    }
+    Ok(())
+}

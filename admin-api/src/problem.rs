@@ -1,0 +1,320 @@
+//! Errors as HTTP tells them: problem details (RFC 9457). The one file that knows which error is which status.
+//!
+//! Owned here: what a client is told and what is logged are two things. A problem made from a failure of ours says that it is one and
+//! nothing else; the cause goes to the log, once, here.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::response::{IntoResponse, Response};
+use http::header::{ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::{HeaderValue, StatusCode};
+use linklog::writer::ProposeError;
+use serde::{Serialize, Serializer};
+
+use crate::auth::AuthError;
+use crate::http::body::BodyError;
+use crate::links::ChangeError;
+use crate::links::condition::ConditionInvalid;
+use crate::links::fields::Finding;
+use crate::links::idempotency::KeyInvalid;
+use crate::links::order::Refusal;
+
+/// The content type of problem details.
+pub const CONTENT_TYPE_PROBLEM: &str = "application/problem+json";
+
+/// When a client should try again after something that passes by itself.
+const SOON: Duration = Duration::from_secs(1);
+
+/// A problem.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Problem {
+    status: StatusCode,
+    code: &'static str,
+    title: &'static str,
+    detail: Cow<'static, str>,
+    errors: Vec<Finding>,
+    retry_after: Option<Duration>,
+    challenge: Option<String>,
+    allow: Option<&'static str>,
+    close: bool,
+}
+
+impl Problem {
+    fn new(status: StatusCode, code: &'static str, title: &'static str, detail: impl Into<Cow<'static, str>>) -> Problem {
+        Problem {
+            status,
+            code,
+            title,
+            detail: detail.into(),
+            errors: Vec::new(),
+            retry_after: None,
+            challenge: None,
+            allow: None,
+            close: false,
+        }
+    }
+
+    /// Returns its status.
+    pub fn status(&self) -> u16 {
+        self.status.as_u16()
+    }
+
+    fn retry_after(self, after: Duration) -> Problem {
+        Problem { retry_after: Some(after), ..self }
+    }
+
+    fn internal(cause: &(dyn std::error::Error + 'static)) -> Problem {
+        tracing::error!(error = wire::channel::reason(cause), "a request failed");
+        let detail = "the request failed for a reason of the server's own; it is in its log";
+        Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "Internal error", detail)
+    }
+
+    /// No such path.
+    pub fn no_route() -> Problem {
+        let detail = "there is no such resource; links are under /v1/links";
+        Problem::new(StatusCode::NOT_FOUND, "not_found", "No such resource", detail)
+    }
+
+    /// Not with this method.
+    pub fn method(allow: &'static str) -> Problem {
+        let detail = "the resource does not have this method";
+        let problem = Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "Method not allowed", detail);
+        Problem { allow: Some(allow), ..problem }
+    }
+
+    /// No such link.
+    pub fn no_link() -> Problem {
+        Problem::new(StatusCode::NOT_FOUND, "link_not_found", "No such link", "there is no link with this code on this domain")
+    }
+
+    /// Nobody declared the domain.
+    pub fn no_domain(name: &str) -> Problem {
+        let detail = format!("{name:?} is not a domain of this fleet; `signpost-admin domain add` declares one");
+        let finding = Finding { field: "domain".into(), code: "domain_not_found", detail: "no such domain".to_owned() };
+        let problem = Problem::new(StatusCode::NOT_FOUND, "domain_not_found", "No such domain", detail);
+        Problem { errors: vec![finding], ..problem }
+    }
+
+    /// The body, or a query parameter, is well-formed and wrong.
+    pub fn invalid(errors: Vec<Finding>) -> Problem {
+        let detail = match &*errors {
+            [only] => format!("{}: {}", only.field, only.detail),
+            several => format!("{} fields are not valid", several.len()),
+        };
+        let problem = Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "validation_failed", "The request is not valid", detail);
+        Problem { errors, ..problem }
+    }
+
+    /// One field is wrong.
+    pub fn field(field: &'static str, code: &'static str, detail: impl Into<String>) -> Problem {
+        Problem::invalid(vec![Finding { field: field.into(), code, detail: detail.into() }])
+    }
+
+    /// The body is no JSON.
+    pub fn malformed(error: &serde_json::Error) -> Problem {
+        // The message names a line and a column and never repeats what is there.
+        let detail = format!("the body is not valid JSON: {error}");
+        Problem::new(StatusCode::BAD_REQUEST, "malformed_json", "Malformed JSON", detail)
+    }
+
+    /// The body is JSON of another shape.
+    pub fn wrong_shape(detail: impl Into<String>) -> Problem {
+        let errors = vec![Finding { field: "".into(), code: "wrong_type", detail: detail.into() }];
+        let problem = Problem::invalid(errors);
+        Problem { detail: problem.errors[0].detail.clone().into(), ..problem }
+    }
+
+    /// Somebody has the alias.
+    pub fn alias_taken() -> Problem {
+        let detail = "the alias belongs to another link";
+        let finding = Finding { field: "alias".into(), code: "alias_taken", detail: detail.to_owned() };
+        let problem = Problem::new(StatusCode::CONFLICT, "alias_taken", "The alias is taken", detail);
+        Problem { errors: vec![finding], ..problem }
+    }
+
+    /// There are no codes left.
+    pub fn no_codes() -> Problem {
+        let detail = "the supply of generated codes is used up and no key pool answers; links with an alias can be made";
+        Problem::new(StatusCode::SERVICE_UNAVAILABLE, "no_codes_available", "No codes available", detail).retry_after(SOON)
+    }
+
+    /// A link's life would have ended already.
+    pub fn already_expired() -> Problem {
+        Problem::field("expires_at", "expires_at_in_the_past", "expires_at is not in the future")
+    }
+
+    /// What an idempotent request made was deleted since.
+    pub fn gone() -> Problem {
+        let detail = "the link that this Idempotency-Key made was deleted since";
+        Problem::new(StatusCode::GONE, "link_deleted_since", "The link was deleted", detail)
+    }
+
+    /// The database could not be read for something that is no change.
+    pub fn of_failure(cause: &(dyn std::error::Error + 'static)) -> Problem {
+        Problem::internal(cause)
+    }
+
+    /// A parameter of the query that nobody knows, or that came twice.
+    pub fn parameter(name: &str, code: &'static str, detail: impl Into<String>) -> Problem {
+        let field = Cow::Owned(name.chars().take(64).collect());
+        Problem::invalid(vec![Finding { field, code, detail: detail.into() }])
+    }
+}
+
+impl From<AuthError> for Problem {
+    fn from(error: AuthError) -> Problem {
+        let detail = error.to_string();
+        match error {
+            AuthError::Missing => {
+                let problem = Problem::new(StatusCode::UNAUTHORIZED, "token_missing", "A token is required", detail);
+                Problem { challenge: Some("Bearer realm=\"signpost\"".to_owned()), ..problem }
+            }
+            AuthError::Invalid => {
+                let problem = Problem::new(StatusCode::UNAUTHORIZED, "token_invalid", "The token is not valid", detail);
+                let challenge = "Bearer realm=\"signpost\", error=\"invalid_token\"".to_owned();
+                Problem { challenge: Some(challenge), ..problem }
+            }
+            AuthError::Scope { needed } => {
+                let problem = Problem::new(StatusCode::FORBIDDEN, "scope_missing", "The token may not do this", detail);
+                let challenge = format!("Bearer realm=\"signpost\", error=\"insufficient_scope\", scope=\"{needed}\"");
+                Problem { challenge: Some(challenge), ..problem }
+            }
+            AuthError::TooMany { retry_after } => {
+                Problem::new(StatusCode::TOO_MANY_REQUESTS, "rate_limited", "Too many requests", detail).retry_after(retry_after)
+            }
+        }
+    }
+}
+
+impl From<BodyError> for Problem {
+    fn from(error: BodyError) -> Problem {
+        let detail = error.to_string();
+        let new = |status, code, title| Problem::new(status, code, title, detail);
+        match error {
+            BodyError::Empty => new(StatusCode::BAD_REQUEST, "empty_body", "The body is empty"),
+            BodyError::ContentType { .. } => {
+                new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", "Unsupported media type")
+            }
+            BodyError::TooLarge { .. } => {
+                Problem { close: true, ..new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", "The body is too large") }
+            }
+            BodyError::TooSlow => {
+                Problem { close: true, ..new(StatusCode::REQUEST_TIMEOUT, "body_too_slow", "The body came too slowly") }
+            }
+            BodyError::Broken => Problem { close: true, ..new(StatusCode::BAD_REQUEST, "body_broken", "The body broke off") },
+        }
+    }
+}
+
+impl From<ChangeError> for Problem {
+    fn from(error: ChangeError) -> Problem {
+        let detail = error.to_string();
+        let new = |status, code, title| Problem::new(status, code, title, detail);
+        const UNAVAILABLE: StatusCode = StatusCode::SERVICE_UNAVAILABLE;
+        match error {
+            ChangeError::NotFound => Problem::no_link(),
+            ChangeError::VersionMismatch { .. } => {
+                new(StatusCode::PRECONDITION_FAILED, "version_mismatch", "The link is at another version")
+            }
+            ChangeError::Contended => new(StatusCode::CONFLICT, "contended", "The link is being changed by others").retry_after(SOON),
+            ChangeError::AlreadyExpired => Problem::already_expired(),
+            ChangeError::KeyReused => {
+                new(StatusCode::UNPROCESSABLE_ENTITY, "idempotency_key_reused", "The Idempotency-Key was used before")
+            }
+            ChangeError::Propose(ProposeError::Busy) => new(UNAVAILABLE, "busy", "The writer is busy").retry_after(SOON),
+            ChangeError::Propose(ProposeError::Closed) | ChangeError::Ending(_) => {
+                Problem { close: true, ..new(UNAVAILABLE, "stopping", "The server is stopping").retry_after(SOON) }
+            }
+            ChangeError::Propose(ProposeError::Unknown) | ChangeError::Replication(_) => {
+                new(UNAVAILABLE, "outcome_unknown", "Whether the change took place is not known").retry_after(SOON)
+            }
+            ChangeError::Propose(ProposeError::TooMany) | ChangeError::Store(_) | ChangeError::Invalid(_) => {
+                Problem::internal(&error)
+            }
+        }
+    }
+}
+
+impl From<Refusal> for Problem {
+    fn from(refusal: Refusal) -> Problem {
+        match refusal {
+            Refusal::Fields(findings) => Problem::invalid(findings),
+            Refusal::UnknownDomain(name) => Problem::no_domain(&name),
+        }
+    }
+}
+
+impl From<KeyInvalid> for Problem {
+    fn from(error: KeyInvalid) -> Problem {
+        Problem::new(StatusCode::BAD_REQUEST, "idempotency_key_invalid", "The Idempotency-Key is not valid", error.to_string())
+    }
+}
+
+impl From<ConditionInvalid> for Problem {
+    fn from(error: ConditionInvalid) -> Problem {
+        Problem::new(StatusCode::BAD_REQUEST, "if_match_invalid", "If-Match is not valid", error.to_string())
+    }
+}
+
+#[derive(Serialize)]
+struct FindingView<'a> {
+    field: &'a str,
+    code: &'a str,
+    detail: &'a str,
+}
+
+impl Serialize for Problem {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        struct View<'a> {
+            r#type: String,
+            title: &'a str,
+            status: u16,
+            detail: &'a str,
+            code: &'a str,
+            errors: Vec<FindingView<'a>>,
+        }
+        let finding = |error| {
+            let Finding { field, code, detail } = error;
+            FindingView { field, code, detail }
+        };
+        let errors = self.errors.iter().map(finding).collect();
+        View {
+            r#type: format!("urn:signpost:problem:{}", self.code),
+            title: self.title,
+            status: self.status.as_u16(),
+            detail: &self.detail,
+            code: self.code,
+            errors,
+        }
+        .serialize(serializer)
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let body = serde_json::to_vec(&self).expect("a problem is strings and numbers");
+        let mut response = Response::new(Body::from(body));
+        *response.status_mut() = self.status;
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(CONTENT_TYPE_PROBLEM));
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if let Some(after) = self.retry_after {
+            // Whole seconds, rounded up: too early is worse than too late.
+            let seconds = after.as_secs() + u64::from(after.subsec_nanos() > 0);
+            headers.insert(RETRY_AFTER, HeaderValue::from(seconds.max(1)));
+        }
+        if let Some(challenge) = self.challenge.and_then(|text| HeaderValue::from_str(&text).ok()) {
+            headers.insert(WWW_AUTHENTICATE, challenge);
+        }
+        if let Some(allow) = self.allow {
+            headers.insert(ALLOW, HeaderValue::from_static(allow));
+        }
+        if self.close {
+            headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        response
+    }
+}

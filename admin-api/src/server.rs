@@ -1,0 +1,307 @@
+//! The running service: what is started in which order, and how it ends.
+//!
+//! Start: health port, log, what the log must hold ([`open`]), tables in memory, stock of codes, ports. Stop, in the reverse order of
+//! who needs whom: no new requests; requests that were accepted are answered, while followers still acknowledge; followers; the writer,
+//! which answers everything it took; the database. A failed write stops in the same order, with exit code 1.
+
+mod listen;
+mod open;
+mod probe;
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use daemon::control::ControlSocket;
+use daemon::health::HealthServer;
+use linklog::writer::Writer;
+use parking_lot::RwLock;
+use tokio::net::TcpListener;
+use tokio::runtime::Runtime;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use wire::channel::ChannelError;
+use wire::identity::{Identity, IdentityError};
+
+use crate::alias::AliasRules;
+use crate::auth::Tokens;
+use crate::codes::mark::{self, Marks};
+use crate::codes::pool::Pool;
+use crate::codes::refill::Refill;
+use crate::codes::{Codes, CodesError};
+use crate::config::Config;
+use crate::control::Operator;
+use crate::domains::Domains;
+use crate::feed::{FeedError, FeedServer, FeedSource};
+use crate::http::{self, Api};
+use crate::links::{Links, Rules};
+use crate::log::Log;
+use crate::members::Members;
+use crate::metrics::{Metrics, Observed};
+use crate::replication::{MemberStatus, Replication};
+use crate::target::TargetRules;
+use listen::HttpServer;
+use open::OpenLog;
+use probe::HealthProbe;
+
+pub use open::OpenLogError;
+
+/// How long requests that were accepted may take once the service is told to stop.
+pub const DRAIN_MAX: Duration = Duration::from_secs(10);
+/// How long everything else may take to end after that, before it is left behind.
+const END_MAX: Duration = Duration::from_secs(10);
+/// How often the members' lag is looked up for metrics and readiness.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// Why the service did not start, or ended by itself.
+#[derive(Debug, thiserror::Error)]
+pub enum ServerError {
+    /// A port, a socket, the runtime.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    /// The log.
+    #[error(transparent)]
+    Log(#[from] OpenLogError),
+    /// The credential bundle.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    /// The stock of codes.
+    #[error("cannot open the stock of codes")]
+    Codes(#[from] CodesError),
+    /// A key pool's address.
+    #[error("key pool")]
+    Pool(#[from] ChannelError),
+    /// The feed.
+    #[error("cannot serve followers")]
+    Feed(#[from] FeedError),
+    /// A write failed while the service ran.
+    #[error("the log could not be written; the log of this process says why. What was acknowledged is safe: start again")]
+    Fatal,
+}
+
+/// Where a running service listens.
+#[derive(Clone, Copy, Debug)]
+pub struct Addresses {
+    /// The API.
+    pub http: SocketAddr,
+    /// Health, readiness and metrics.
+    pub health: SocketAddr,
+    /// The feed.
+    pub feed: SocketAddr,
+}
+
+/// A running service.
+pub struct Running {
+    addresses: Addresses,
+    stop: CancellationToken,
+    fatal: Arc<AtomicBool>,
+    probe: Arc<HealthProbe>,
+    // From here on in the order in which they end.
+    runtime: Option<Runtime>,
+    tasks: Tasks,
+    health: Option<HealthServer>,
+    log: Option<Writer>,
+}
+
+/// What runs on the runtime.
+struct Tasks {
+    http: JoinSet<()>,
+    others: JoinSet<()>,
+    stop_others: CancellationToken,
+}
+
+/// Starts the service, runs it until `stop` or a failure, and ends it in order.
+///
+/// # Errors
+/// It could not start, or the log failed.
+pub fn run(config: &Config, stop: &CancellationToken) -> Result<(), ServerError> {
+    let running = Running::start(config)?;
+    daemon::notify::ready();
+    running.wait(stop);
+    daemon::notify::stopping();
+    running.stop()
+}
+
+impl Running {
+    /// Starts the service; it answers when this returns. Not to be called inside a runtime.
+    ///
+    /// # Errors
+    /// What could not be opened.
+    pub fn start(config: &Config) -> Result<Running, ServerError> {
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().thread_name("api").enable_all().build()?;
+        let probe = Arc::new(HealthProbe::default());
+        let health = HealthServer::start(config.health_listen, probe.clone())?;
+        let identity = config.tls_dir.as_deref().map(Identity::load).transpose()?;
+        let stop = CancellationToken::new();
+        let fatal = Arc::new(AtomicBool::new(false));
+        let opened = open::open(config, identity.as_ref(), fatal.clone(), stop.clone())?;
+        let starting = start_tasks(config, identity.as_ref(), &opened, &probe, stop.clone(), health.local_addr());
+        let (addresses, tasks) = runtime.block_on(starting)?;
+        tracing::info!(http = %addresses.http, feed = %addresses.feed, health = %addresses.health, "listening");
+        Ok(Running {
+            addresses,
+            stop,
+            fatal,
+            probe,
+            runtime: Some(runtime),
+            tasks,
+            health: Some(health),
+            log: Some(opened.writer),
+        })
+    }
+
+    /// Says where it listens.
+    pub fn addresses(&self) -> Addresses {
+        self.addresses
+    }
+
+    /// Waits until `stop` is cancelled or the log has failed.
+    pub fn wait(&self, stop: &CancellationToken) {
+        let Some(runtime) = &self.runtime else { return };
+        runtime.block_on(async {
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = self.stop.cancelled() => {}
+            }
+        });
+    }
+
+    /// Ends it in order: everything accepted is answered, everything open is closed.
+    ///
+    /// # Errors
+    /// The log had failed.
+    pub fn stop(mut self) -> Result<(), ServerError> {
+        self.end();
+        if self.fatal.load(Ordering::Acquire) { Err(ServerError::Fatal) } else { Ok(()) }
+    }
+
+    fn end(&mut self) {
+        let Some(runtime) = self.runtime.take() else { return };
+        self.probe.close();
+        self.stop.cancel();
+        runtime.block_on(async {
+            // The listener cuts what is still running after its own time.
+            while self.tasks.http.join_next().await.is_some() {}
+            self.tasks.stop_others.cancel();
+            let ended = tokio::time::timeout(END_MAX, async {
+                while self.tasks.others.join_next().await.is_some() {}
+            });
+            if ended.await.is_err() {
+                tracing::warn!("some tasks did not end in time");
+            }
+        });
+        // Every task ends here at the latest, and with it every reader of the database.
+        runtime.shutdown_timeout(END_MAX);
+        drop(self.health.take());
+        drop(self.log.take());
+        tracing::info!("stopped");
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+async fn start_tasks(
+    config: &Config,
+    identity: Option<&Identity>,
+    opened: &OpenLog,
+    probe: &HealthProbe,
+    stop: CancellationToken,
+    health: SocketAddr,
+) -> Result<(Addresses, Tasks), ServerError> {
+    let metrics = Metrics::default();
+    let reader = opened.writer.reader();
+    let log = Log::new(opened.writer.handle(), reader.clone(), opened.writer.journal());
+    let stop_others = CancellationToken::new();
+    let mut others = JoinSet::new();
+
+    let domains = Domains::load(&reader).map_err(OpenLogError::from)?;
+    let tokens = Tokens::load(&reader, config.limits.requests_per_s_per_token).map_err(OpenLogError::from)?;
+    let members = Members::load(&reader).map_err(OpenLogError::from)?;
+    let replication = Replication::new(members.clone(), opened.writer.journal(), config.replication);
+
+    // Ports are bound before anything runs: a port that is taken must not leave half a service behind.
+    let http = TcpListener::bind(config.http_listen).await.map_err(|error| {
+        io::Error::new(error.kind(), format!("cannot listen on {} for the API: {error}", config.http_listen))
+    })?;
+    let feed = FeedServer::bind(config.feed_listen, identity).await?;
+    let control = ControlSocket::bind(&config.control_socket)?;
+    let addresses = Addresses { http: http.local_addr()?, health, feed: feed.local_addr() };
+
+    let (codes, marks) = start_codes(config, identity, &log, &domains, &metrics, &mut others, &stop_others)?;
+    let source = FeedSource {
+        fleet: opened.fleet,
+        journal: opened.writer.journal(),
+        commits: opened.commits.clone(),
+        members: members.clone(),
+        replication: replication.clone(),
+    };
+    others.spawn(serve_feed(feed, source, stop_others.clone()));
+    let operator = Operator::new(log.clone(), tokens.clone(), members, domains.clone(), replication.clone(), opened.fleet);
+    others.spawn(control.serve(Arc::new(operator), stop_others.clone()));
+
+    let lags = Arc::new(RwLock::new(Vec::new()));
+    others.spawn(look(replication.clone(), log.clone(), lags.clone(), stop_others.clone()));
+    let observed =
+        Arc::new(Observed { log: log.clone(), codes: codes.clone(), marks: marks.clone(), members: lags });
+    probe.open(metrics.registry(observed.clone()), observed.clone());
+
+    let rules = Rules {
+        target: TargetRules { bytes_max: config.limits.url_bytes_max },
+        alias: AliasRules::default(),
+    };
+    let links = Links { log, codes, marks, domains, replication, rules, metrics: metrics.clone() };
+    let limits = config.limits;
+    let api =
+        Api { links, tokens, limits, bodies: Default::default(), ready: observed, metrics: metrics.clone() };
+    let mut serving = JoinSet::new();
+    let server = HttpServer { router: http::router(Arc::new(api)), metrics };
+    serving.spawn(server.serve(http, stop));
+    Ok((addresses, Tasks { http: serving, others, stop_others }))
+}
+
+fn start_codes(
+    config: &Config,
+    identity: Option<&Identity>,
+    log: &Log,
+    domains: &Domains,
+    metrics: &Metrics,
+    tasks: &mut JoinSet<()>,
+    stop: &CancellationToken,
+) -> Result<(Codes, Marks), ServerError> {
+    let pools: Arc<[Pool]> =
+        config.keypools.iter().map(|url| Pool::new(url, identity)).collect::<Result<_, _>>()?;
+    let epoch = log.commit().head.position.epoch;
+    let ids: Vec<_> = domains.table().all().map(|domain| domain.id).collect();
+    let dir = config.data_dir.join("codes");
+    let (codes, store) = Codes::open(&dir, config.codes, epoch, log.reader(), &ids)?;
+    let marks = Marks::default();
+    tasks.spawn(mark::run(marks.clone(), pools.clone(), dir, log.journal().clone(), stop.clone()));
+    let refill =
+        Refill { codes: codes.clone(), store, pools, options: config.codes, epoch, metrics: metrics.clone() };
+    tasks.spawn(refill.run(stop.clone()));
+    Ok((codes, marks))
+}
+
+async fn serve_feed(feed: FeedServer, source: FeedSource, stop: CancellationToken) {
+    if let Err(error) = feed.serve(source, stop).await {
+        tracing::error!(%error, "the feed has ended");
+    }
+}
+
+/// Looks up the members' lag now and then; it takes reads of the journal, which those who ask for it must not wait for.
+async fn look(replication: Replication, log: Log, lags: Arc<RwLock<Vec<MemberStatus>>>, stop: CancellationToken) {
+    while !stop.is_cancelled() {
+        let replication = replication.clone();
+        if let Ok(status) = log.read(move |_| replication.status()).await {
+            *lags.write() = status;
+        }
+        stop.run_until_cancelled(tokio::time::sleep(LOOK_EVERY)).await;
+    }
+}

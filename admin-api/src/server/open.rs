@@ -1,0 +1,160 @@
+//! Opening the log, and what it must hold before anything else: which fleet it belongs to, and the default domain.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use linklog::codec::{FORMAT_LEVEL, value};
+use linklog::entity::Fleet;
+use linklog::store::{Reader, StoreError, StoreOptions};
+use linklog::writer::{Commit, Decision, OpenError, ProposeError, Writer, WriterOptions};
+use linklog::{Change, DecodeError, DomainId, Operation, Part, Precondition, StateKey};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use wire::identity::{FleetId, Identity};
+
+use crate::clock;
+use crate::config::Config;
+use crate::domains::{self, Domains, ShortUrlBase};
+
+/// How many proposals may wait for the writer: one per connection of the API is the most that can be.
+const QUEUE_MAX: usize = 4096;
+/// How long an orderly end may take after a failed write.
+const ORDERLY_END_MAX: Duration = Duration::from_secs(30);
+
+/// Why the log cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenLogError {
+    /// It cannot be opened.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// It cannot be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// It cannot be written.
+    #[error("the first records of the log could not be written")]
+    Write(#[from] ProposeError),
+    /// It refused its first records.
+    #[error("the first records of the log were refused: {0}")]
+    Refused(String),
+    /// It is another fleet's.
+    #[error(
+        "the log in {dir} belongs to fleet {found}, the credential bundle to fleet {own}: use the bundle that was made for this log, or \
+         another data_dir"
+    )]
+    OtherFleet {
+        /// Where the log is.
+        dir: String,
+        /// Whose it is.
+        found: FleetId,
+        /// Who we are.
+        own: FleetId,
+    },
+    /// No random numbers.
+    #[error("cannot make a fleet id: the random source of the operating system failed")]
+    Random(#[source] std::io::Error),
+}
+
+/// The open log.
+pub(super) struct OpenLog {
+    pub writer: Writer,
+    pub commits: watch::Receiver<Commit>,
+    pub fleet: FleetId,
+}
+
+/// Opens the log and writes its first records if they are missing. After a failed write `stop` is cancelled and `fatal` set.
+pub(super) fn open(
+    config: &Config,
+    identity: Option<&Identity>,
+    fatal: Arc<AtomicBool>,
+    stop: CancellationToken,
+) -> Result<OpenLog, OpenLogError> {
+    let (announce, commits) = watch::channel(Commit::default());
+    let announce = Arc::new(announce);
+    let on_commit = announce.clone();
+    let options = WriterOptions {
+        store: StoreOptions::default(),
+        journal_bytes_kept: config.journal_retention_bytes,
+        queue_max: QUEUE_MAX,
+        clock_us: Box::new(clock::now_us),
+        on_commit: Box::new(move |commit| drop(on_commit.send_replace(*commit))),
+        on_fatal: Box::new(move |error| {
+            tracing::error!(%error, "a write failed, ending: what was acknowledged is safe");
+            fatal.store(true, Ordering::Release);
+            stop.cancel();
+            end_anyway_after(ORDERLY_END_MAX);
+        }),
+    };
+    let writer = Writer::open(&config.data_dir.join("log"), options)?;
+    announce.send_replace(writer.handle().commit());
+    let fleet = fleet(config, identity, &writer)?;
+    if let Some(base) = &config.short_url_base {
+        default_domain(base, &writer)?;
+    }
+    Ok(OpenLog { writer, commits, fleet })
+}
+
+/// An end that hangs on the failed disk must not go on pretending to be a writer.
+fn end_anyway_after(time: Duration) {
+    std::thread::spawn(move || {
+        std::thread::sleep(time);
+        tracing::error!("the orderly end took too long");
+        std::process::exit(i32::from(daemon::exit::FAILURE));
+    });
+}
+
+fn fleet(config: &Config, identity: Option<&Identity>, writer: &Writer) -> Result<FleetId, OpenLogError> {
+    let own = identity.map(|identity| identity.own().fleet);
+    if let Some(found) = recorded_fleet(&writer.reader())? {
+        return match own {
+            Some(own) if own != found => {
+                Err(OpenLogError::OtherFleet { dir: config.data_dir.display().to_string(), found, own })
+            }
+            _ => Ok(found),
+        };
+    }
+    let fleet = own.map_or_else(FleetId::generate, Ok).map_err(OpenLogError::Random)?;
+    let record = Fleet { id: *fleet.as_bytes(), format_level: FORMAT_LEVEL };
+    let operation = Operation::Put { serve: record.encode(), manage: Vec::new() };
+    let part = Part { key: StateKey::Fleet, precondition: Precondition::NeverUsed, operation };
+    write(writer, Change::new("first-start", vec![part]))?;
+    tracing::info!(%fleet, "started the log of a fleet");
+    Ok(fleet)
+}
+
+fn recorded_fleet(reader: &Reader) -> Result<Option<FleetId>, StoreError> {
+    let read = |stored: Option<&[u8]>| -> Result<Option<Fleet>, DecodeError> {
+        let Some(stored) = stored else { return Ok(None) };
+        let (stamp, body) = value::split(stored)?;
+        if stamp.live { Fleet::decode(body).map(Some) } else { Ok(None) }
+    };
+    let record = reader.serve_value(&StateKey::Fleet.encode(), read)?;
+    let record = record.map_err(|source| StoreError::Damaged { what: "fleet", source })?;
+    Ok(record.map(|fleet| FleetId::from_bytes(fleet.id)))
+}
+
+fn default_domain(base: &ShortUrlBase, writer: &Writer) -> Result<(), OpenLogError> {
+    let table = Domains::load(&writer.reader())?.table();
+    let now_ms = clock::now_ms();
+    match table.get(DomainId::DEFAULT) {
+        None => write(writer, domains::declare(DomainId::DEFAULT, base, "first-start", now_ms)),
+        Some(known) if known.base == *base => Ok(()),
+        Some(known) => {
+            tracing::info!(from = %known.base, to = %base, "the default domain's short URLs begin differently from now on");
+            match table.of_host(base.host()) {
+                Some(id) if id != DomainId::DEFAULT => Err(OpenLogError::Refused(format!(
+                    "short_url_base names {}, which is the host of another domain already",
+                    base.host()
+                ))),
+                host => write(writer, domains::move_default(base, host.is_none(), now_ms)),
+            }
+        }
+    }
+}
+
+fn write(writer: &Writer, change: Change) -> Result<(), OpenLogError> {
+    match writer.handle().propose_and_wait(vec![change])?.pop() {
+        Some(Decision::Applied { .. }) => Ok(()),
+        other => Err(OpenLogError::Refused(format!("{other:?}"))),
+    }
+}

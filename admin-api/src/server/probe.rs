@@ -1,0 +1,48 @@
+//! What the health port and the API say about readiness.
+
+use std::sync::Arc;
+
+use daemon::health::{Probe, Readiness};
+use daemon::metrics::{Registry, render};
+use parking_lot::RwLock;
+use serde_json::{Value, json};
+
+use crate::http::health::ReadyDetail;
+use crate::metrics::Observed;
+
+/// Answers the health port: not ready until the log is open and the API listens.
+#[derive(Default)]
+pub(super) struct HealthProbe {
+    open: RwLock<Option<(Registry, Arc<Observed>)>>,
+}
+
+impl HealthProbe {
+    /// From now on the service is ready.
+    pub(super) fn open(&self, registry: Registry, observed: Arc<Observed>) {
+        *self.open.write() = Some((registry, observed));
+    }
+
+    /// From now on it is not: it takes no more requests.
+    pub(super) fn close(&self) {
+        *self.open.write() = None;
+    }
+}
+
+impl Probe for HealthProbe {
+    fn readiness(&self) -> Readiness {
+        match &*self.open.read() {
+            Some((_, observed)) => Readiness { ready: true, detail: observed.detail() },
+            None => Readiness { ready: false, detail: json!({ "why": "starting or stopping" }) },
+        }
+    }
+
+    fn metrics(&self) -> String {
+        self.open.read().as_ref().map_or_else(|| "# EOF\n".to_owned(), |(registry, _)| render(registry))
+    }
+}
+
+impl ReadyDetail for Observed {
+    fn detail(&self) -> Value {
+        Observed::detail(self)
+    }
+}
