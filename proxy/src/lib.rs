@@ -1,1 +1,32 @@
-//! .
+//! The reader: redirects visitors from its own memory or its own disk, and follows the writer.
+//!
+//! ```text
+//! visitors ─▶ server ─▶ http ─▶ route, hosts ─▶ lookup ─▶ hot_map ─▶ replica (RocksDB) ─▶ disk threads
+//!                         ▲ answer, render                   ▲            ▲
+//! writer ─▶ follow/stream ─▶ follow/applier ─────────────────┴────────────┘ ─▶ acknowledgement
+//! health listener, control socket ─▶ readiness, metrics
+//! ```
+//! Nothing on the way of a visitor depends on another machine. [`run`] puts the parts together and takes them apart in order.
+
+pub mod answer;
+pub mod cli;
+pub mod config;
+pub mod control;
+pub mod disk;
+pub mod follow;
+pub mod hash;
+pub mod hosts;
+pub mod hot_map;
+pub mod http;
+pub mod link_key;
+pub mod listeners;
+pub mod lookup;
+pub mod metrics;
+pub mod readiness;
+pub mod route;
+pub mod server;
+mod start;
+pub mod wall_clock;
+pub mod worker;
+
+pub use start::run;

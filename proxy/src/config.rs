@@ -1,0 +1,233 @@
+//! The configuration of a proxy: what each key means, its default and its bounds.
+//!
+//! A [`Config`] is valid as a whole: what can be known from the file alone has been checked. Whether folders exist and ports are
+//! free shows at start.
+
+use std::collections::HashSet;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use daemon::config::Section;
+use daemon::telemetry::LogConfig;
+use wire::channel::{self, ChannelError};
+use wire::identity::{Role, check_name};
+
+/// Most threads that serve.
+pub const WORKERS_MAX: usize = 256;
+
+/// Everything a proxy is told.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where the replica lies.
+    pub data_dir: PathBuf,
+    /// Where visitors come in, at least one address, each once.
+    pub addresses: Vec<SocketAddr>,
+    /// Threads that serve, at least 1.
+    pub workers: usize,
+    /// Where health, readiness and metrics are answered.
+    pub health: SocketAddr,
+    /// Whom to follow.
+    pub writers: Writers,
+    /// The control socket.
+    pub control_socket: PathBuf,
+    /// Memory and disk.
+    pub cache: Cache,
+    /// When to be ready.
+    pub ready: Ready,
+    /// Where `/` leads; `None`: a small page.
+    pub root_redirect: Option<String>,
+    /// How to log.
+    pub log: LogConfig,
+}
+
+/// Whom to follow, and as whom.
+#[derive(Clone, Debug)]
+pub struct Writers {
+    /// The feeds of all writers, at least one.
+    pub urls: Vec<String>,
+    /// The credential bundle; without it plain on loopback.
+    pub tls_dir: Option<PathBuf>,
+    /// Who we are without a bundle.
+    pub name: Option<String>,
+}
+
+/// Memory and disk.
+#[derive(Clone, Copy, Debug)]
+pub struct Cache {
+    /// Bytes of ready answers.
+    pub hot_map_bytes: usize,
+    /// Bytes of database blocks.
+    pub block_cache_bytes: usize,
+    /// Threads that may wait for the disk.
+    pub disk_threads: usize,
+    /// Lookups that may wait for one of them.
+    pub disk_queue_max: usize,
+    /// How long a visitor waits for the disk.
+    pub disk_deadline: Duration,
+}
+
+/// When to be ready.
+#[derive(Clone, Copy, Debug)]
+pub struct Ready {
+    /// How far behind the writer still counts as caught up.
+    pub lag_max: Duration,
+    /// After how long without any word from a writer a replica on disk is enough.
+    pub without_writer_after: Duration,
+    /// How long to be unready before the ports are closed.
+    pub unready_before_stop: Duration,
+}
+
+impl Config {
+    /// Reads the whole file.
+    pub fn read(root: &mut Section) -> Config {
+        let data_dir = root.value("data_dir", PathBuf::from("/var/lib/signpost-proxy"));
+        let (addresses, workers) = read_listen(&mut root.section("listen"));
+        let health = root.section("health").value("listen", SocketAddr::from(([127, 0, 0, 1], 8081)));
+        let writers = read_writers(&mut root.section("writers"));
+        let control_socket =
+            root.section("control").value("socket", PathBuf::from("/run/signpost-proxy/control.sock"));
+        let cache = read_cache(&mut root.section("cache"));
+        let ready = read_ready(&mut root.section("ready"));
+        let root_redirect = read_root(&mut root.section("root"));
+        let log = LogConfig::read(&mut root.section("log"));
+        Config {
+            data_dir,
+            addresses,
+            workers,
+            health,
+            writers,
+            control_socket,
+            cache,
+            ready,
+            root_redirect,
+            log,
+        }
+    }
+}
+
+fn read_listen(section: &mut Section) -> (Vec<SocketAddr>, usize) {
+    let default = SocketAddr::from(([127, 0, 0, 1], 8080));
+    let addresses = section.value("addresses", vec![default]);
+    if addresses.is_empty() {
+        section.problem("addresses", "expected at least one address");
+    }
+    let mut seen = HashSet::new();
+    if !addresses.iter().all(|address| address.port() == 0 || seen.insert(address)) {
+        section.problem("addresses", "the same address stands there twice");
+    }
+    let workers = match section.in_range("workers", 0, 0..=WORKERS_MAX) {
+        0 => std::thread::available_parallelism().map_or(1, usize::from).min(WORKERS_MAX),
+        workers => workers,
+    };
+    (addresses, workers)
+}
+
+fn read_writers(section: &mut Section) -> Writers {
+    let urls: Vec<String> = section.required("urls");
+    let tls_dir: Option<PathBuf> = section.optional("tls_dir");
+    let name: Option<String> = section.optional("name");
+    if section.has("urls") && urls.is_empty() {
+        section.problem("urls", "expected at least one address, such as \"https://127.0.0.1:7302\"");
+    }
+    for url in &urls {
+        match channel::endpoint(url, None, Role::Writer) {
+            Err(ChannelError::NoIdentity { .. }) if tls_dir.is_some() => {}
+            Err(error) => section.problem("urls", error.to_string()),
+            Ok(_) => {}
+        }
+    }
+    match &name {
+        Some(name) => {
+            if let Err(error) = check_name(name) {
+                section.problem("name", error.to_string());
+            }
+        }
+        None if tls_dir.is_none() => {
+            section.problem("name", "missing: without tls_dir a proxy needs the name it was added under");
+        }
+        None => {}
+    }
+    Writers { urls, tls_dir, name }
+}
+
+fn read_cache(section: &mut Section) -> Cache {
+    const MIB: usize = 1 << 20;
+    Cache {
+        hot_map_bytes: section.in_range("hot_map_bytes", 256 * MIB, MIB..=1 << 42),
+        block_cache_bytes: section.in_range("block_cache_bytes", 256 * MIB, 8 * MIB..=1 << 42),
+        disk_threads: section.in_range("disk_threads", 4, 1..=256),
+        disk_queue_max: section.in_range("disk_queue_max", 1024, 1..=1 << 20),
+        disk_deadline: Duration::from_millis(section.in_range("disk_deadline_ms", 250, 1..=60_000)),
+    }
+}
+
+fn read_ready(section: &mut Section) -> Ready {
+    const HOUR_MS: u64 = 3_600_000;
+    let mut ms = |key, default, allowed| Duration::from_millis(section.in_range(key, default, allowed));
+    Ready {
+        lag_max: ms("lag_ms_max", 5_000, 1..=HOUR_MS),
+        without_writer_after: ms("without_writer_after_ms", 10_000, 0..=HOUR_MS),
+        unready_before_stop: ms("unready_before_stop_ms", 0, 0..=HOUR_MS),
+    }
+}
+
+fn read_root(section: &mut Section) -> Option<String> {
+    let target = section.value("redirect_to", String::new());
+    if target.is_empty() {
+        return None;
+    }
+    let has_scheme = target.starts_with("https://") || target.starts_with("http://");
+    if !has_scheme || !target.bytes().all(|b| (0x21..0x7f).contains(&b)) {
+        section.problem("redirect_to", "expected a URL in ASCII that begins with https:// or http://");
+    }
+    Some(target)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LEAST: &str = "[writers]\nurls = ['https://127.0.0.1:7302']\ntls_dir = '/etc/signpost/proxy'\n";
+
+    fn problems(text: &str) -> String {
+        daemon::config::parse("x.toml", text, Config::read).map(|_| ()).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn the_example_file_equals_the_defaults() {
+        let example = include_str!("../config.example.toml");
+        let example = daemon::config::parse("config.example.toml", example, Config::read).unwrap();
+        let least = daemon::config::parse("least.toml", LEAST, Config::read).unwrap();
+        assert_eq!(example.effective, least.effective);
+    }
+
+    #[test]
+    fn every_problem_is_reported_at_once() {
+        let text = "[listen]\naddresses = []\nworkers = 257\n[writers]\nurls = ['ftp://x:1']\nname = 'Proxy 0'\n\
+                    [cache]\nhot_map_bytes = 3\n[root]\nredirect_to = 'https://a b/'\n[redy]\n";
+        let problems = problems(text);
+        for part in ["addresses", "workers", "urls", "name", "hot_map_bytes", "redirect_to", "redy"] {
+            assert!(problems.contains(part), "{part} in\n{problems}");
+        }
+    }
+
+    #[test]
+    fn a_proxy_without_a_bundle_needs_a_name_and_stays_on_loopback() {
+        let plain = |url: &str, name: &str| format!("[writers]\nurls = ['{url}']\n{name}\n");
+        daemon::config::parse("x", &plain("http://127.0.0.1:1", "name = 'proxy-0'"), Config::read).unwrap();
+        assert!(problems(&plain("http://127.0.0.1:1", "")).contains("needs the name"));
+        assert!(problems(&plain("http://10.0.0.1:1", "name = 'proxy-0'")).contains("in the clear"));
+        assert!(problems(&plain("https://10.0.0.1:1", "name = 'proxy-0'")).contains("set tls_dir"));
+    }
+
+    #[test]
+    fn a_root_redirect_that_could_break_the_header_is_refused() {
+        for bad in ["javascript:alert(1)", "/x", "https://a/\\r\\nX: y", "https://ä/"] {
+            assert!(
+                problems(&format!("{LEAST}[root]\nredirect_to = \"{bad}\"\n")).contains("redirect_to"),
+                "{bad}"
+            );
+        }
+    }
+}

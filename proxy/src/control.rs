@@ -1,0 +1,61 @@
+//! The commands of a running proxy, through its control socket: only `stats`, since a proxy decides nothing.
+
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use daemon::control::{Answer, Commands};
+use serde_json::{Value, json};
+
+use crate::metrics::Measured;
+
+/// Answers commands.
+#[derive(Debug)]
+pub struct ProxyCommands {
+    /// What is told.
+    pub measured: Measured,
+    /// Where visitors come in.
+    pub listen: Vec<SocketAddr>,
+    /// Where health is answered.
+    pub health: SocketAddr,
+    /// When the process began.
+    pub started: Instant,
+}
+
+impl ProxyCommands {
+    fn stats(&self) -> Value {
+        let (verdict, follow) = self.measured.ready.verdict();
+        let mut stats = self.measured.to_json();
+        let more = json!({
+            "version": env!("CARGO_PKG_VERSION"),
+            "uptime_s": self.started.elapsed().as_secs(),
+            "listen": self.listen.iter().map(SocketAddr::to_string).collect::<Vec<_>>(),
+            "health": self.health.to_string(),
+            "ready": verdict.is_ready(),
+            "reason": verdict.reason(),
+            "replica": follow.replica_json(),
+            "feed": follow.to_json(Instant::now()),
+        });
+        if let (Value::Object(stats), Value::Object(more)) = (&mut stats, more) {
+            stats.extend(more);
+        }
+        stats
+    }
+}
+
+impl Commands for ProxyCommands {
+    fn run(&self, command: String, _args: Value) -> Answer<'_> {
+        let answer = match command.as_str() {
+            "stats" => Ok(self.stats()),
+            other => Err(format!("a proxy has no command {other:?}; it has: stats")),
+        };
+        Box::pin(std::future::ready(answer))
+    }
+}
+
+/// The command line's way to them.
+///
+/// # Errors
+/// As [`daemon::control::call`].
+pub fn call_stats(socket: &std::path::Path) -> Result<Value, daemon::control::CallError> {
+    daemon::control::call(socket, "stats", Value::Null)
+}

@@ -1,0 +1,285 @@
+//! How following goes: what `/readyz`, `/metrics` and `stats` tell, kept by those who follow.
+//!
+//! One short lock, never taken on the way of a request.
+
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use linklog::{Head, Position};
+use serde_json::{Value, json};
+use wire::feed::refusal::Reason;
+
+/// What the feed is doing.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum FeedState {
+    /// Trying to reach a writer.
+    #[default]
+    Connecting,
+    /// Receiving.
+    Following,
+    /// Every writer tried says no; asking again now and then.
+    Refused,
+    /// The replica is not what the writer has: nothing more is applied.
+    Diverged,
+    /// The database does not take writes: nothing more is applied.
+    Broken,
+}
+
+impl FeedState {
+    /// All of them.
+    pub const ALL: [FeedState; 5] = [
+        FeedState::Connecting,
+        FeedState::Following,
+        FeedState::Refused,
+        FeedState::Diverged,
+        FeedState::Broken,
+    ];
+
+    /// Its name in `/readyz` and in metrics.
+    pub const fn name(self) -> &'static str {
+        match self {
+            FeedState::Connecting => "connecting",
+            FeedState::Following => "following",
+            FeedState::Refused => "refused",
+            FeedState::Diverged => "diverged",
+            FeedState::Broken => "broken",
+        }
+    }
+
+    /// Whether only a restart or an operator ends it.
+    pub const fn is_final(self) -> bool {
+        matches!(self, FeedState::Diverged | FeedState::Broken)
+    }
+}
+
+/// Everything known about following, at one instant.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Snapshot {
+    /// What the feed is doing.
+    pub state: FeedState,
+    /// The writer that is followed or was tried last.
+    pub writer: Option<String>,
+    /// What went wrong last, until something works again.
+    pub problem: Option<String>,
+    /// The last refusal, until something works again.
+    pub refusal: Option<Reason>,
+    /// Our head.
+    pub applied: Head,
+    /// Served keys, tombstones included.
+    pub keys: u64,
+    /// The writer's head, as last heard.
+    pub writer_head: Option<Position>,
+    /// The writer's clock at our last record, milliseconds since the Unix epoch; 0 if nothing was applied since start.
+    pub applied_at_ms: u64,
+    /// Our clock minus the writer's, in milliseconds; the way of the message included.
+    pub clock_skew_ms: Option<i64>,
+    /// Whether we were within the configured lag at least once since start.
+    pub caught_up_once: bool,
+    /// When a writer was last heard of; at first, when this process started.
+    pub heard_at: Instant,
+    /// Frames and records applied since start.
+    pub frames: u64,
+    /// Records applied since start.
+    pub records: u64,
+    /// Streams begun since start.
+    pub streams: u64,
+}
+
+impl Snapshot {
+    /// Records we lack, as far as is known.
+    pub fn lag_records(&self) -> Option<u64> {
+        self.writer_head.map(|head| head.seq.0.saturating_sub(self.applied.position.seq.0))
+    }
+
+    /// For `/readyz` and `stats`.
+    pub fn to_json(&self, now: Instant) -> Value {
+        json!({
+            "state": self.state.name(),
+            "writer": self.writer,
+            "problem": self.problem,
+            "refusal": self.refusal.map(|reason| reason.as_str_name()),
+            "writer_head": self.writer_head.map(|at| json!({"epoch": at.epoch.0, "seq": at.seq.0})),
+            "lag_records": self.lag_records(),
+            "clock_skew_ms": self.clock_skew_ms,
+            "silent_for_ms": millis(now.saturating_duration_since(self.heard_at)),
+        })
+    }
+
+    /// For `/readyz` and `stats`.
+    pub fn replica_json(&self) -> Value {
+        let at = self.applied.position;
+        json!({
+            "epoch": at.epoch.0,
+            "seq": at.seq.0,
+            "digest": self.applied.digest.to_string(),
+            "keys": self.keys,
+            "caught_up_once": self.caught_up_once,
+        })
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// The status, shared.
+#[derive(Debug)]
+pub struct Status {
+    now: Mutex<Snapshot>,
+    lag_max: Duration,
+}
+
+impl Status {
+    /// The status at start: nobody heard of, with what the disk holds. `lag_max`: how far behind still counts as caught up.
+    pub fn new(applied: Head, keys: u64, lag_max: Duration, started: Instant) -> Status {
+        let now = Snapshot {
+            state: FeedState::default(),
+            writer: None,
+            problem: None,
+            refusal: None,
+            applied,
+            keys,
+            writer_head: None,
+            applied_at_ms: 0,
+            clock_skew_ms: None,
+            caught_up_once: false,
+            heard_at: started,
+            frames: 0,
+            records: 0,
+            streams: 0,
+        };
+        Status { now: Mutex::new(now), lag_max }
+    }
+
+    /// Returns a copy.
+    pub fn snapshot(&self) -> Snapshot {
+        self.change(|now| now.clone())
+    }
+
+    /// A writer is being tried.
+    pub fn connecting(&self, writer: &str) {
+        self.change(|now| {
+            now.writer = Some(writer.to_owned());
+            if now.state == FeedState::Following {
+                now.state = FeedState::Connecting;
+            }
+        });
+    }
+
+    /// A writer let us in.
+    pub fn welcomed(&self, writer_head: Position) {
+        self.change(|now| {
+            now.state = FeedState::Following;
+            now.problem = None;
+            now.refusal = None;
+            now.heard_at = Instant::now();
+            now.writer_head = Some(writer_head);
+            now.streams += 1;
+            self.see_whether_caught_up(now, None);
+        });
+    }
+
+    /// A stream or a try ended.
+    pub fn lost(&self, state: FeedState, problem: String, refusal: Option<Reason>) {
+        self.change(|now| {
+            if !now.state.is_final() {
+                now.state = state;
+                now.refusal = refusal;
+            }
+            now.problem = Some(problem);
+        });
+    }
+
+    /// A frame was applied and is visible. `at_ms`: the writer's clock at its last record; `now_ms`: ours.
+    pub fn applied(&self, applied: Head, keys: u64, records: usize, at_ms: u64, now_ms: u64) {
+        self.change(|now| {
+            now.applied = applied;
+            now.keys = keys;
+            now.applied_at_ms = at_ms;
+            now.heard_at = Instant::now();
+            now.frames += 1;
+            now.records += records as u64;
+            self.see_whether_caught_up(now, Some(now_ms.saturating_sub(at_ms)));
+        });
+    }
+
+    /// The writer said where it is. `skew_ms`: our clock minus its.
+    pub fn heard(&self, writer_head: Position, skew_ms: i64) {
+        self.change(|now| {
+            now.heard_at = Instant::now();
+            now.writer_head = Some(writer_head);
+            now.clock_skew_ms = Some(skew_ms);
+            self.see_whether_caught_up(now, None);
+        });
+    }
+
+    fn see_whether_caught_up(&self, now: &mut Snapshot, age_ms: Option<u64>) {
+        let has_replica = now.applied.position.seq.0 > 0;
+        let is_recent = age_ms.is_some_and(|age| age <= millis(self.lag_max));
+        if has_replica && (now.lag_records() == Some(0) || is_recent) {
+            now.caught_up_once = true;
+        }
+    }
+
+    fn change<R>(&self, change: impl FnOnce(&mut Snapshot) -> R) -> R {
+        // Nobody panics while holding it: the changes above assign.
+        change(&mut self.now.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use linklog::Digest;
+
+    fn head(seq: u64) -> Head {
+        Head { position: Position::new(1, seq), digest: Digest::ZERO }
+    }
+
+    fn status(seq: u64) -> Status {
+        Status::new(head(seq), 0, Duration::from_secs(5), Instant::now())
+    }
+
+    #[test]
+    fn an_empty_replica_never_counts_as_caught_up() {
+        let status = status(0);
+        status.welcomed(Position::ZERO);
+        status.heard(Position::ZERO, 0);
+        assert!(!status.snapshot().caught_up_once);
+    }
+
+    #[test]
+    fn at_the_writers_head_or_within_the_lag_it_is_caught_up_and_stays_so() {
+        for (applied, head_seq, at_ms, caught_up) in
+            [(10, 10, 0, true), (9, 10, 95_000, true), (9, 10, 94_999, false)]
+        {
+            let status = status(1);
+            status.welcomed(Position::new(1, head_seq));
+            assert!(!status.snapshot().caught_up_once);
+            status.applied(head(applied), 1, 1, at_ms, 100_000);
+            assert_eq!(status.snapshot().caught_up_once, caught_up, "{applied} of {head_seq}, at {at_ms}");
+            status.heard(Position::new(1, 1_000_000), 0);
+            assert_eq!(status.snapshot().caught_up_once, caught_up);
+        }
+    }
+
+    #[test]
+    fn a_final_state_is_not_forgotten_over_a_lost_connection() {
+        let status = status(1);
+        status.lost(FeedState::Diverged, "the digests differ".into(), None);
+        status.lost(FeedState::Connecting, "connection refused".into(), None);
+        assert_eq!(status.snapshot().state, FeedState::Diverged);
+    }
+
+    #[test]
+    fn a_welcome_ends_what_was_wrong() {
+        let status = status(1);
+        status.lost(FeedState::Refused, "unknown member".into(), Some(Reason::UnknownMember));
+        status.connecting("http://127.0.0.1:1");
+        assert_eq!(status.snapshot().state, FeedState::Refused);
+        status.welcomed(Position::new(1, 5));
+        let now = status.snapshot();
+        assert_eq!((now.state, now.problem.clone(), now.refusal), (FeedState::Following, None, None));
+        assert_eq!(now.lag_records(), Some(4));
+    }
+}

@@ -1,0 +1,190 @@
+//! One link in the hot map: a single allocation behind a thin pointer, so that a hit is one hop from the table to the answer.
+//!
+//! ```text
+//! u64  expires at      u32  length of the target      u8  length of the tie breaker
+//! u8   status and state       u8  hits, 0 to 3        then the target, then the tie breaker
+//! ```
+//! A boxed slice would be a fat pointer and a second length; at ten million links that is a third of the table. This is the only
+//! file of the crate with unsafe code.
+#![allow(unsafe_code)]
+
+use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
+use std::fmt;
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicU8, Ordering};
+
+use linklog::limits::TARGET_BYTES_MAX;
+use linklog::{LinkState, RedirectStatus};
+
+use crate::answer::Facts;
+
+/// Hits are counted up to here: enough to tell what is asked for again from what is not.
+pub(super) const HITS_MAX: u8 = 3;
+
+#[repr(C)]
+struct Header {
+    expires_at_ms: u64,
+    target_len: u32,
+    tie_len: u8,
+    status: RedirectStatus,
+    state: LinkState,
+    hits: AtomicU8,
+}
+
+/// A link, ready to be answered from.
+pub struct Block(NonNull<Header>);
+
+// SAFETY: a block owns its allocation like a box, and nothing in it but the atomic is changed after it was made.
+unsafe impl Send for Block {}
+// SAFETY: as above; a shared block is only read, or changed through the atomic.
+unsafe impl Sync for Block {}
+
+impl Block {
+    /// Copies a link's facts. `tie_breaker`: what tells it from another link with the same word, at most 255 bytes.
+    ///
+    /// # Panics
+    /// If the target or the tie breaker is longer than the format of the log allows.
+    pub fn new(facts: Facts<'_>, tie_breaker: &[u8]) -> Block {
+        assert!(facts.target.len() <= TARGET_BYTES_MAX, "targets are bounded by the codec");
+        let header = Header {
+            expires_at_ms: facts.expires_at_ms,
+            target_len: facts.target.len() as u32,
+            tie_len: u8::try_from(tie_breaker.len()).expect("keys are at most 255 bytes"),
+            status: facts.status,
+            state: facts.state,
+            hits: AtomicU8::new(0),
+        };
+        let layout = layout(header.target_len, header.tie_len);
+        // SAFETY: the layout is not empty, for it has the header.
+        let start = unsafe { alloc(layout) }.cast::<Header>();
+        let Some(start) = NonNull::new(start) else { handle_alloc_error(layout) };
+        // SAFETY: the allocation is new, aligned for the header, and has room for it, the target and the tie breaker behind it.
+        unsafe {
+            start.write(header);
+            let bytes = start.add(1).cast::<u8>();
+            bytes.copy_from_nonoverlapping(pointer(facts.target), facts.target.len());
+            bytes.add(facts.target.len()).copy_from_nonoverlapping(pointer(tie_breaker), tie_breaker.len());
+        }
+        Block(start)
+    }
+
+    /// What is known about the link.
+    #[inline]
+    pub fn facts(&self) -> Facts<'_> {
+        let header = self.header();
+        let target = &self.bytes()[..header.target_len as usize];
+        Facts { target, status: header.status, state: header.state, expires_at_ms: header.expires_at_ms }
+    }
+
+    /// What tells the link from another one with the same word.
+    #[inline]
+    pub fn tie_breaker(&self) -> &[u8] {
+        &self.bytes()[self.header().target_len as usize..]
+    }
+
+    /// Bytes it takes, as most allocators round them.
+    pub fn heap_bytes(&self) -> usize {
+        layout(self.header().target_len, self.header().tie_len).size().next_multiple_of(16)
+    }
+
+    /// Counts a hit.
+    #[inline]
+    pub(super) fn touch(&self) {
+        let hits = &self.header().hits;
+        let before = hits.load(Ordering::Relaxed);
+        // Two readers may count one hit: it only steers eviction. A hot block is not written any more.
+        if before < HITS_MAX {
+            hits.store(before + 1, Ordering::Relaxed);
+        }
+    }
+
+    /// Hits counted so far.
+    pub(super) fn hits(&self) -> u8 {
+        self.header().hits.load(Ordering::Relaxed)
+    }
+
+    /// Sets the count.
+    pub(super) fn set_hits(&self, hits: u8) {
+        self.header().hits.store(hits, Ordering::Relaxed);
+    }
+
+    #[inline]
+    fn header(&self) -> &Header {
+        // SAFETY: written by `new`, freed by `drop` only, and never handed out mutably.
+        unsafe { self.0.as_ref() }
+    }
+
+    #[inline]
+    fn bytes(&self) -> &[u8] {
+        let header = self.header();
+        let len = header.target_len as usize + usize::from(header.tie_len);
+        // SAFETY: `new` wrote that many bytes behind the header, in the same allocation.
+        unsafe { std::slice::from_raw_parts(self.0.as_ptr().add(1).cast::<u8>(), len) }
+    }
+}
+
+fn layout(target_len: u32, tie_len: u8) -> Layout {
+    let bytes = size_of::<Header>() + target_len as usize + usize::from(tie_len);
+    Layout::from_size_align(bytes, align_of::<Header>())
+        .expect("a target and a key are far below isize::MAX bytes")
+}
+
+fn pointer(bytes: &[u8]) -> NonNull<u8> {
+    NonNull::from(bytes).cast()
+}
+
+impl Drop for Block {
+    fn drop(&mut self) {
+        let layout = layout(self.header().target_len, self.header().tie_len);
+        // SAFETY: allocated by `new` with this very layout, and nobody else has the pointer.
+        unsafe { dealloc(self.0.as_ptr().cast(), layout) }
+    }
+}
+
+impl fmt::Debug for Block {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Block").field("facts", &self.facts()).field("hits", &self.hits()).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::answer::NEVER;
+
+    #[test]
+    fn a_block_gives_back_what_it_was_made_of() {
+        let longest = vec![b'x'; TARGET_BYTES_MAX];
+        for (target, tie_breaker) in
+            [(&b"https://a.example/"[..], &b""[..]), (b"h", b"\x08\0\0spring-sale"), (&longest, &[7; 255])]
+        {
+            let facts = Facts {
+                target,
+                status: RedirectStatus::PermanentRedirect,
+                state: LinkState::Banned,
+                expires_at_ms: NEVER - 1,
+            };
+            let block = Block::new(facts, tie_breaker);
+            assert_eq!(block.facts(), facts);
+            assert_eq!(block.tie_breaker(), tie_breaker);
+            assert!(block.heap_bytes() >= 16 + target.len() + tie_breaker.len());
+        }
+    }
+
+    #[test]
+    fn hits_are_counted_to_three() {
+        let facts =
+            Facts { target: b"t", status: RedirectStatus::Found, state: LinkState::Active, expires_at_ms: 1 };
+        let block = Block::new(facts, b"");
+        let counted: Vec<u8> = (0..5).map(|_| (block.touch(), block.hits()).1).collect();
+        assert_eq!(counted, [1, 2, 3, 3, 3]);
+        block.set_hits(0);
+        assert_eq!(block.hits(), 0);
+    }
+
+    #[test]
+    fn a_pointer_is_all_the_table_holds() {
+        assert_eq!(size_of::<Option<Block>>(), 8);
+        assert_eq!(size_of::<Header>(), 16);
+    }
+}

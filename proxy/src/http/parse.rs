@@ -1,0 +1,257 @@
+//! The fast parser: decides, from the bytes alone, whether a request is one of those that are answered without further ado.
+//!
+//! It is a filter over `httparse`, stricter than it: what it calls [`Parsed::Fast`] has no body, one Host, one meaning. What has a
+//! body, another method, another form or another version is [`Parsed::Unusual`] and goes to Pingora's session. What could be framed
+//! in two ways is [`Parsed::Bad`] and ends the connection, so that never two parsers disagree about where a request ends:
+//! line ends other than CRLF, `Content-Length` with `Transfer-Encoding`, repeated or odd lengths, codings other than `chunked`.
+//!
+//! Pure: no clock, no I/O, no allocation. What a path or a host means is decided in [`crate::route`] and [`crate::hosts`].
+
+use std::mem::MaybeUninit;
+
+use httparse::{Error, Header, Status};
+
+/// Most bytes of request line and headers; more is answered 431.
+pub const HEAD_BYTES_MAX: usize = 8 << 10;
+/// Most headers; more is answered 431. Browsers send about 20.
+pub const HEADERS_MAX: usize = 64;
+/// Longest Host value: a name of 253 bytes, a final dot, and a port.
+const HOST_BYTES_MAX: usize = 253 + 1 + 6;
+/// Most digits of a length: what fits into a u64 without overflow.
+const LENGTH_DIGITS_MAX: usize = 19;
+
+/// What the bytes at the start of the buffer are.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Parsed<'a> {
+    /// A request that can be answered from these fields.
+    Fast(Request<'a>),
+    /// The beginning of a request, so far without a fault.
+    Partial,
+    /// A whole head of a request that needs more than this parser.
+    Unusual,
+    /// Not a request that anybody may act on. Answer, then close.
+    Bad(Fault),
+}
+
+/// A request without a body.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Request<'a> {
+    /// GET or HEAD.
+    pub method: Method,
+    /// The value of the one Host header: letters of either case, perhaps a port, perhaps empty.
+    pub host: &'a [u8],
+    /// The path, from its slash up to the query; ASCII without `%`.
+    pub path: &'a [u8],
+    /// Whether the connection may stay open after the answer.
+    pub keep_alive: bool,
+    /// How many bytes of the buffer the request takes.
+    pub consumed: usize,
+}
+
+/// The methods a redirect has.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Method {
+    /// GET.
+    Get,
+    /// HEAD: the headers of GET without a body.
+    Head,
+}
+
+/// Why nobody may act on a request.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Fault {
+    /// Malformed or ambiguous: 400.
+    Malformed,
+    /// More than [`HEADERS_MAX`] headers: 431.
+    TooManyHeaders,
+    /// A version of HTTP other than 1.0 and 1.1: 505.
+    Version,
+}
+
+/// Looks at the first request in `buffer`.
+pub fn parse(buffer: &[u8]) -> Parsed<'_> {
+    let mut headers = [const { MaybeUninit::<Header<'_>>::uninit() }; HEADERS_MAX];
+    let mut request = httparse::Request::new(&mut []);
+    let consumed = match request.parse_with_uninit_headers(buffer, &mut headers) {
+        Ok(Status::Complete(consumed)) => consumed,
+        Ok(Status::Partial) => return Parsed::Partial,
+        Err(Error::TooManyHeaders) => return Parsed::Bad(Fault::TooManyHeaders),
+        Err(Error::Version) => return Parsed::Bad(Fault::Version),
+        Err(_) => return Parsed::Bad(Fault::Malformed),
+    };
+    match read(buffer, consumed, &request) {
+        Ok(parsed) => parsed,
+        Err(Ambiguous) => Parsed::Bad(Fault::Malformed),
+    }
+}
+
+/// The request could be understood in two ways.
+struct Ambiguous;
+
+fn read<'a>(
+    buffer: &'a [u8],
+    consumed: usize,
+    request: &httparse::Request<'_, 'a>,
+) -> Result<Parsed<'a>, Ambiguous> {
+    let (Some(method), Some(target), Some(version)) = (request.method, request.path, request.version) else {
+        return Err(Ambiguous);
+    };
+    check_line_ends(buffer, consumed, method, request.headers)?;
+    let headers = read_headers(request.headers, version)?;
+    let path = match read_target(method, target)? {
+        Target::Path(path) => path,
+        Target::Other => return Ok(Parsed::Unusual),
+    };
+    let method = match method {
+        "GET" => Method::Get,
+        "HEAD" => Method::Head,
+        _ => return Ok(Parsed::Unusual),
+    };
+    match headers.host {
+        Some(host) if version == 1 && !headers.unusual => {
+            Ok(Parsed::Fast(Request { method, host, path, keep_alive: headers.keep_alive, consumed }))
+        }
+        _ => Ok(Parsed::Unusual),
+    }
+}
+
+/// httparse takes a bare LF for a line end, as RFC 9112 §2.2 allows; others do not, so we do not.
+fn check_line_ends(
+    buffer: &[u8],
+    consumed: usize,
+    method: &str,
+    headers: &[Header<'_>],
+) -> Result<(), Ambiguous> {
+    let offset_of = |part: &[u8]| part.as_ptr() as usize - buffer.as_ptr() as usize;
+    // RFC 9112 §2.2: an empty line before the request line is skipped; we skip one.
+    let start = offset_of(method.as_bytes());
+    if start != 0 && (start != 2 || !buffer.starts_with(b"\r\n")) {
+        return Err(Ambiguous);
+    }
+    let ends_in_crlf = |end: usize| end >= 2 && buffer[end - 2..end] == *b"\r\n";
+    let lines = headers.iter().map(|header| offset_of(header.name.as_bytes()));
+    let all = lines.chain([consumed, consumed - 2]).all(ends_in_crlf);
+    if all { Ok(()) } else { Err(Ambiguous) }
+}
+
+struct Headers<'a> {
+    host: Option<&'a [u8]>,
+    keep_alive: bool,
+    unusual: bool,
+}
+
+fn read_headers<'a>(headers: &[Header<'a>], version: u8) -> Result<Headers<'a>, Ambiguous> {
+    let mut read = Headers { host: None, keep_alive: true, unusual: false };
+    let (mut length, mut coding) = (None, None);
+    for header in headers {
+        match Known::of(header.name.as_bytes()) {
+            None => {}
+            Some(Known::Host) => once(&mut read.host, header.value)?,
+            Some(Known::Connection) => read_connection(header.value, &mut read),
+            Some(Known::ContentLength) => once(&mut length, header.value)?,
+            Some(Known::TransferEncoding) => once(&mut coding, header.value)?,
+            Some(Known::Special) => read.unusual = true,
+        }
+    }
+    if read.host.is_none() && version == 1 || !read.host.is_none_or(is_host) {
+        return Err(Ambiguous);
+    }
+    check_framing(length, coding, version)?;
+    read.unusual |= length.is_some() || coding.is_some();
+    Ok(read)
+}
+
+fn once<'a>(place: &mut Option<&'a [u8]>, value: &'a [u8]) -> Result<(), Ambiguous> {
+    if place.replace(value).is_some() { Err(Ambiguous) } else { Ok(()) }
+}
+
+/// RFC 9112 §6: one length in digits, or `chunked`, not both, and no coding in HTTP/1.0.
+fn check_framing(length: Option<&[u8]>, coding: Option<&[u8]>, version: u8) -> Result<(), Ambiguous> {
+    let is_number =
+        |value: &[u8]| (1..=LENGTH_DIGITS_MAX).contains(&value.len()) && value.iter().all(u8::is_ascii_digit);
+    match (length, coding) {
+        (None, None) => Ok(()),
+        (Some(length), None) if is_number(length) => Ok(()),
+        (None, Some(coding)) if version == 1 && coding.eq_ignore_ascii_case(b"chunked") => Ok(()),
+        _ => Err(Ambiguous),
+    }
+}
+
+fn read_connection(value: &[u8], read: &mut Headers<'_>) {
+    for token in value.split(|b| *b == b',') {
+        match token.trim_ascii() {
+            close if close.eq_ignore_ascii_case(b"close") => read.keep_alive = false,
+            keep if keep.eq_ignore_ascii_case(b"keep-alive") => {}
+            b"" => {}
+            _ => read.unusual = true,
+        }
+    }
+}
+
+/// Headers that have a say in what a request means; by length first, since most headers of a browser end there.
+enum Known {
+    Host,
+    Connection,
+    ContentLength,
+    TransferEncoding,
+    /// Something is to be done before, after or instead of answering.
+    Special,
+}
+
+impl Known {
+    fn of(name: &[u8]) -> Option<Known> {
+        let (known, meaning): (&[u8], Known) = match name.len() {
+            2 => (b"te", Known::Special),
+            4 => (b"host", Known::Host),
+            6 => (b"expect", Known::Special),
+            7 if name[0] | 0x20 == b'u' => (b"upgrade", Known::Special),
+            7 => (b"trailer", Known::Special),
+            10 => (b"connection", Known::Connection),
+            14 if name[0] | 0x20 == b'c' => (b"content-length", Known::ContentLength),
+            14 => (b"http2-settings", Known::Special),
+            17 => (b"transfer-encoding", Known::TransferEncoding),
+            _ => return None,
+        };
+        name.eq_ignore_ascii_case(known).then_some(meaning)
+    }
+}
+
+fn is_host(value: &[u8]) -> bool {
+    value.len() <= HOST_BYTES_MAX
+        && value
+            .iter()
+            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_' | b':' | b'[' | b']'))
+}
+
+enum Target<'a> {
+    /// A plain path, its query cut off.
+    Path(&'a [u8]),
+    /// Absolute form, `*`, an authority, or a path with escapes.
+    Other,
+}
+
+fn read_target<'a>(method: &str, target: &'a str) -> Result<Target<'a>, Ambiguous> {
+    let target = target.as_bytes();
+    if target.first() != Some(&b'/') {
+        let is_absolute = target.split(|b| *b == b':').next().is_some_and(|scheme| {
+            scheme.eq_ignore_ascii_case(b"http") || scheme.eq_ignore_ascii_case(b"https")
+        });
+        let fits = is_absolute || target == b"*" && method == "OPTIONS" || method == "CONNECT";
+        return if fits { Ok(Target::Other) } else { Err(Ambiguous) };
+    }
+    let end = memchr::memchr(b'?', target).unwrap_or(target.len());
+    let path = &target[..end];
+    let mut escaped = false;
+    for b in path {
+        match b {
+            b'%' => escaped = true,
+            // A fragment is never sent (RFC 9112 §3.2), and raw bytes above 0x7e are no URI.
+            b'#' | 0x7f.. => return Err(Ambiguous),
+            _ => {}
+        }
+    }
+    Ok(if escaped { Target::Other } else { Target::Path(path) })
+}
+
+#[cfg(test)]
+mod tests;

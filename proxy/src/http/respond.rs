@@ -1,0 +1,133 @@
+//! Answering everything in the buffer that the fast parser understands, without waiting for anything.
+//!
+//! This is the whole of the fast path: parse, route, look up, copy. It allocates nothing on a hit.
+
+use super::clock::{DateTail, now_ms};
+use super::parse::{Fault, Method, Parsed, Request, parse};
+use super::render::Form;
+use crate::answer::{Answer, Page};
+use crate::link_key::LinkKey;
+use crate::lookup::InMemory;
+use crate::route::{Route, route};
+use crate::worker::{Event, Worker};
+
+/// Answers are written out when they have come to this many bytes.
+const OUT_BYTES: usize = 16 << 10;
+
+/// A worker thread's own: where answers are put together before they are written.
+#[derive(Debug, Default)]
+pub(super) struct Scratch {
+    /// Answers in the order of their requests.
+    pub(super) out: Vec<u8>,
+    tail: DateTail,
+    /// The time of this round, milliseconds since the Unix epoch.
+    pub(super) now_ms: u64,
+}
+
+/// What to do after the answers are written.
+pub(super) enum Next {
+    /// Read more; true if a request has begun.
+    Read { begun: bool },
+    /// There is more in the buffer.
+    Again,
+    /// Ask the disk, then answer.
+    Disk(Box<OnDisk>),
+    /// The request at the start of the buffer is for Pingora's session.
+    Session,
+    /// An answer was the last one.
+    Close,
+    /// The peer does not speak HTTP as it should: close with care.
+    Refuse,
+}
+
+/// A request that waits for the disk.
+pub(super) struct OnDisk {
+    /// Which link.
+    pub(super) key: LinkKey,
+    /// How to answer.
+    pub(super) form: Form,
+}
+
+impl Scratch {
+    /// Starts a round.
+    pub(super) fn begin(&mut self) {
+        self.out.clear();
+        self.now_ms = now_ms();
+        self.tail.set(self.now_ms);
+    }
+
+    /// Answers requests at the start of `unread`; returns how many bytes they took and what comes next.
+    pub(super) fn respond(&mut self, worker: &Worker, unread: &[u8]) -> (usize, Next) {
+        let mut taken = 0;
+        while taken < unread.len() {
+            if self.out.len() >= OUT_BYTES {
+                return (taken, Next::Again);
+            }
+            match parse(&unread[taken..]) {
+                Parsed::Fast(request) => {
+                    taken += request.consumed;
+                    worker.counters.count(Event::Fast);
+                    if let Some(next) = self.answer_request(worker, &request) {
+                        return (taken, next);
+                    }
+                }
+                Parsed::Partial => return (taken, Next::Read { begun: true }),
+                Parsed::Unusual => return (taken, Next::Session),
+                Parsed::Bad(fault) => {
+                    self.refuse(worker, page_of(fault));
+                    return (taken, Next::Refuse);
+                }
+            }
+        }
+        (taken, Next::Read { begun: false })
+    }
+
+    fn answer_request(&mut self, worker: &Worker, request: &Request<'_>) -> Option<Next> {
+        let shared = &worker.shared;
+        let form = Form {
+            head_only: request.method == Method::Head,
+            close: !request.keep_alive || worker.is_stopping(),
+        };
+        let domain = shared.hosts.table().domain(request.host);
+        match route(domain, request.path) {
+            Route::Link(key) => {
+                let now_ms = self.now_ms;
+                let found = shared
+                    .lookups
+                    .in_memory(&key, |facts| self.append(worker, Answer::of_link(facts, now_ms), form));
+                match found {
+                    InMemory::Known(tier, ()) => worker.counters.count(Event::LookedUp(tier)),
+                    InMemory::NeedsDisk => return Some(Next::Disk(Box::new(OnDisk { key, form }))),
+                    InMemory::Failed(error) => {
+                        worker.failed(&error);
+                        self.append(worker, Answer::Page(Page::Unsure), form);
+                    }
+                }
+            }
+            Route::Root => self.append(worker, shared.root(), form),
+            Route::Favicon => self.append(worker, Answer::Page(Page::Favicon), form),
+            Route::Robots => self.append(worker, Answer::Page(Page::Robots), form),
+            Route::Nothing => self.append(worker, Answer::Page(Page::NotFound), form),
+        }
+        form.close.then_some(Next::Close)
+    }
+
+    /// Appends one answer.
+    pub(super) fn append(&mut self, worker: &Worker, answer: Answer<'_>, form: Form) {
+        worker.counters.answered(answer.status());
+        worker.shared.pieces.append(&mut self.out, answer, form, &self.tail);
+    }
+
+    /// Appends the last answer of a connection whose peer made a mistake.
+    pub(super) fn refuse(&mut self, worker: &Worker, page: Page) {
+        self.append(worker, Answer::Page(page), Form { head_only: false, close: true });
+    }
+}
+
+const fn page_of(fault: Fault) -> Page {
+    match fault {
+        Fault::Malformed => Page::BadRequest,
+        Fault::TooManyHeaders => Page::HeadTooLarge,
+        Fault::Version => Page::Version,
+    }
+}

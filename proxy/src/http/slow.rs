@@ -1,0 +1,175 @@
+//! Requests that the fast parser does not answer: bodies, other methods, HTTP/1.0, absolute form, escapes, `Expect`, `Upgrade`.
+//!
+//! Pingora's session reads them and writes the answer. It is given a whole head that the fast parser has found unambiguous, so its
+//! own tolerance never decides where a request ends, and the connection comes back afterwards with what was read beyond it.
+//!
+//! A body is read and thrown away, within bounds; nobody who wants to send more needs this connection any longer. `Expect` and
+//! `Upgrade` get their final answer at once and the connection ends, since what follows could be either.
+
+use bytes::{Bytes, BytesMut};
+use percent_encoding::percent_decode;
+use pingora::http::{Method, RequestHeader, ResponseHeader, Version};
+use pingora::protocols::Stream;
+use pingora::protocols::http::ServerSession;
+use tokio::time::timeout;
+
+use crate::answer::{ASK_AGAIN, Answer, Page};
+use crate::http::clock::now_ms;
+use crate::lookup::InMemory;
+use crate::route::{Route, route};
+use crate::worker::{Event, Worker};
+
+/// Most bytes of a body that are read for the sake of the connection.
+const BODY_BYTES_MAX: usize = 64 << 10;
+
+/// Answers one request whose head is in `prefix`; gives the connection back, with the bytes that follow, if it goes on.
+pub(super) async fn serve(worker: &Worker, stream: Stream, prefix: BytesMut) -> Option<(Stream, BytesMut)> {
+    worker.counters.count(Event::Session);
+    let mut session = ServerSession::new_http1(stream);
+    session.set_keepalive(Some(worker.limits.idle.as_secs()));
+    session.set_pipelining_enabled(true);
+    session.set_read_timeout(Some(worker.limits.body));
+    session.set_write_timeout(Some(worker.limits.write));
+    session.set_total_drain_timeout(Some(worker.limits.body));
+    session.set_pipelined_prefix(prefix);
+    match session.read_request().await {
+        Ok(true) => {}
+        Ok(false) => return None,
+        // Refused by Pingora alone. Its words would be one line a request in the log; the count says enough.
+        Err(_) => {
+            worker.counters.answered(Page::BadRequest.text().status);
+            let _ = session.respond_error(Page::BadRequest.text().status).await;
+            return None;
+        }
+    }
+    if worker.is_stopping() || !read_body(worker, &mut session).await {
+        session.set_keepalive(None);
+    }
+    respond(worker, &mut session).await.ok()?;
+    let (stream, rest) = session.finish().await.ok()??.into_parts();
+    Some((stream, rest.unwrap_or_default()))
+}
+
+/// Reads a body to its end; says whether the connection can go on after it.
+async fn read_body(worker: &Worker, session: &mut ServerSession) -> bool {
+    if goes_on_in_two_ways(session.req_header()) {
+        return false;
+    }
+    let whole = timeout(worker.limits.body, async {
+        let mut bytes = 0;
+        loop {
+            match session.read_request_body().await {
+                Ok(None) => return true,
+                Ok(Some(chunk)) => bytes += chunk.len(),
+                Err(_) => return false,
+            }
+            if bytes > BODY_BYTES_MAX {
+                return false;
+            }
+        }
+    });
+    whole.await.unwrap_or(false)
+}
+
+/// After `Expect` or `Upgrade` the peer may send one thing or another.
+fn goes_on_in_two_ways(request: &RequestHeader) -> bool {
+    request.headers.contains_key("expect") || request.headers.contains_key("upgrade")
+}
+
+async fn respond(worker: &Worker, session: &mut ServerSession) -> pingora::Result<()> {
+    let request = session.req_header();
+    let is_head = request.method == Method::HEAD;
+    let (header, body) = if request.method == Method::GET || is_head {
+        answer_to(worker, request).await?
+    } else {
+        write(worker, Answer::Page(Page::MethodNotAllowed))?
+    };
+    let has_body = !is_head && !body.is_empty();
+    session.write_response_header(Box::new(header)).await?;
+    if has_body {
+        session.write_response_body(Bytes::from_static(body.as_bytes()), true).await
+    } else {
+        Ok(())
+    }
+}
+
+async fn answer_to(
+    worker: &Worker,
+    request: &RequestHeader,
+) -> pingora::Result<(ResponseHeader, &'static str)> {
+    let shared = &worker.shared;
+    let Some(host) = host_of(request) else { return write(worker, Answer::Page(Page::BadRequest)) };
+    let domain = shared.hosts.table().domain(host);
+    let path: Vec<u8> = percent_decode(path_of(request)).collect();
+    match route(domain, &path) {
+        Route::Link(key) => {
+            let found =
+                shared.lookups.in_memory(&key, |facts| write(worker, Answer::of_link(facts, now_ms())));
+            match found {
+                InMemory::Known(tier, written) => {
+                    worker.counters.count(Event::LookedUp(tier));
+                    return written;
+                }
+                InMemory::Failed(error) => worker.failed(&error),
+                InMemory::NeedsDisk => {
+                    if let Ok(block) = worker.look_up_on_disk(key).await {
+                        let facts = block.as_ref().map(|block| block.facts());
+                        return write(worker, Answer::of_link(facts, now_ms()));
+                    }
+                }
+            }
+            write(worker, Answer::Page(Page::Unsure))
+        }
+        Route::Root => write(worker, shared.root()),
+        Route::Favicon => write(worker, Answer::Page(Page::Favicon)),
+        Route::Robots => write(worker, Answer::Page(Page::Robots)),
+        Route::Nothing => write(worker, Answer::Page(Page::NotFound)),
+    }
+}
+
+/// The authority of an absolute form counts before the Host header (RFC 9112 §3.2.2). Only HTTP/1.0 may have neither.
+fn host_of(request: &RequestHeader) -> Option<&[u8]> {
+    if let Some(authority) = request.uri.authority() {
+        return Some(authority.as_str().as_bytes());
+    }
+    match request.headers.get("host") {
+        Some(host) => Some(host.as_bytes()),
+        None if request.version == Version::HTTP_10 => Some(b""),
+        None => None,
+    }
+}
+
+fn path_of(request: &RequestHeader) -> &[u8] {
+    request.uri.path().as_bytes()
+}
+
+/// Writes an answer as Pingora wants it: the same headers as [`super::render`].
+fn write(worker: &Worker, answer: Answer<'_>) -> pingora::Result<(ResponseHeader, &'static str)> {
+    worker.counters.answered(answer.status());
+    let mut header = ResponseHeader::build(answer.status(), Some(6))?;
+    let body = match answer {
+        Answer::Redirect { target, max_age_s, .. } => {
+            match max_age_s {
+                Some(seconds) => {
+                    header.insert_header("Cache-Control", format!("private, max-age={seconds}"))?
+                }
+                None => header.insert_header("Cache-Control", ASK_AGAIN)?,
+            }
+            header.insert_header("Location", target)?;
+            ""
+        }
+        Answer::Page(page) => {
+            let text = page.text();
+            header.insert_header("Cache-Control", text.cache_control)?;
+            if let Some(content_type) = text.content_type {
+                header.insert_header("Content-Type", content_type)?;
+            }
+            if let Some((name, value)) = text.extra {
+                header.insert_header(name, value)?;
+            }
+            text.body
+        }
+    };
+    header.insert_header("Content-Length", body.len())?;
+    Ok((header, body))
+}

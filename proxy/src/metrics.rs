@@ -1,0 +1,217 @@
+//! Every metric of a proxy, declared in one place, and what the health listener asks.
+//!
+//! Requests are counted by the workers, each in its own memory, and summed when somebody looks. Labels are statuses, tiers and
+//! states: never a code, a host or an address.
+
+use std::fmt;
+use std::sync::Arc;
+
+use daemon::health::{Probe, Readiness};
+use daemon::metrics::{Latency, Registry, render};
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
+use serde_json::{Value, json};
+
+use crate::follow::status::FeedState;
+use crate::hot_map::HotMap;
+use crate::lookup::Tier;
+use crate::readiness::ReadyState;
+use crate::worker::{Counters, Event, STATUSES};
+
+/// Everything that is measured.
+#[derive(Clone, Debug)]
+pub struct Measured {
+    /// One set a worker.
+    pub workers: Vec<Arc<Counters>>,
+    /// The hot map.
+    pub hot: Arc<HotMap>,
+    /// Readiness, and through it the feed.
+    pub ready: Arc<ReadyState>,
+    /// Lookups on the disk.
+    pub disk_took: Latency,
+    /// From the fsync on the writer to visible here.
+    pub replication_lag: Latency,
+}
+
+impl Measured {
+    fn events(&self, event: Event) -> u64 {
+        self.workers.iter().map(|worker| worker.events(event)).sum()
+    }
+
+    fn answers(&self, index: usize) -> u64 {
+        self.workers.iter().map(|worker| worker.answers(index)).sum()
+    }
+
+    /// For `stats`.
+    pub fn to_json(&self) -> Value {
+        let answers: serde_json::Map<String, Value> = STATUSES
+            .iter()
+            .enumerate()
+            .map(|(index, status)| (status.to_string(), self.answers(index)))
+            .filter(|(_, count)| *count > 0)
+            .map(|(status, count)| (status, count.into()))
+            .collect();
+        let fill = self.hot.fill_level();
+        json!({
+            "answers": answers,
+            "lookups": {
+                "hot": self.events(Event::LookedUp(Tier::Hot)),
+                "cache": self.events(Event::LookedUp(Tier::Cache)),
+                "disk": self.events(Event::LookedUp(Tier::Disk)),
+                "disk_full": self.events(Event::DiskFull),
+                "disk_late": self.events(Event::DiskLate),
+                "disk_failed": self.events(Event::DiskFailed),
+            },
+            "requests": { "fast": self.events(Event::Fast), "session": self.events(Event::Session) },
+            "connections": {
+                "opened": self.events(Event::Opened),
+                "closed": self.events(Event::Closed),
+            },
+            "hot_map": { "entries": fill.entries, "bytes": fill.bytes },
+        })
+    }
+}
+
+/// What the health listener asks.
+pub struct ProxyProbe {
+    registry: Registry,
+    ready: Arc<ReadyState>,
+}
+
+impl ProxyProbe {
+    /// Declares the metrics.
+    pub fn new(measured: Measured) -> ProxyProbe {
+        let ready = Arc::clone(&measured.ready);
+        let mut registry = Registry::with_prefix("signpost_proxy");
+        registry.register(
+            "disk_lookup_duration_seconds",
+            "Time a lookup on the disk took, the queue included",
+            measured.disk_took.clone(),
+        );
+        registry.register(
+            "replication_lag_seconds",
+            "Time from the fsync on the writer to visible here, per frame",
+            measured.replication_lag.clone(),
+        );
+        registry.register_collector(Box::new(Collected(measured)));
+        ProxyProbe { registry, ready }
+    }
+}
+
+impl Probe for ProxyProbe {
+    fn readiness(&self) -> Readiness {
+        let (verdict, follow) = self.ready.verdict();
+        Readiness { ready: verdict.is_ready(), detail: ReadyState::detail(verdict, &follow) }
+    }
+
+    fn metrics(&self) -> String {
+        render(&self.registry)
+    }
+}
+
+/// What is read when somebody looks.
+#[derive(Debug)]
+struct Collected(Measured);
+
+impl Collector for Collected {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let measured = &self.0;
+        let statuses: Vec<(String, u64)> = STATUSES
+            .iter()
+            .enumerate()
+            .map(|(index, status)| (status.to_string(), measured.answers(index)))
+            .collect();
+        let statuses = statuses.iter().map(|(status, count)| (status.as_str(), *count));
+        counters(&mut encoder, "answers", "Answers by status", "status", statuses)?;
+        let lookups = [
+            ("hot", Event::LookedUp(Tier::Hot)),
+            ("cache", Event::LookedUp(Tier::Cache)),
+            ("disk", Event::LookedUp(Tier::Disk)),
+        ];
+        let lookups = lookups.map(|(tier, event)| (tier, measured.events(event)));
+        counters(
+            &mut encoder,
+            "lookups",
+            "Lookups by where they were answered",
+            "tier",
+            lookups.into_iter(),
+        )?;
+        let unsure = [("full", Event::DiskFull), ("late", Event::DiskLate), ("failed", Event::DiskFailed)];
+        let unsure = unsure.map(|(reason, event)| (reason, measured.events(event)));
+        counters(&mut encoder, "unsure", "Lookups answered 503 and why", "reason", unsure.into_iter())?;
+        let requests = [("fast", Event::Fast), ("session", Event::Session)];
+        let requests = requests.map(|(parser, event)| (parser, measured.events(event)));
+        counters(&mut encoder, "requests", "Requests by who read them", "parser", requests.into_iter())?;
+        let connections = [("opened", Event::Opened), ("closed", Event::Closed)];
+        let connections = connections.map(|(what, event)| (what, measured.events(event)));
+        counters(
+            &mut encoder,
+            "connections",
+            "Connections that came and went",
+            "what",
+            connections.into_iter(),
+        )?;
+        let fill = measured.hot.fill_level();
+        gauge(&mut encoder, "hot_map_entries", "Links in the hot map", fill.entries as i64)?;
+        gauge(&mut encoder, "hot_map_bytes", "Bytes the hot map takes", fill.bytes as i64)?;
+        self.encode_following(&mut encoder)
+    }
+}
+
+impl Collected {
+    fn encode_following(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let (verdict, follow) = self.0.ready.verdict();
+        let applied = follow.applied.position;
+        gauge(encoder, "ready", "1 if visitors should come", i64::from(verdict.is_ready()))?;
+        gauge(encoder, "replica_epoch", "Epoch of the last record applied", i64::from(applied.epoch.0))?;
+        gauge(encoder, "replica_applied_seq", "Last record applied", applied.seq.0 as i64)?;
+        gauge(encoder, "replica_keys", "Served keys, tombstones included", follow.keys as i64)?;
+        if let Some(head) = follow.writer_head {
+            gauge(encoder, "writer_head_seq", "The writer's last record, as last heard", head.seq.0 as i64)?;
+        }
+        if let Some(skew_ms) = follow.clock_skew_ms {
+            let name = "clock_skew_milliseconds";
+            gauge(encoder, name, "This clock minus the writer's, the way included", skew_ms)?;
+        }
+        let states = FeedState::ALL.map(|state| (state.name(), i64::from(state == follow.state)));
+        let mut family = encoder.encode_descriptor(
+            "feed_state",
+            "1 for what the feed is doing",
+            None,
+            prometheus_client::metrics::MetricType::Gauge,
+        )?;
+        for (state, value) in states {
+            ConstGauge::new(value).encode(family.encode_family(&[("state", state)])?)?;
+        }
+        counter(encoder, "feed_frames", "Frames applied", follow.frames)?;
+        counter(encoder, "feed_records", "Records applied", follow.records)?;
+        counter(encoder, "feed_streams", "Streams the writer welcomed", follow.streams)
+    }
+}
+
+fn counters<'a>(
+    encoder: &mut DescriptorEncoder<'_>,
+    name: &str,
+    help: &str,
+    label: &'static str,
+    counts: impl Iterator<Item = (&'a str, u64)>,
+) -> fmt::Result {
+    let kind = prometheus_client::metrics::MetricType::Counter;
+    let mut family = encoder.encode_descriptor(name, help, None, kind)?;
+    for (value, count) in counts {
+        ConstCounter::new(count).encode(family.encode_family(&[(label, value)])?)?;
+    }
+    Ok(())
+}
+
+fn counter(encoder: &mut DescriptorEncoder<'_>, name: &str, help: &str, count: u64) -> fmt::Result {
+    let metric = ConstCounter::new(count);
+    metric.encode(encoder.encode_descriptor(name, help, None, metric.metric_type())?)
+}
+
+fn gauge(encoder: &mut DescriptorEncoder<'_>, name: &str, help: &str, value: i64) -> fmt::Result {
+    let metric = ConstGauge::new(value);
+    metric.encode(encoder.encode_descriptor(name, help, None, metric.metric_type())?)
+}

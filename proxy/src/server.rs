@@ -1,0 +1,120 @@
+//! The visitors' side, assembled from Pingora's parts: as many services as workers, each with one thread and its own sockets.
+//!
+//! One service with several threads would do all accepting and polling in one of them. Stopping follows Pingora's order: the ports
+//! close, idle connections go, requests in flight are answered, and after [`GRACE`] the threads end.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use pingora::apps::ServerApp;
+use pingora::protocols::Stream;
+use pingora::server::configuration::ServerConf;
+use pingora::server::{ListenFds, RunArgs, Server, ShutdownSignal, ShutdownSignalWatch, ShutdownWatch};
+use pingora::services::Service as PingoraService;
+use pingora::services::listening::Service;
+use tokio_util::sync::CancellationToken;
+
+use crate::http::connection;
+use crate::listeners::WorkerSockets;
+use crate::readiness::ReadyState;
+use crate::worker::Worker;
+
+/// How long requests in flight may take once the ports are closed. Pingora sleeps that long, whole seconds, whatever happens.
+const GRACE: Duration = Duration::from_secs(1);
+/// How long the threads may take to end after that.
+const THREADS_END: Duration = Duration::from_secs(2);
+
+/// What ends the server.
+pub struct Stop {
+    /// Cancelled when the process is asked to end.
+    pub asked: CancellationToken,
+    /// Told first.
+    pub ready: Arc<ReadyState>,
+    /// How long to be unready before the ports close.
+    pub unready_for: Duration,
+}
+
+/// Serves visitors until told to stop, then drains; returns when the last thread has ended.
+pub fn run(workers: Vec<(Arc<Worker>, WorkerSockets)>, stop: Stop) {
+    let conf = ServerConf {
+        threads: 1,
+        work_stealing: false,
+        grace_period_seconds: Some(GRACE.as_secs()),
+        graceful_shutdown_timeout_seconds: Some(THREADS_END.as_secs()),
+        ..ServerConf::default()
+    };
+    let mut server = Server::new_with_opt_and_conf(None, conf);
+    for (index, (worker, sockets)) in workers.into_iter().enumerate() {
+        server.add_service(WorkerService::new(index, worker, sockets));
+    }
+    server.run(RunArgs { shutdown_signal: Box::new(stop) });
+}
+
+#[async_trait]
+impl ShutdownSignalWatch for Stop {
+    async fn recv(&self) -> ShutdownSignal {
+        // The sockets listen since before the threads were started.
+        daemon::notify::ready();
+        tracing::info!("serving");
+        self.asked.cancelled().await;
+        self.ready.stop();
+        daemon::notify::stopping();
+        tracing::info!(unready_for = ?self.unready_for, "stopping");
+        tokio::time::sleep(self.unready_for).await;
+        ShutdownSignal::GracefulTerminate
+    }
+}
+
+/// Serves the connections of one worker.
+struct Connections(Arc<Worker>);
+
+#[async_trait]
+impl ServerApp for Connections {
+    async fn process_new(self: &Arc<Self>, stream: Stream, _: &ShutdownWatch) -> Option<Stream> {
+        connection::serve(&self.0, stream).await;
+        None
+    }
+}
+
+/// A service that finds its sockets in a table of its own: Pingora keeps one per process, by address, and ours have the same.
+struct WorkerService {
+    service: Service<Connections>,
+    sockets: ListenFds,
+    worker: Arc<Worker>,
+}
+
+impl WorkerService {
+    fn new(index: usize, worker: Arc<Worker>, sockets: WorkerSockets) -> WorkerService {
+        let mut service = Service::new(format!("worker-{index}"), Connections(Arc::clone(&worker)));
+        service.threads = Some(1);
+        let sockets = sockets.give_to(&mut service);
+        WorkerService { service, sockets, worker }
+    }
+}
+
+#[async_trait]
+impl PingoraService for WorkerService {
+    async fn start_service(
+        &mut self,
+        _: Option<ListenFds>,
+        shutdown: ShutdownWatch,
+        listeners_per_fd: usize,
+    ) {
+        let (worker, mut told) = (Arc::clone(&self.worker), shutdown.clone());
+        // Ends with the runtime if the sender goes without a word.
+        tokio::spawn(async move {
+            let _ = told.wait_for(|stop| *stop).await;
+            worker.stop();
+        });
+        self.service.start_service(Some(Arc::clone(&self.sockets)), shutdown, listeners_per_fd).await;
+    }
+
+    fn name(&self) -> &str {
+        self.service.name()
+    }
+
+    fn threads(&self) -> Option<usize> {
+        Some(1)
+    }
+}

@@ -1,0 +1,170 @@
+//! Putting a proxy together, and taking it apart in the order that closes the database before the process ends.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use daemon::control::ControlSocket;
+use daemon::exit::Exit;
+use daemon::health::HealthServer;
+use daemon::metrics::Latency;
+use daemon::{shutdown, telemetry};
+use linklog::replica::Replica;
+use linklog::store::{Contents, StoreOptions};
+use tokio_util::sync::CancellationToken;
+use wire::identity::Identity;
+
+use crate::config::{Config, Writers};
+use crate::control::ProxyCommands;
+use crate::disk::{DiskOptions, DiskPool};
+use crate::follow::status::Status;
+use crate::follow::{self, FollowOptions, Followed};
+use crate::hosts::Hosts;
+use crate::hot_map::HotMap;
+use crate::http::render::Pieces;
+use crate::listeners;
+use crate::lookup::{Lookups, Source};
+use crate::metrics::{Measured, ProxyProbe};
+use crate::readiness::ReadyState;
+use crate::server::{self, Stop};
+use crate::worker::{Counters, FailureLog, Limits, Shared, Worker};
+
+/// The first replica of a process.
+const GENERATION: u64 = 1;
+/// Where in the data directory the replica lies.
+const REPLICA_DIR: &str = "replica";
+/// Memory of the database before it is written out: records come back from the writer after a crash, so it may be small.
+const MEMTABLE_BYTES: usize = 32 << 20;
+
+/// Runs a proxy until it is told to end.
+///
+/// # Errors
+/// What it needs at start cannot be had: the replica, a port, a credential, a thread.
+pub fn run(config: Config) -> Result<(), Exit> {
+    telemetry::init(&config.log);
+    let started = Instant::now();
+    let asked = shutdown::on_signals().map_err(Exit::failure)?;
+    let follow_as = follow_options(&config.writers)?;
+    let replica = open_replica(&config)?;
+    let (listen, sockets) = listeners::bind(&config.addresses, config.workers).map_err(Exit::failure)?;
+
+    let hot = Arc::new(HotMap::new(config.cache.hot_map_bytes, config.workers));
+    let hosts = Arc::new(Hosts::load(&replica.reader()).map_err(Exit::failure)?);
+    let status = Status::new(replica.head(), replica.serve_entries(), config.ready.lag_max, started);
+    let status = Arc::new(status);
+    let measured = Measured {
+        workers: (0..config.workers).map(|_| Arc::new(Counters::default())).collect(),
+        hot: Arc::clone(&hot),
+        ready: Arc::new(ReadyState::new(Arc::clone(&status), config.ready.without_writer_after)),
+        disk_took: Latency::default(),
+        replication_lag: Latency::default(),
+    };
+    let disk = DiskOptions {
+        threads: config.cache.disk_threads,
+        queue_max: config.cache.disk_queue_max,
+        deadline: config.cache.disk_deadline,
+    };
+    let disk = DiskPool::start(disk, &hot, &measured.disk_took).map_err(Exit::failure)?;
+    let source = Source::new(GENERATION, replica.reader());
+    let shared = Arc::new(Shared {
+        lookups: Lookups::new(Arc::clone(&hot), source, disk),
+        hosts: Arc::clone(&hosts),
+        pieces: Pieces::new(),
+        root_redirect: config.root_redirect.map(|target| target.into_bytes().into()),
+        database_failures: FailureLog::default(),
+    });
+
+    let health = HealthServer::start(config.health, Arc::new(ProxyProbe::new(measured.clone())));
+    let health = health.map_err(Exit::failure)?;
+    let commands = ProxyCommands {
+        measured: measured.clone(),
+        listen: listen.clone(),
+        health: health.local_addr(),
+        started,
+    };
+    let control = Control::start(&config.control_socket, commands).map_err(Exit::failure)?;
+    let at = replica.head().position;
+    tracing::info!(
+        listen = ?listen,
+        health = %health.local_addr(),
+        workers = config.workers,
+        replica = %at,
+        keys = replica.serve_entries(),
+        "starting"
+    );
+    let followed = Followed { hot, hosts, status, lag: measured.replication_lag.clone() };
+    let following = follow::start(follow_as, replica, GENERATION, followed).map_err(Exit::failure)?;
+
+    let workers = measured.workers.iter().zip(sockets).map(|(counters, sockets)| {
+        (Arc::new(Worker::new(Arc::clone(&shared), Arc::clone(counters), Limits::default())), sockets)
+    });
+    let stop =
+        Stop { asked, ready: Arc::clone(&measured.ready), unready_for: config.ready.unready_before_stop };
+    server::run(workers.collect(), stop);
+
+    following.stop();
+    control.stop();
+    match Arc::try_unwrap(shared) {
+        // The disk threads end, then the last reader goes, and with it the database is closed.
+        Ok(shared) => drop(shared),
+        Err(_) => tracing::warn!(
+            "a connection outlived the server: the database is closed by the end of the process"
+        ),
+    }
+    health.stop();
+    tracing::info!("stopped");
+    Ok(())
+}
+
+fn follow_options(writers: &Writers) -> Result<FollowOptions, Exit> {
+    let identity = writers.tls_dir.as_deref().map(Identity::load).transpose().map_err(Exit::failure)?;
+    let certified = identity.as_ref().map(|identity| identity.own().name.clone());
+    let name = match (certified, &writers.name) {
+        (Some(certified), Some(name)) if certified != *name => {
+            return Err(Exit::failure(format!(
+                "[writers] name is {name:?}, but the certificate in tls_dir is that of {certified:?}: take one of them out"
+            )));
+        }
+        (Some(certified), _) => certified,
+        (None, name) => name.clone().unwrap_or_default(),
+    };
+    Ok(FollowOptions { urls: writers.urls.clone(), identity, name })
+}
+
+fn open_replica(config: &Config) -> Result<Replica, Exit> {
+    let options = StoreOptions {
+        block_cache_bytes: config.cache.block_cache_bytes,
+        memtable_bytes: MEMTABLE_BYTES,
+        ..StoreOptions::default()
+    };
+    let dir = config.data_dir.join(REPLICA_DIR);
+    std::fs::create_dir_all(&dir).map_err(|error| {
+        Exit::failure(format!("cannot make the data directory {}: {error}", dir.display()))
+    })?;
+    Replica::open(&dir, Contents::Serve, &options).map_err(Exit::failure)
+}
+
+/// The control socket on a thread of its own.
+struct Control {
+    stop: CancellationToken,
+    thread: std::thread::JoinHandle<()>,
+}
+
+impl Control {
+    fn start(path: &std::path::Path, commands: ProxyCommands) -> std::io::Result<Control> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let socket = runtime.block_on(async { ControlSocket::bind(path) })?;
+        let stop = CancellationToken::new();
+        let stopped = stop.clone();
+        let thread = std::thread::Builder::new().name("control".into()).spawn(move || {
+            runtime.block_on(socket.serve(Arc::new(commands), stopped));
+        })?;
+        Ok(Control { stop, thread })
+    }
+
+    fn stop(self) {
+        self.stop.cancel();
+        if self.thread.join().is_err() {
+            tracing::error!("the control socket's thread panicked");
+        }
+    }
+}

@@ -1,0 +1,226 @@
+//! What a worker shares with the others and what it has for itself.
+//!
+//! A worker is one thread with its own sockets and event loop. It answers from [`Shared`]; its counters are written by nobody else.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use crossbeam::utils::CachePadded;
+use linklog::RedirectStatus;
+use linklog::store::StoreError;
+use tokio::sync::Notify;
+
+use crate::answer::{Answer, Page};
+use crate::disk::Unsure;
+use crate::hosts::Hosts;
+use crate::hot_map::Block;
+use crate::http::clock::now_ms;
+use crate::http::render::Pieces;
+use crate::link_key::LinkKey;
+use crate::lookup::{Lookups, Tier};
+/// What all workers answer from.
+pub struct Shared {
+    /// Links.
+    pub lookups: Lookups,
+    /// Hosts.
+    pub hosts: Arc<Hosts>,
+    /// Ready pieces of answers.
+    pub pieces: Pieces,
+    /// Where `/` leads.
+    pub root_redirect: Option<Box<[u8]>>,
+    /// Keeps a failing disk from filling the log.
+    pub database_failures: FailureLog,
+}
+
+impl Shared {
+    /// The answer to `/`.
+    pub fn root(&self) -> Answer<'_> {
+        match &self.root_redirect {
+            Some(target) => Answer::Redirect { status: RedirectStatus::Found, target, max_age_s: None },
+            None => Answer::Page(Page::Root),
+        }
+    }
+}
+
+/// Logs failures of the database, one in a while.
+#[derive(Debug, Default)]
+pub struct FailureLog {
+    last_ms: AtomicU64,
+}
+
+impl FailureLog {
+    /// Logs at most once in this many milliseconds.
+    const EVERY_MS: u64 = 60_000;
+
+    fn report(&self, error: &StoreError) {
+        let (now, last) = (now_ms(), self.last_ms.load(Ordering::Relaxed));
+        let due = last == 0 || now.saturating_sub(last) >= Self::EVERY_MS;
+        // Of several threads that find it due, one logs.
+        if due && self.last_ms.compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
+            tracing::error!(%error, "cannot look links up in the replica, visitors get 503");
+        }
+    }
+}
+
+/// How long clients may take for things.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// From the first byte of a request to the end of its head.
+    pub head: Duration,
+    /// Between requests.
+    pub idle: Duration,
+    /// For taking an answer.
+    pub write: Duration,
+    /// For the body of a request that should not have one.
+    pub body: Duration,
+    /// After an error, for reading what the client still sends, so that it sees the answer.
+    pub linger: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            head: Duration::from_secs(10),
+            idle: Duration::from_secs(60),
+            write: Duration::from_secs(10),
+            body: Duration::from_secs(5),
+            linger: Duration::from_secs(1),
+        }
+    }
+}
+
+/// One thread that serves.
+pub struct Worker {
+    /// What it answers from.
+    pub shared: Arc<Shared>,
+    /// What it has done.
+    pub counters: Arc<Counters>,
+    /// How patient it is.
+    pub limits: Limits,
+    stopping: AtomicBool,
+    stop: Notify,
+}
+
+impl Worker {
+    /// Makes a worker.
+    pub fn new(shared: Arc<Shared>, counters: Arc<Counters>, limits: Limits) -> Worker {
+        Worker { shared, counters, limits, stopping: AtomicBool::new(false), stop: Notify::new() }
+    }
+
+    /// Closes idle connections, and every other one after its next answer.
+    pub fn stop(&self) {
+        self.stopping.store(true, Ordering::Release);
+        self.stop.notify_waiters();
+    }
+
+    /// Says whether [`Worker::stop`] was called.
+    pub fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Acquire)
+    }
+
+    /// Looks a link up on the disk, and counts how that went.
+    pub(crate) async fn look_up_on_disk(&self, key: LinkKey) -> Result<Option<Block>, Unsure> {
+        let found = self.shared.lookups.on_disk(key).await;
+        match &found {
+            Ok(_) => self.counters.count(Event::LookedUp(Tier::Disk)),
+            Err(Unsure::Full) => self.counters.count(Event::DiskFull),
+            Err(Unsure::Late) => self.counters.count(Event::DiskLate),
+            Err(Unsure::Failed(error)) => self.failed(error),
+        }
+        found
+    }
+
+    /// Counts a failure of the database, and logs it if nobody has lately.
+    pub(crate) fn failed(&self, error: &StoreError) {
+        self.counters.count(Event::DiskFailed);
+        self.shared.database_failures.report(error);
+    }
+
+    /// What wakes a connection when the worker stops.
+    pub(crate) fn stop_signal(&self) -> &Notify {
+        &self.stop
+    }
+}
+
+/// The statuses we answer with; anything else is a bug and counted as the last.
+pub const STATUSES: [u16; 14] = [302, 301, 307, 308, 200, 404, 410, 451, 503, 400, 405, 408, 431, 505];
+
+/// What a request took, besides its answer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Event {
+    /// Found, or found missing, in the hot map, the database's memory or on the disk.
+    LookedUp(Tier),
+    /// No disk thread was free.
+    DiskFull,
+    /// The disk was too slow.
+    DiskLate,
+    /// The database failed.
+    DiskFailed,
+    /// Parsed by the fast parser.
+    Fast,
+    /// Given to Pingora's session.
+    Session,
+    /// A connection came.
+    Opened,
+    /// A connection went.
+    Closed,
+}
+
+impl Event {
+    /// How many there are.
+    pub const COUNT: usize = 10;
+
+    const fn index(self) -> usize {
+        match self {
+            Event::LookedUp(Tier::Hot) => 0,
+            Event::LookedUp(Tier::Cache) => 1,
+            Event::LookedUp(Tier::Disk) => 2,
+            Event::DiskFull => 3,
+            Event::DiskLate => 4,
+            Event::DiskFailed => 5,
+            Event::Fast => 6,
+            Event::Session => 7,
+            Event::Opened => 8,
+            Event::Closed => 9,
+        }
+    }
+}
+
+/// A worker's counts. Only its own thread adds; anybody may read.
+#[derive(Debug, Default)]
+pub struct Counters {
+    statuses: CachePadded<[AtomicU64; STATUSES.len()]>,
+    events: CachePadded<[AtomicU64; Event::COUNT]>,
+}
+
+impl Counters {
+    /// Counts an answer.
+    #[inline]
+    pub fn answered(&self, status: u16) {
+        let index = STATUSES.iter().position(|known| *known == status).unwrap_or(STATUSES.len() - 1);
+        add_one(&self.statuses[index]);
+    }
+
+    /// Counts an event.
+    #[inline]
+    pub fn count(&self, event: Event) {
+        add_one(&self.events[event.index()]);
+    }
+
+    /// Answers with one of [`STATUSES`], by its place there.
+    pub fn answers(&self, index: usize) -> u64 {
+        self.statuses[index].load(Ordering::Relaxed)
+    }
+
+    /// How often something happened.
+    pub fn events(&self, event: Event) -> u64 {
+        self.events[event.index()].load(Ordering::Relaxed)
+    }
+}
+
+/// With one writer no locked instruction is needed: a load and a store.
+#[inline]
+fn add_one(counter: &AtomicU64) {
+    counter.store(counter.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+}
