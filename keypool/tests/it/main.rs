@@ -1,0 +1,15 @@
+//! The real binary, driven from outside.
+//!
+//! - `daemon`: starting and ending it, and what a test may ask of it
+//! - `serving`: leases, marks, health, metrics, the control socket
+//! - `crash`: killed at any instant, and with a disk that takes no more
+//! - `command_line`: configurations and commands, with their exit codes
+//! - `tls`: who may call
+
+#![allow(clippy::unwrap_used)]
+
+mod command_line;
+mod crash;
+mod daemon;
+mod serving;
+mod tls;
