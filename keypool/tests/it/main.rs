@@ -5,6 +5,8 @@
 //! - `crash`: killed at any instant, and with a disk that takes no more
 //! - `command_line`: configurations and commands, with their exit codes
 //! - `tls`: who may call
+//!
+//! Tests that stop a daemon while they hold a connection run it on a thread of its own, where the goodbye is heard.
 
 #![allow(clippy::unwrap_used)]
 

@@ -10,7 +10,7 @@ use crate::daemon::{Home, request, until};
 
 const SMALL: &str = "low_watermark = 20000\nhigh_watermark = 40000\n";
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn an_admin_leases_codes_and_a_stop_is_clean() {
     let home = Home::new(&format!("{SMALL}slots = '0-99,200'"));
     let daemon = home.start();
@@ -35,7 +35,7 @@ async fn an_admin_leases_codes_and_a_stop_is_clean() {
     daemon.stop();
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn the_stock_is_refilled_below_the_low_watermark() {
     let home = Home::new(SMALL);
     let daemon = home.start();
@@ -52,7 +52,7 @@ async fn the_stock_is_refilled_below_the_low_watermark() {
     daemon.stop();
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn health_readiness_and_metrics_say_how_the_pool_is() {
     let home = Home::new(SMALL);
     let daemon = home.start();
@@ -78,7 +78,7 @@ async fn health_readiness_and_metrics_say_how_the_pool_is() {
     daemon.stop();
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn requests_that_make_no_sense_are_refused_with_the_reason() {
     let home = Home::new(&format!("{SMALL}slots = '0-2047'"));
     let daemon = home.start();
@@ -108,7 +108,7 @@ async fn requests_that_make_no_sense_are_refused_with_the_reason() {
     daemon.stop();
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn marks_and_releases_arrive_over_the_wire() {
     let home = Home::new(&format!("{SMALL}quarantine_days = 1"));
     let daemon = home.start();

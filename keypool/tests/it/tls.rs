@@ -14,7 +14,7 @@ fn bundle(home: &Home, authority: &str, role: Role) -> Identity {
     Identity::load(&dir).unwrap()
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn only_writers_of_the_fleet_may_lease() {
     let mut home = Home::new("low_watermark = 1000\nhigh_watermark = 2000\n");
     bundle(&home, "ca", Role::Keypool);
