@@ -108,13 +108,13 @@ Signpost is running, with $(wc -l <"$DIR/imported.tsv") real links and what you 
   data and logs  $DIR, $DIR/logs
 
 Create a link:
-  curl -sS $admin/v1/links -H 'Authorization: Bearer $token' -H 'Content-Type: application/json' -d '{"long_url":"https://doc.rust-lang.org/book/"}'
+  curl -sS -w '\n' $admin/v1/links -H 'Authorization: Bearer $token' -H 'Content-Type: application/json' -d '{"long_url":"https://doc.rust-lang.org/book/"}'
 
 Follow a link, here one of the imported, on the second proxy:
   curl -sSi ${proxies[1]}/$code
 
 See how far each proxy has followed:
-  curl -sS $admin/v1/replication -H 'Authorization: Bearer $token'
+  curl -sS -w '\n' $admin/v1/replication -H 'Authorization: Bearer $token'
 
 Ctrl-C stops everything; the next start has the same links.
 END
