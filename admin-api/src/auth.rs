@@ -118,7 +118,8 @@ impl Tokens {
 
     /// Returns all records, oldest first.
     pub fn all(&self) -> Vec<(TokenId, Token)> {
-        let mut all: Vec<_> = self.table.read().iter().map(|(id, known)| (*id, known.record.clone())).collect();
+        let mut all: Vec<_> =
+            self.table.read().iter().map(|(id, known)| (*id, known.record.clone())).collect();
         all.sort_by_key(|(id, token)| (token.created_at_ms, *id));
         all
     }
@@ -223,7 +224,9 @@ mod tests {
         let header = bearer(new.text());
         let ask = || tokens.admit(Some(&header), Scopes::LINKS_READ);
         let refused = (0..10).find_map(|_| ask().err());
-        assert!(matches!(refused, Some(AuthError::TooMany { retry_after }) if retry_after <= Duration::from_secs(1)));
+        assert!(
+            matches!(refused, Some(AuthError::TooMany { retry_after }) if retry_after <= Duration::from_secs(1))
+        );
         let (other, _) = add(&tokens, Scopes::ADMIN);
         assert!(tokens.admit(Some(&bearer(other.text())), Scopes::LINKS_READ).is_ok());
     }

@@ -79,7 +79,8 @@ impl Codes {
         let (mut store, leases) = LeaseStore::open(dir)?;
         let (stock, changes) = Stock::new(options.low_watermark);
         for lease in leases {
-            let unused = if lease.epoch == epoch { unused_codes(&lease, reader, domains)? } else { Vec::new() };
+            let unused =
+                if lease.epoch == epoch { unused_codes(&lease, reader, domains)? } else { Vec::new() };
             if unused.is_empty() {
                 store.forget(lease.id())?;
             } else {

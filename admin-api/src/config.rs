@@ -71,7 +71,8 @@ pub fn load(path: &std::path::Path) -> Result<Loaded<Config>, ConfigError> {
 pub fn read(root: &mut Section) -> Config {
     let data_dir = root.value("data_dir", PathBuf::from("/var/lib/signpost-admin"));
     let short_url_base = short_url_base(root);
-    let (mut http, mut health, mut feed) = (root.section("http"), root.section("health"), root.section("feed"));
+    let (mut http, mut health, mut feed) =
+        (root.section("http"), root.section("health"), root.section("feed"));
     let http_listen = http.value("listen", loopback(7300));
     let health_listen = health.value("listen", loopback(7301));
     let feed_listen = feed.value("listen", loopback(7302));
@@ -112,7 +113,9 @@ fn short_url_base(root: &mut Section) -> Option<ShortUrlBase> {
     if !root.has("short_url_base") {
         return None;
     }
-    text.parse().map_err(|error| root.problem("short_url_base", format!("not the beginning of a short URL: {error}"))).ok()
+    text.parse()
+        .map_err(|error| root.problem("short_url_base", format!("not the beginning of a short URL: {error}")))
+        .ok()
 }
 
 fn keypool(pool: &mut Section, have_identity: bool) -> String {
@@ -216,7 +219,9 @@ mod tests {
     #[test]
     fn key_pools_on_other_machines_need_a_credential_bundle() {
         let with = |tls: &str| {
-            parse(&format!("short_url_base = 'https://s.test'\n[feed]\n{tls}\n[[keypool]]\nurl = 'https://pool:7400'"))
+            parse(&format!(
+                "short_url_base = 'https://s.test'\n[feed]\n{tls}\n[[keypool]]\nurl = 'https://pool:7400'"
+            ))
         };
         assert!(with("").unwrap_err().contains("tls_dir"));
         assert_eq!(with("tls_dir = '/etc/x'").unwrap().config.keypools, ["https://pool:7400"]);

@@ -98,7 +98,8 @@ impl Commands for Operator {
 }
 
 fn read<T: DeserializeOwned>(args: Value) -> Result<T, String> {
-    serde_json::from_value(args).map_err(|error| format!("the arguments are not those of this command: {error}"))
+    serde_json::from_value(args)
+        .map_err(|error| format!("the arguments are not those of this command: {error}"))
 }
 
 /// Words a failure of the state's database.

@@ -115,7 +115,11 @@ fn read_all(reader: &Reader) -> Result<DomainTable, StoreError> {
     };
     reader.scan_managed(&[StateKey::DOMAINS], |key, stored| {
         let Ok(StateKey::Domain(id)) = StateKey::decode(key) else { return false };
-        keep("domain", read_domain(stored).map(|domain| table.by_id.extend(domain.map(|base| (id.0, KnownDomain { id, base })))))
+        keep(
+            "domain",
+            read_domain(stored)
+                .map(|domain| table.by_id.extend(domain.map(|base| (id.0, KnownDomain { id, base })))),
+        )
     })?;
     reader.scan_served(&[StateKey::HOSTS], |key, stored| {
         let Ok(StateKey::Host(name)) = StateKey::decode(key) else { return false };
@@ -141,13 +145,21 @@ fn live(stored: &[u8]) -> Result<Option<Cursor<'_>>, DecodeError> {
 
 /// The change that declares a new domain with its host; refused if the number or the host was ever used.
 pub fn declare(id: DomainId, base: &ShortUrlBase, actor: &str, now_ms: u64) -> Change {
-    let part = |key, precondition, (serve, manage)| Part { key, precondition, operation: Operation::Put { serve, manage } };
+    let part = |key, precondition, (serve, manage)| Part {
+        key,
+        precondition,
+        operation: Operation::Put { serve, manage },
+    };
     let domain = Domain { short_url_base: base.to_string(), created_at_ms: now_ms };
     Change::new(
         actor,
         vec![
             part(StateKey::Domain(id), Precondition::NeverUsed, (Vec::new(), domain.encode())),
-            part(StateKey::Host(base.host().to_owned()), Precondition::Absent, (Host { domain: id }.encode(), Vec::new())),
+            part(
+                StateKey::Host(base.host().to_owned()),
+                Precondition::Absent,
+                (Host { domain: id }.encode(), Vec::new()),
+            ),
         ],
     )
 }
@@ -164,7 +176,10 @@ pub fn move_default(base: &ShortUrlBase, host_is_new: bool, now_ms: u64) -> Chan
         parts.push(Part {
             key: StateKey::Host(base.host().to_owned()),
             precondition: Precondition::Absent,
-            operation: Operation::Put { serve: Host { domain: DomainId::DEFAULT }.encode(), manage: Vec::new() },
+            operation: Operation::Put {
+                serve: Host { domain: DomainId::DEFAULT }.encode(),
+                manage: Vec::new(),
+            },
         });
     }
     Change::new("config", parts)

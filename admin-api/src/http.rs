@@ -55,7 +55,10 @@ pub fn router(api: Arc<Api>) -> Router {
         .route("/v1/links/batch", post(batch::create).fallback(|| wrong_method("POST")))
         .route(
             "/v1/links/{code}",
-            get(links::get).patch(links::patch).delete(links::delete).fallback(|| wrong_method("GET, PATCH, DELETE")),
+            get(links::get)
+                .patch(links::patch)
+                .delete(links::delete)
+                .fallback(|| wrong_method("GET, PATCH, DELETE")),
         )
         .route("/v1/replication", get(replication::status).fallback(|| wrong_method("GET")))
         .route("/healthz", get(health::live).fallback(|| wrong_method("GET")))
@@ -103,9 +106,9 @@ impl Api {
 /// Says whether the client would rather not wait for the proxies (RFC 7240 section 4.1).
 fn prefers_async(headers: &HeaderMap) -> bool {
     let preferences = headers.get_all("prefer").iter().filter_map(|value| value.to_str().ok());
-    preferences
-        .flat_map(|value| value.split(','))
-        .any(|preference| preference.split(';').next().is_some_and(|name| name.trim().eq_ignore_ascii_case("respond-async")))
+    preferences.flat_map(|value| value.split(',')).any(|preference| {
+        preference.split(';').next().is_some_and(|name| name.trim().eq_ignore_ascii_case("respond-async"))
+    })
 }
 
 /// Reads the key of an idempotent request, if it has one.
@@ -134,7 +137,10 @@ mod tests {
             ("return=minimal", false),
             ("no-respond-async", false),
         ] {
-            let headers = HeaderMap::from_iter([(http::HeaderName::from_static("prefer"), HeaderValue::from_static(value))]);
+            let headers = HeaderMap::from_iter([(
+                http::HeaderName::from_static("prefer"),
+                HeaderValue::from_static(value),
+            )]);
             assert_eq!(prefers_async(&headers), found, "{value}");
         }
     }

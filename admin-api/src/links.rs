@@ -117,7 +117,11 @@ impl Links {
         link.ok_or(ChangeError::NotFound)
     }
 
-    async fn replicated(&self, position: Position, skip_proxies: bool) -> Result<ReplicationReport, ChangeError> {
+    async fn replicated(
+        &self,
+        position: Position,
+        skip_proxies: bool,
+    ) -> Result<ReplicationReport, ChangeError> {
         Ok(self.replication.wait(position, skip_proxies).await?)
     }
 }

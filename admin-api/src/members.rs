@@ -82,7 +82,7 @@ fn read_all(reader: &Reader) -> Result<MemberTable, StoreError> {
 /// Returns the change that adds a member. Its precondition refuses a name that is in use or was forgotten: a name stands for one
 /// member for ever, so that budgets and acknowledgements of the old one cannot be mistaken for the new one's.
 pub fn add(name: &str, credential: Option<[u8; 32]>, role: MemberRole, now_ms: u64) -> Change {
-    let member = Member { role, state: MemberState::Active, credential, created_at_ms: now_ms };
+    let member = Member { role, state: MemberState::Active, credential, created_at_ms: now_ms, announced_level: None };
     put(name, &member, Precondition::Absent)
 }
 

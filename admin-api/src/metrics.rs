@@ -59,13 +59,33 @@ impl Metrics {
     pub fn registry(&self, observed: Arc<Observed>) -> Registry {
         let mut registry = Registry::with_prefix("signpost_admin");
         let r = &mut registry;
-        r.register("http_requests", "Requests answered, by route, method and class of status", self.requests.clone());
-        r.register("create_duration_seconds", "Time from the request to the 201, replication included", self.create.clone());
-        r.register("batch_duration_seconds", "Time from the request to the answer of a batch, replication included", self.batch.clone());
+        r.register(
+            "http_requests",
+            "Requests answered, by route, method and class of status",
+            self.requests.clone(),
+        );
+        r.register(
+            "create_duration_seconds",
+            "Time from the request to the 201, replication included",
+            self.create.clone(),
+        );
+        r.register(
+            "batch_duration_seconds",
+            "Time from the request to the answer of a batch, replication included",
+            self.batch.clone(),
+        );
         r.register("links_created", "Links made", self.links_created.clone());
-        r.register("code_conflicts", "Generated codes that turned out to be in use", self.code_conflicts.clone());
+        r.register(
+            "code_conflicts",
+            "Generated codes that turned out to be in use",
+            self.code_conflicts.clone(),
+        );
         r.register("leases", "Leases taken from key pools", self.leases.clone());
-        r.register("lease_failures", "Leases that could not be had or were refused", self.lease_failures.clone());
+        r.register(
+            "lease_failures",
+            "Leases that could not be had or were refused",
+            self.lease_failures.clone(),
+        );
         r.register("connections_cut", "Connections cut for breaking a limit", self.connections_cut.clone());
         registry.register_collector(Box::new(observed));
         registry

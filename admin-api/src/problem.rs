@@ -27,9 +27,12 @@ pub const CONTENT_TYPE_PROBLEM: &str = "application/problem+json";
 /// When a client should try again after something that passes by itself.
 const SOON: Duration = Duration::from_secs(1);
 
-/// A problem.
+/// A problem. Boxed: it is the other half of nearly every result here.
 #[derive(Clone, PartialEq, Debug)]
-pub struct Problem {
+pub struct Problem(Box<Parts>);
+
+#[derive(Clone, PartialEq, Debug)]
+struct Parts {
     status: StatusCode,
     code: &'static str,
     title: &'static str,
@@ -42,8 +45,13 @@ pub struct Problem {
 }
 
 impl Problem {
-    fn new(status: StatusCode, code: &'static str, title: &'static str, detail: impl Into<Cow<'static, str>>) -> Problem {
-        Problem {
+    fn new(
+        status: StatusCode,
+        code: &'static str,
+        title: &'static str,
+        detail: impl Into<Cow<'static, str>>,
+    ) -> Problem {
+        Problem(Box::new(Parts {
             status,
             code,
             title,
@@ -53,16 +61,21 @@ impl Problem {
             challenge: None,
             allow: None,
             close: false,
-        }
+        }))
+    }
+
+    fn with(mut self, change: impl FnOnce(&mut Parts)) -> Problem {
+        change(&mut self.0);
+        self
     }
 
     /// Returns its status.
     pub fn status(&self) -> u16 {
-        self.status.as_u16()
+        self.0.status.as_u16()
     }
 
     fn retry_after(self, after: Duration) -> Problem {
-        Problem { retry_after: Some(after), ..self }
+        self.with(|parts| parts.retry_after = Some(after))
     }
 
     fn internal(cause: &(dyn std::error::Error + 'static)) -> Problem {
@@ -80,21 +93,29 @@ impl Problem {
     /// Not with this method.
     pub fn method(allow: &'static str) -> Problem {
         let detail = "the resource does not have this method";
-        let problem = Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "Method not allowed", detail);
-        Problem { allow: Some(allow), ..problem }
+        let problem =
+            Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "Method not allowed", detail);
+        problem.with(|parts| parts.allow = Some(allow))
     }
 
     /// No such link.
     pub fn no_link() -> Problem {
-        Problem::new(StatusCode::NOT_FOUND, "link_not_found", "No such link", "there is no link with this code on this domain")
+        Problem::new(
+            StatusCode::NOT_FOUND,
+            "link_not_found",
+            "No such link",
+            "there is no link with this code on this domain",
+        )
     }
 
     /// Nobody declared the domain.
     pub fn no_domain(name: &str) -> Problem {
-        let detail = format!("{name:?} is not a domain of this fleet; `signpost-admin domain add` declares one");
-        let finding = Finding { field: "domain".into(), code: "domain_not_found", detail: "no such domain".to_owned() };
+        let detail =
+            format!("{name:?} is not a domain of this fleet; `signpost-admin domain add` declares one");
+        let finding =
+            Finding { field: "domain".into(), code: "domain_not_found", detail: "no such domain".to_owned() };
         let problem = Problem::new(StatusCode::NOT_FOUND, "domain_not_found", "No such domain", detail);
-        Problem { errors: vec![finding], ..problem }
+        problem.with(|parts| parts.errors = vec![finding])
     }
 
     /// The body, or a query parameter, is well-formed and wrong.
@@ -103,8 +124,13 @@ impl Problem {
             [only] => format!("{}: {}", only.field, only.detail),
             several => format!("{} fields are not valid", several.len()),
         };
-        let problem = Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "validation_failed", "The request is not valid", detail);
-        Problem { errors, ..problem }
+        let problem = Problem::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "validation_failed",
+            "The request is not valid",
+            detail,
+        );
+        problem.with(|parts| parts.errors = errors)
     }
 
     /// One field is wrong.
@@ -121,9 +147,9 @@ impl Problem {
 
     /// The body is JSON of another shape.
     pub fn wrong_shape(detail: impl Into<String>) -> Problem {
-        let errors = vec![Finding { field: "".into(), code: "wrong_type", detail: detail.into() }];
-        let problem = Problem::invalid(errors);
-        Problem { detail: problem.errors[0].detail.clone().into(), ..problem }
+        let detail = detail.into();
+        let errors = vec![Finding { field: "".into(), code: "wrong_type", detail: detail.clone() }];
+        Problem::invalid(errors).with(|parts| parts.detail = detail.into())
     }
 
     /// Somebody has the alias.
@@ -131,13 +157,14 @@ impl Problem {
         let detail = "the alias belongs to another link";
         let finding = Finding { field: "alias".into(), code: "alias_taken", detail: detail.to_owned() };
         let problem = Problem::new(StatusCode::CONFLICT, "alias_taken", "The alias is taken", detail);
-        Problem { errors: vec![finding], ..problem }
+        problem.with(|parts| parts.errors = vec![finding])
     }
 
     /// There are no codes left.
     pub fn no_codes() -> Problem {
         let detail = "the supply of generated codes is used up and no key pool answers; links with an alias can be made";
-        Problem::new(StatusCode::SERVICE_UNAVAILABLE, "no_codes_available", "No codes available", detail).retry_after(SOON)
+        Problem::new(StatusCode::SERVICE_UNAVAILABLE, "no_codes_available", "No codes available", detail)
+            .retry_after(SOON)
     }
 
     /// A link's life would have ended already.
@@ -168,21 +195,26 @@ impl From<AuthError> for Problem {
         let detail = error.to_string();
         match error {
             AuthError::Missing => {
-                let problem = Problem::new(StatusCode::UNAUTHORIZED, "token_missing", "A token is required", detail);
-                Problem { challenge: Some("Bearer realm=\"signpost\"".to_owned()), ..problem }
+                let problem =
+                    Problem::new(StatusCode::UNAUTHORIZED, "token_missing", "A token is required", detail);
+                problem.with(|parts| parts.challenge = Some("Bearer realm=\"signpost\"".to_owned()))
             }
             AuthError::Invalid => {
-                let problem = Problem::new(StatusCode::UNAUTHORIZED, "token_invalid", "The token is not valid", detail);
+                let problem =
+                    Problem::new(StatusCode::UNAUTHORIZED, "token_invalid", "The token is not valid", detail);
                 let challenge = "Bearer realm=\"signpost\", error=\"invalid_token\"".to_owned();
-                Problem { challenge: Some(challenge), ..problem }
+                problem.with(|parts| parts.challenge = Some(challenge))
             }
             AuthError::Scope { needed } => {
-                let problem = Problem::new(StatusCode::FORBIDDEN, "scope_missing", "The token may not do this", detail);
-                let challenge = format!("Bearer realm=\"signpost\", error=\"insufficient_scope\", scope=\"{needed}\"");
-                Problem { challenge: Some(challenge), ..problem }
+                let problem =
+                    Problem::new(StatusCode::FORBIDDEN, "scope_missing", "The token may not do this", detail);
+                let challenge =
+                    format!("Bearer realm=\"signpost\", error=\"insufficient_scope\", scope=\"{needed}\"");
+                problem.with(|parts| parts.challenge = Some(challenge))
             }
             AuthError::TooMany { retry_after } => {
-                Problem::new(StatusCode::TOO_MANY_REQUESTS, "rate_limited", "Too many requests", detail).retry_after(retry_after)
+                Problem::new(StatusCode::TOO_MANY_REQUESTS, "rate_limited", "Too many requests", detail)
+                    .retry_after(retry_after)
             }
         }
     }
@@ -198,12 +230,15 @@ impl From<BodyError> for Problem {
                 new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", "Unsupported media type")
             }
             BodyError::TooLarge { .. } => {
-                Problem { close: true, ..new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", "The body is too large") }
+                new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", "The body is too large")
+                    .with(|parts| parts.close = true)
             }
             BodyError::TooSlow => {
-                Problem { close: true, ..new(StatusCode::REQUEST_TIMEOUT, "body_too_slow", "The body came too slowly") }
+                new(StatusCode::REQUEST_TIMEOUT, "body_too_slow", "The body came too slowly")
+                    .with(|parts| parts.close = true)
             }
-            BodyError::Broken => Problem { close: true, ..new(StatusCode::BAD_REQUEST, "body_broken", "The body broke off") },
+            BodyError::Broken => new(StatusCode::BAD_REQUEST, "body_broken", "The body broke off")
+                .with(|parts| parts.close = true),
         }
     }
 }
@@ -218,17 +253,27 @@ impl From<ChangeError> for Problem {
             ChangeError::VersionMismatch { .. } => {
                 new(StatusCode::PRECONDITION_FAILED, "version_mismatch", "The link is at another version")
             }
-            ChangeError::Contended => new(StatusCode::CONFLICT, "contended", "The link is being changed by others").retry_after(SOON),
-            ChangeError::AlreadyExpired => Problem::already_expired(),
-            ChangeError::KeyReused => {
-                new(StatusCode::UNPROCESSABLE_ENTITY, "idempotency_key_reused", "The Idempotency-Key was used before")
+            ChangeError::Contended => {
+                new(StatusCode::CONFLICT, "contended", "The link is being changed by others")
+                    .retry_after(SOON)
             }
-            ChangeError::Propose(ProposeError::Busy) => new(UNAVAILABLE, "busy", "The writer is busy").retry_after(SOON),
+            ChangeError::AlreadyExpired => Problem::already_expired(),
+            ChangeError::KeyReused => new(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "idempotency_key_reused",
+                "The Idempotency-Key was used before",
+            ),
+            ChangeError::Propose(ProposeError::Busy) => {
+                new(UNAVAILABLE, "busy", "The writer is busy").retry_after(SOON)
+            }
             ChangeError::Propose(ProposeError::Closed) | ChangeError::Ending(_) => {
-                Problem { close: true, ..new(UNAVAILABLE, "stopping", "The server is stopping").retry_after(SOON) }
+                new(UNAVAILABLE, "stopping", "The server is stopping")
+                    .retry_after(SOON)
+                    .with(|parts| parts.close = true)
             }
             ChangeError::Propose(ProposeError::Unknown) | ChangeError::Replication(_) => {
-                new(UNAVAILABLE, "outcome_unknown", "Whether the change took place is not known").retry_after(SOON)
+                new(UNAVAILABLE, "outcome_unknown", "Whether the change took place is not known")
+                    .retry_after(SOON)
             }
             ChangeError::Propose(ProposeError::TooMany) | ChangeError::Store(_) | ChangeError::Invalid(_) => {
                 Problem::internal(&error)
@@ -248,7 +293,12 @@ impl From<Refusal> for Problem {
 
 impl From<KeyInvalid> for Problem {
     fn from(error: KeyInvalid) -> Problem {
-        Problem::new(StatusCode::BAD_REQUEST, "idempotency_key_invalid", "The Idempotency-Key is not valid", error.to_string())
+        Problem::new(
+            StatusCode::BAD_REQUEST,
+            "idempotency_key_invalid",
+            "The Idempotency-Key is not valid",
+            error.to_string(),
+        )
     }
 }
 
@@ -276,18 +326,15 @@ impl Serialize for Problem {
             code: &'a str,
             errors: Vec<FindingView<'a>>,
         }
-        let finding = |error| {
-            let Finding { field, code, detail } = error;
-            FindingView { field, code, detail }
-        };
-        let errors = self.errors.iter().map(finding).collect();
+        let errors =
+            self.0.errors.iter().map(|Finding { field, code, detail }| FindingView { field, code, detail });
         View {
-            r#type: format!("urn:signpost:problem:{}", self.code),
-            title: self.title,
-            status: self.status.as_u16(),
-            detail: &self.detail,
-            code: self.code,
-            errors,
+            r#type: format!("urn:signpost:problem:{}", self.0.code),
+            title: self.0.title,
+            status: self.0.status.as_u16(),
+            detail: &self.0.detail,
+            code: self.0.code,
+            errors: errors.collect(),
         }
         .serialize(serializer)
     }
@@ -297,22 +344,22 @@ impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let body = serde_json::to_vec(&self).expect("a problem is strings and numbers");
         let mut response = Response::new(Body::from(body));
-        *response.status_mut() = self.status;
+        *response.status_mut() = self.0.status;
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(CONTENT_TYPE_PROBLEM));
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        if let Some(after) = self.retry_after {
+        if let Some(after) = self.0.retry_after {
             // Whole seconds, rounded up: too early is worse than too late.
             let seconds = after.as_secs() + u64::from(after.subsec_nanos() > 0);
             headers.insert(RETRY_AFTER, HeaderValue::from(seconds.max(1)));
         }
-        if let Some(challenge) = self.challenge.and_then(|text| HeaderValue::from_str(&text).ok()) {
+        if let Some(challenge) = self.0.challenge.and_then(|text| HeaderValue::from_str(&text).ok()) {
             headers.insert(WWW_AUTHENTICATE, challenge);
         }
-        if let Some(allow) = self.allow {
+        if let Some(allow) = self.0.allow {
             headers.insert(ALLOW, HeaderValue::from_static(allow));
         }
-        if self.close {
+        if self.0.close {
             headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
         response

@@ -77,7 +77,9 @@ pub enum ServerError {
     #[error("cannot serve followers")]
     Feed(#[from] FeedError),
     /// A write failed while the service ran.
-    #[error("the log could not be written; the log of this process says why. What was acknowledged is safe: start again")]
+    #[error(
+        "the log could not be written; the log of this process says why. What was acknowledged is safe: start again"
+    )]
     Fatal,
 }
 
@@ -130,15 +132,15 @@ impl Running {
     /// # Errors
     /// What could not be opened.
     pub fn start(config: &Config) -> Result<Running, ServerError> {
-        let runtime =
-            tokio::runtime::Builder::new_multi_thread().thread_name("api").enable_all().build()?;
+        let runtime = tokio::runtime::Builder::new_multi_thread().thread_name("api").enable_all().build()?;
         let probe = Arc::new(HealthProbe::default());
         let health = HealthServer::start(config.health_listen, probe.clone())?;
         let identity = config.tls_dir.as_deref().map(Identity::load).transpose()?;
         let stop = CancellationToken::new();
         let fatal = Arc::new(AtomicBool::new(false));
         let opened = open::open(config, identity.as_ref(), fatal.clone(), stop.clone())?;
-        let starting = start_tasks(config, identity.as_ref(), &opened, &probe, stop.clone(), health.local_addr());
+        let starting =
+            start_tasks(config, identity.as_ref(), &opened, &probe, stop.clone(), health.local_addr());
         let (addresses, tasks) = runtime.block_on(starting)?;
         tracing::info!(http = %addresses.http, feed = %addresses.feed, health = %addresses.health, "listening");
         Ok(Running {
@@ -243,7 +245,14 @@ async fn start_tasks(
         replication: replication.clone(),
     };
     others.spawn(serve_feed(feed, source, stop_others.clone()));
-    let operator = Operator::new(log.clone(), tokens.clone(), members, domains.clone(), replication.clone(), opened.fleet);
+    let operator = Operator::new(
+        log.clone(),
+        tokens.clone(),
+        members,
+        domains.clone(),
+        replication.clone(),
+        opened.fleet,
+    );
     others.spawn(control.serve(Arc::new(operator), stop_others.clone()));
 
     let lags = Arc::new(RwLock::new(Vec::new()));
@@ -296,7 +305,12 @@ async fn serve_feed(feed: FeedServer, source: FeedSource, stop: CancellationToke
 }
 
 /// Looks up the members' lag now and then; it takes reads of the journal, which those who ask for it must not wait for.
-async fn look(replication: Replication, log: Log, lags: Arc<RwLock<Vec<MemberStatus>>>, stop: CancellationToken) {
+async fn look(
+    replication: Replication,
+    log: Log,
+    lags: Arc<RwLock<Vec<MemberStatus>>>,
+    stop: CancellationToken,
+) {
     while !stop.is_cancelled() {
         let replication = replication.clone();
         if let Ok(status) = log.read(move |_| replication.status()).await {

@@ -52,7 +52,11 @@ mod tests {
 
     #[test]
     fn a_list_becomes_a_table() {
-        let list = json!([{ "id": "a", "scopes": ["x", "y"], "end": null }, { "id": "long", "scopes": [], "n": 1 }]);
-        assert_eq!(table(&list, &["id", "scopes", "end"]), "ID    SCOPES  END\na     x,y     -\nlong          -");
+        let list =
+            json!([{ "id": "a", "scopes": ["x", "y"], "end": null }, { "id": "long", "scopes": [], "n": 1 }]);
+        assert_eq!(
+            table(&list, &["id", "scopes", "end"]),
+            "ID    SCOPES  END\na     x,y     -\nlong          -"
+        );
     }
 }

@@ -52,6 +52,9 @@ pub(super) fn keypool(command: &Keypool) -> Result<(), Exit> {
     let Keypool::Add { name, ca, out } = command;
     let issuer = Issuer::open(ca).map_err(Exit::failure)?;
     issuer.issue(Role::Keypool, name, out).map_err(Exit::failure)?;
-    tell(&format!("made the bundle of key pool {name} in {}: [grpc] tls_dir of signpost-keypool", out.display()));
+    tell(&format!(
+        "made the bundle of key pool {name} in {}: [grpc] tls_dir of signpost-keypool",
+        out.display()
+    ));
     Ok(())
 }

@@ -25,8 +25,12 @@ pub(super) enum Domain {
 pub(super) fn run(common: &Common, command: &Domain) -> Result<(), Exit> {
     match command {
         Domain::Add { host, short_url_base } => {
-            let added = common.call("domain.add", json!({ "host": host, "short_url_base": short_url_base }))?;
-            tell(&format!("declared domain {} with short URLs that begin with {}", added["id"], added["short_url_base"]));
+            let added =
+                common.call("domain.add", json!({ "host": host, "short_url_base": short_url_base }))?;
+            tell(&format!(
+                "declared domain {} with short URLs that begin with {}",
+                added["id"], added["short_url_base"]
+            ));
             Ok(())
         }
         Domain::List => {

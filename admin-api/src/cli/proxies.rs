@@ -59,7 +59,10 @@ pub(super) fn run(common: &Common, command: &Proxy) -> Result<(), Exit> {
         }
         Proxy::List => {
             let list = common.call("proxy.list", json!(null))?;
-            print(&table(&list["members"], &["name", "role", "state", "replication", "applied_seq", "lag_records", "created_at"]))
+            print(&table(
+                &list["members"],
+                &["name", "role", "state", "replication", "applied_seq", "lag_records", "created_at"],
+            ))
         }
     }
 }
@@ -78,6 +81,9 @@ fn add(common: &Common, name: &str, ca: &Path, out: &Path) -> Result<(), Exit> {
         }
         return Err(error);
     }
-    tell(&format!("proxy {name} may follow; its bundle is in {}: [writers] tls_dir of signpost-proxy", out.display()));
+    tell(&format!(
+        "proxy {name} may follow; its bundle is in {}: [writers] tls_dir of signpost-proxy",
+        out.display()
+    ));
     Ok(())
 }

@@ -33,7 +33,11 @@ pub(super) fn run(common: &Common, command: &Token) -> Result<(), Exit> {
         Token::Create { name, scopes } => {
             let made = common.call("token.create", json!({ "name": name, "scopes": scopes }))?;
             let text = |field: &Value| field.as_str().unwrap_or_default().to_owned();
-            tell(&format!("made token {} ({}); it is shown this once:", text(&made["id"]), scopes.join(", ")));
+            tell(&format!(
+                "made token {} ({}); it is shown this once:",
+                text(&made["id"]),
+                scopes.join(", ")
+            ));
             print(&text(&made["token"]))
         }
         Token::List => {

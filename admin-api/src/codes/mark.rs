@@ -86,7 +86,13 @@ impl Drop for Pending {
 }
 
 /// Tells the pools until `stop`.
-pub async fn run(marks: Marks, pools: Arc<[Pool]>, dir: PathBuf, journal: JournalReader, stop: CancellationToken) {
+pub async fn run(
+    marks: Marks,
+    pools: Arc<[Pool]>,
+    dir: PathBuf,
+    journal: JournalReader,
+    stop: CancellationToken,
+) {
     let recovery = recover(marks.clone(), dir.clone(), journal.clone(), stop.clone());
     let mut told = match recovery.await {
         Some(told) => told,
@@ -117,7 +123,9 @@ async fn recover(marks: Marks, dir: PathBuf, journal: JournalReader, stop: Cance
         let found = untold(&journal, told, || stop.is_cancelled());
         match found {
             Ok(codes) => codes.into_iter().for_each(|code| recovering.created(code)),
-            Err(error) => tracing::warn!(%error, "aliases that look like codes may not be known to the key pools"),
+            Err(error) => {
+                tracing::warn!(%error, "aliases that look like codes may not be known to the key pools")
+            }
         }
         told
     });
@@ -134,14 +142,16 @@ fn untold(journal: &dyn JournalRead, from: Seq, stop: impl Fn() -> bool) -> Resu
             break;
         }
         next = Seq(next.0 + entries.len() as u64);
-        let damaged = |source| ReadError::Store(linklog::store::StoreError::Damaged { what: "record", source });
+        let damaged =
+            |source| ReadError::Store(linklog::store::StoreError::Damaged { what: "record", source });
         for entry in entries.iter().filter(|entry| !entry.conflict) {
             let view = entry.view().map_err(damaged)?;
             if view.kind != Kind::Change {
                 continue;
             }
             let serve = record::read_serve(view.kind, view.serve).map_err(damaged)?;
-            let aliases = serve.parts.iter().filter(|part| part.is_put && part.precondition == Precondition::Absent);
+            let aliases =
+                serve.parts.iter().filter(|part| part.is_put && part.precondition == Precondition::Absent);
             codes.extend(aliases.filter_map(|part| match StateKey::decode(part.key) {
                 Ok(StateKey::Link(key)) => key.code.as_code7(),
                 _ => None,
@@ -176,7 +186,9 @@ async fn tell(marks: &Marks, pools: &[Pool]) {
     }
     if all_known {
         // Slots that no pool has generate nothing.
-        untold.retain(|code| pools.iter().any(|pool| pool.description().is_some_and(|known| known.owns(*code))));
+        untold.retain(|code| {
+            pools.iter().any(|pool| pool.description().is_some_and(|known| known.owns(*code)))
+        });
     }
     {
         let mut queue = marks.queue.lock();

@@ -33,7 +33,9 @@ pub enum PoolError {
     #[error("its answer is not valid: {0}")]
     Answer(&'static str),
     /// Another pool has the same slots.
-    #[error("it claims slot {slot}, which the key pool at {other} claims too: correct [pool] slots of one of them; neither may be used twice")]
+    #[error(
+        "it claims slot {slot}, which the key pool at {other} claims too: correct [pool] slots of one of them; neither may be used twice"
+    )]
     SharedSlot {
         /// The slot.
         slot: u32,

@@ -80,7 +80,12 @@ impl Refill {
                 Err(error) => {
                     self.metrics.lease_failures.inc();
                     if pool.failed() {
-                        tracing::warn!(keypool = pool.url(), error, left = self.codes.left(), "no lease from this key pool");
+                        tracing::warn!(
+                            keypool = pool.url(),
+                            error,
+                            left = self.codes.left(),
+                            "no lease from this key pool"
+                        );
                     }
                 }
             }
@@ -90,7 +95,8 @@ impl Refill {
     }
 
     async fn lease_from(&mut self, pool: &Pool, others: &[Pool]) -> Result<Lease, String> {
-        let lease = pool.lease(self.epoch, self.options.block, others).await.map_err(|error| error.to_string())?;
+        let lease =
+            pool.lease(self.epoch, self.options.block, others).await.map_err(|error| error.to_string())?;
         // A few hundred microseconds of fsync on a thread of the runtime: rare, and the next lease cannot begin before it anyway.
         tokio::task::block_in_place(|| self.store.keep(&lease)).map_err(|error| error.to_string())?;
         Ok(lease)

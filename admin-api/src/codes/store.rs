@@ -124,7 +124,9 @@ fn read_seen(path: &Path) -> io::Result<HashMap<PoolId, u64>> {
     let text = match fs::read_to_string(path) {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(HashMap::new()),
-        Err(error) => return Err(io::Error::new(error.kind(), format!("cannot read {}: {error}", path.display()))),
+        Err(error) => {
+            return Err(io::Error::new(error.kind(), format!("cannot read {}: {error}", path.display())));
+        }
     };
     let line = |line: &str| {
         let (pool, number) = line.split_once(' ')?;
@@ -212,8 +214,10 @@ mod tests {
         fs::write(&path, bytes).unwrap();
         fs::write(dir.path().join("x.lease.tmp"), b"half").unwrap();
         assert_eq!(LeaseStore::open(dir.path()).unwrap().1, []);
-        let mut names: Vec<_> =
-            fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        let mut names: Vec<_> = fs::read_dir(dir.path())
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
         names.sort();
         assert_eq!(names, [format!("{}-1.damaged", PoolId([1; 16])), SEEN.to_owned()]);
     }

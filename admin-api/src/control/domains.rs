@@ -18,9 +18,11 @@ pub(super) struct Add {
 pub(super) async fn add(operator: &Operator, args: &Add) -> Result<Value, String> {
     let table = operator.domains.table();
     let default = table.get(DomainId::DEFAULT).ok_or("the default domain is missing")?;
-    let host = host_name(&args.host).ok_or_else(|| format!("{:?} is not a host name (no scheme, no port)", args.host))?;
+    let host = host_name(&args.host)
+        .ok_or_else(|| format!("{:?} is not a host name (no scheme, no port)", args.host))?;
     let base = args.short_url_base.clone().unwrap_or_else(|| format!("{}://{host}", default.base.scheme()));
-    let base: ShortUrlBase = base.parse().map_err(|error| format!("{base:?} cannot begin short URLs: {error}"))?;
+    let base: ShortUrlBase =
+        base.parse().map_err(|error| format!("{base:?} cannot begin short URLs: {error}"))?;
     if base.host() != host {
         return Err(format!("short URLs that begin with {base} do not lead to {host}"));
     }

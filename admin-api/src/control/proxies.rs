@@ -35,7 +35,9 @@ pub(super) fn check(operator: &Operator, args: &Check) -> Result<Value, String> 
     let own = operator.fleet.to_string();
     if args.fleet.as_ref().is_some_and(|fleet| *fleet != own) {
         let theirs = args.fleet.as_deref().unwrap_or_default();
-        return Err(format!("the certificate authority is that of fleet {theirs}, this writer belongs to fleet {own}"));
+        return Err(format!(
+            "the certificate authority is that of fleet {theirs}, this writer belongs to fleet {own}"
+        ));
     }
     match operator.members.get(&args.name) {
         None => Ok(json!({ "fleet": own })),

@@ -61,7 +61,9 @@ fn scopes(names: &[String]) -> Result<Scopes, String> {
     names.iter().try_fold(Scopes::default(), |scopes, name| {
         let known: Vec<_> = SCOPES.iter().map(|(name, _)| *name).collect();
         let scope = scope_named(name);
-        scope.map(|scope| scopes.union(scope)).ok_or(format!("no scope {name:?}, there are {}", known.join(", ")))
+        scope
+            .map(|scope| scopes.union(scope))
+            .ok_or(format!("no scope {name:?}, there are {}", known.join(", ")))
     })
 }
 
@@ -83,7 +85,9 @@ pub(super) async fn revoke(operator: &Operator, args: &Revoke) -> Result<Value, 
 
 async fn version_of(operator: &Operator, id: TokenId) -> Result<u64, String> {
     let key = StateKey::Token(id.0).encode();
-    let read = move |stored: Option<&[u8]>| stored.map(|stored| value::split(stored).map(|(stamp, _)| stamp.version));
+    let read = move |stored: Option<&[u8]>| {
+        stored.map(|stored| value::split(stored).map(|(stamp, _)| stamp.version))
+    };
     let found = operator.log.read(move |reader| reader.manage_value(&key, read)).await.map_err(failed)?;
     found.map_err(failed)?.transpose().map_err(failed)?.ok_or_else(|| format!("there is no token {id}"))
 }

@@ -119,7 +119,9 @@ mod tests {
 
     #[test]
     fn what_is_no_base_is_refused_with_the_form_to_use() {
-        for text in ["", "sho.rt", "ftp://sho.rt", "https://u@sho.rt", "https://sho.rt/x", "https://sho.rt/?a"] {
+        for text in
+            ["", "sho.rt", "ftp://sho.rt", "https://u@sho.rt", "https://sho.rt/x", "https://sho.rt/?a"]
+        {
             let error = text.parse::<ShortUrlBase>().unwrap_err().to_string();
             assert!(error.ends_with("write it as https://HOST or http://HOST:PORT"), "{error}");
         }

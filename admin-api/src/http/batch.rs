@@ -36,7 +36,7 @@ pub const LINKS_MAX: usize = PROPOSAL_CHANGES_MAX;
 const LARGE_BODY_BYTES: usize = 512 << 10;
 
 /// An item: what is to be made, or why not.
-type Item = Result<Order, Box<Problem>>;
+type Item = Result<Order, Problem>;
 
 pub(super) async fn create(State(api): State<Arc<Api>>, request: Request) -> Response {
     answer(try_create(&api, request).await)
@@ -74,9 +74,9 @@ fn judge_all(bytes: &[u8], rules: &Rules, domains: &DomainTable) -> Result<Vec<I
     let body: Body<'_> = serde_json::from_slice(bytes).map_err(|error| Problem::malformed(&error))?;
     let described = body.links()?;
     let judge = |described| match described {
-        Described::Link(fields) => order::judge(fields, rules, domains).map_err(|refusal| Box::new(refusal.into())),
+        Described::Link(fields) => order::judge(fields, rules, domains).map_err(Problem::from),
         Described::NoObject(found) => {
-            Err(Box::new(Problem::wrong_shape(format!("expected an object that describes a link, found {found}"))))
+            Err(Problem::wrong_shape(format!("expected an object that describes a link, found {found}")))
         }
     };
     Ok(described.into_iter().map(judge).collect())
@@ -116,13 +116,16 @@ struct BatchView<'a> {
 fn write(items: &[Item], batch: &Batch, domains: &DomainTable) -> Result<Vec<u8>, Problem> {
     let mut made = batch.made.iter();
     // Every valid item was an order, in the same order.
-    let made: Vec<Option<&Made>> = items.iter().map(|item| item.as_ref().ok().and_then(|_| made.next())).collect();
+    let made: Vec<Option<&Made>> =
+        items.iter().map(|item| item.as_ref().ok().and_then(|_| made.next())).collect();
     let problems: Vec<Option<Problem>> = made.iter().map(|made| made.and_then(problem_of)).collect();
     let mut results = Vec::with_capacity(items.len());
     for (index, ((item, made), problem)) in items.iter().zip(&made).zip(&problems).enumerate() {
-        let problem = item.as_ref().err().map(|problem| &**problem).or(problem.as_ref());
+        let problem = item.as_ref().err().or(problem.as_ref());
         let link = match (item, made) {
-            (Ok(order), Some(made @ Made::Created { .. })) => made_view(order, made, known(domains, order.domain)?, None),
+            (Ok(order), Some(made @ Made::Created { .. })) => {
+                made_view(order, made, known(domains, order.domain)?, None)
+            }
             (_, Some(Made::Replayed(replayed))) => {
                 let (key, stored) = &**replayed;
                 Some(LinkView::of_stored(&key.code, stored, known(domains, key.domain)?, None))
@@ -154,7 +157,7 @@ enum Body<'a> {
 enum List<'a> {
     Links(Vec<Described<'a>>),
     TooMany,
-    NoList(&'static str),
+    Other(&'static str),
 }
 
 impl<'a> Body<'a> {
@@ -162,7 +165,9 @@ impl<'a> Body<'a> {
         let (links, stray) = match self {
             Body::Object { links, stray } => (links, stray),
             Body::NoObject(found) => {
-                return Err(Problem::wrong_shape(format!("expected an object with a list of links, found {found}")));
+                return Err(Problem::wrong_shape(format!(
+                    "expected an object with a list of links, found {found}"
+                )));
             }
         };
         if let Some(stray) = stray {
@@ -171,7 +176,7 @@ impl<'a> Body<'a> {
         let count = format!("a batch has 1 to {LINKS_MAX} links");
         match links {
             None => Err(Problem::field("links", "required", "the field is required")),
-            Some(List::NoList(found)) => {
+            Some(List::Other(found)) => {
                 Err(Problem::field("links", "wrong_type", format!("expected a list, found {found}")))
             }
             Some(List::TooMany) => Err(Problem::field("links", "too_many_links", count)),
@@ -263,9 +268,9 @@ impl<'de: 'a, 'a> Deserialize<'de> for List<'a> {
             }
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<List<'de>, A::Error> {
                 while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-                Ok(List::NoList(Json::Object.kind()))
+                Ok(List::Other(Json::Object.kind()))
             }
-            scalars_are!(List<'de>, List::NoList);
+            scalars_are!(List<'de>, List::Other);
         }
 
         deserializer.deserialize_any(Links)

@@ -82,9 +82,15 @@ impl BodyBudget {
     ///
     /// # Errors
     /// It is not declared as JSON, empty, too large, too slow or broken.
-    pub async fn read(&self, headers: &HeaderMap, body: Body, expected: Expected) -> Result<Held<'_>, BodyError> {
+    pub async fn read(
+        &self,
+        headers: &HeaderMap,
+        body: Body,
+        expected: Expected,
+    ) -> Result<Held<'_>, BodyError> {
         check_content_type(headers, expected.merge_patch)?;
-        let declared = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
+        let declared =
+            headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
         let max = expected.bytes_max;
         if declared.is_some_and(|declared| declared > max) {
             // Who waits for leave to send is simply not given it.
@@ -169,7 +175,8 @@ mod tests {
     }
 
     fn pieces(pieces: &[&'static str]) -> Body {
-        let pieces: Vec<_> = pieces.iter().map(|piece| Ok::<_, Infallible>(Bytes::from_static(piece.as_bytes()))).collect();
+        let pieces: Vec<_> =
+            pieces.iter().map(|piece| Ok::<_, Infallible>(Bytes::from_static(piece.as_bytes()))).collect();
         Body::from_stream(stream::iter(pieces))
     }
 

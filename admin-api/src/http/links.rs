@@ -6,6 +6,7 @@ use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
 use axum::response::Response;
 use http::header::IF_MATCH;
+use http::request::Parts;
 use http::{HeaderMap, StatusCode};
 use linklog::entity::Scopes;
 use linklog::{Code, DomainId};
@@ -128,13 +129,13 @@ fn code_text(code: CodeInPath) -> Result<String, Problem> {
 }
 
 pub(super) async fn get(State(api): State<Arc<Api>>, code: CodeInPath, request: Request) -> Response {
-    answer(try_get(&api, code, &request).await)
+    answer(try_get(&api, code, request.into_parts().0).await)
 }
 
-async fn try_get(api: &Api, code: CodeInPath, request: &Request) -> Result<Response, Problem> {
-    api.admit(request.headers(), Scopes::LINKS_READ)?;
+async fn try_get(api: &Api, code: CodeInPath, head: Parts) -> Result<Response, Problem> {
+    api.admit(&head.headers, Scopes::LINKS_READ)?;
     let domains = api.links.domains.table();
-    let key = key_of(&code_text(code)?, request.uri(), &domains)?;
+    let key = key_of(&code_text(code)?, &head.uri, &domains)?;
     let stored = api.links.get(key).await?;
     let view = LinkView::of_stored(&key.code, &stored, known(&domains, key.domain)?, None);
     Ok(respond::with_version(respond::json(StatusCode::OK, &view), stored.stamp.version))
@@ -152,7 +153,8 @@ async fn try_patch(api: &Api, code: CodeInPath, request: Request) -> Result<Resp
     let condition = condition(&head.headers)?;
     let expected = Expected { bytes_max: api.limits.body_bytes_max, merge_patch: true };
     let held = api.bodies.read(&head.headers, body, expected).await?;
-    let patch = patch::judge(fields_of(&held.bytes)?, &api.links.rules, &domains).map_err(Problem::invalid)?;
+    let patch =
+        patch::judge(fields_of(&held.bytes)?, &api.links.rules, &domains).map_err(Problem::invalid)?;
     drop(held);
     let skip_proxies = prefers_async(&head.headers);
     let changed = api.links.patch(caller, key, &patch, &condition, skip_proxies).await?;
@@ -167,15 +169,15 @@ fn condition(headers: &HeaderMap) -> Result<Condition, Problem> {
 }
 
 pub(super) async fn delete(State(api): State<Arc<Api>>, code: CodeInPath, request: Request) -> Response {
-    answer(try_delete(&api, code, &request).await)
+    answer(try_delete(&api, code, request.into_parts().0).await)
 }
 
-async fn try_delete(api: &Api, code: CodeInPath, request: &Request) -> Result<Response, Problem> {
-    let caller = api.admit(request.headers(), Scopes::LINKS_WRITE)?;
+async fn try_delete(api: &Api, code: CodeInPath, head: Parts) -> Result<Response, Problem> {
+    let caller = api.admit(&head.headers, Scopes::LINKS_WRITE)?;
     let domains = api.links.domains.table();
-    let key = key_of(&code_text(code)?, request.uri(), &domains)?;
-    let condition = condition(request.headers())?;
-    let skip_proxies = prefers_async(request.headers());
+    let key = key_of(&code_text(code)?, &head.uri, &domains)?;
+    let condition = condition(&head.headers)?;
+    let skip_proxies = prefers_async(&head.headers);
     api.links.delete(caller, key, &condition, skip_proxies).await?;
     Ok(respond::with_preference(respond::no_content(), skip_proxies))
 }
@@ -187,12 +189,12 @@ struct PageView<'a> {
 }
 
 pub(super) async fn list(State(api): State<Arc<Api>>, request: Request) -> Response {
-    answer(try_list(&api, &request).await)
+    answer(try_list(&api, request.into_parts().0).await)
 }
 
-async fn try_list(api: &Api, request: &Request) -> Result<Response, Problem> {
-    api.admit(request.headers(), Scopes::LINKS_READ)?;
-    let query = Query::read(request.uri(), &["limit", "cursor"])?;
+async fn try_list(api: &Api, head: Parts) -> Result<Response, Problem> {
+    api.admit(&head.headers, Scopes::LINKS_READ)?;
+    let query = Query::read(&head.uri, &["limit", "cursor"])?;
     let page = api.links.list(query.cursor()?, query.limit()?).await?;
     let domains = api.links.domains.table();
     let codes: Vec<Code> = page.links.iter().map(|(key, _)| key.code).collect();

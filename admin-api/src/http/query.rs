@@ -24,7 +24,9 @@ impl<'a> Query<'a> {
     /// An unknown or repeated parameter.
     pub fn read(uri: &'a Uri, known: &[&str]) -> Result<Query<'a>, Problem> {
         let mut found: Vec<(Cow<'_, str>, Cow<'_, str>)> = Vec::new();
-        for (name, value) in form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes()).take(PARAMETERS_MAX) {
+        for (name, value) in
+            form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes()).take(PARAMETERS_MAX)
+        {
             if !known.contains(&&*name) {
                 let detail = match known {
                     [] => "this resource has no parameters".to_owned(),
@@ -59,7 +61,9 @@ impl<'a> Query<'a> {
     pub fn limit(&self) -> Result<usize, Problem> {
         let Some(text) = self.get("limit") else { return Ok(LIMIT_DEFAULT) };
         let limit = text.parse().ok().filter(|limit| (1..=LIMIT_MAX).contains(limit));
-        limit.ok_or_else(|| Problem::parameter("limit", "limit_out_of_range", format!("a number from 1 to {LIMIT_MAX}")))
+        limit.ok_or_else(|| {
+            Problem::parameter("limit", "limit_out_of_range", format!("a number from 1 to {LIMIT_MAX}"))
+        })
     }
 
     /// Returns where the page begins.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::extract::{Request, State};
 use axum::response::Response;
 use http::StatusCode;
+use http::request::Parts;
 use linklog::entity::Scopes;
 use serde::Serialize;
 
@@ -27,12 +28,12 @@ struct View {
 }
 
 pub(super) async fn status(State(api): State<Arc<Api>>, request: Request) -> Response {
-    answer(try_status(&api, &request).await)
+    answer(try_status(&api, request.into_parts().0).await)
 }
 
-async fn try_status(api: &Api, request: &Request) -> Result<Response, Problem> {
-    api.admit(request.headers(), Scopes::LINKS_READ)?;
-    Query::read(request.uri(), &[])?;
+async fn try_status(api: &Api, head: Parts) -> Result<Response, Problem> {
+    api.admit(&head.headers, Scopes::LINKS_READ)?;
+    Query::read(&head.uri, &[])?;
     let head = api.links.log.commit().head.position;
     // How old a member's lag is stands in the journal, on disk.
     let replication = api.links.replication.clone();

@@ -40,11 +40,12 @@ impl Condition {
                 Some(tag) => (true, tag),
                 None => (false, tag.trim()),
             };
-            let opaque = tag.strip_prefix('"').and_then(|tag| tag.strip_suffix('"')).ok_or(ConditionInvalid)?;
+            let opaque =
+                tag.strip_prefix('"').and_then(|tag| tag.strip_suffix('"')).ok_or(ConditionInvalid)?;
             if opaque.contains('"') {
                 return Err(ConditionInvalid);
             }
-            versions.extend(opaque.parse().ok().filter(|_| !weak));
+            versions.extend(opaque.parse::<u64>().ok().filter(|_| !weak));
         }
         Ok(Condition::OneOf(versions))
     }

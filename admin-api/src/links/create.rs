@@ -91,7 +91,8 @@ impl Links {
         }
         self.metrics.links_created.inc_by(work.created);
         let replication = self.replicated(work.last, request.skip_proxies).await?;
-        let replayed = work.created == 0 && work.made.iter().any(|made| matches!(made, Some(Made::Replayed(_))));
+        let replayed =
+            work.created == 0 && work.made.iter().any(|made| matches!(made, Some(Made::Replayed(_))));
         // What is still open found a used code every time: whoever supplies them has lost its memory.
         let made = work.made.into_iter().map(|made| made.unwrap_or(Made::NoCode)).collect();
         Ok(Batch { made, replication, replayed })
@@ -223,7 +224,9 @@ impl Work<'_> {
                     return Err(ChangeError::KeyReused);
                 }
                 match outcome.conflict {
-                    Some(_) if generated.is_some() => self.open.push(Open { attempt: open.attempt + 1, ..open }),
+                    Some(_) if generated.is_some() => {
+                        self.open.push(Open { attempt: open.attempt + 1, ..open })
+                    }
                     Some(_) => self.made[open.index] = Some(Made::AliasTaken),
                     None => {
                         let at = outcome.position;
@@ -276,7 +279,9 @@ fn replay_all(
 fn made_at(reader: &Reader, position: Position) -> Result<Made, StoreError> {
     let after = Seq(position.seq.0 + 1);
     let newest = reader.links_by_age(Some(after), 1)?;
-    let Some(row) = newest.first().filter(|row| row.created_seq == position.seq) else { return Ok(Made::Gone) };
+    let Some(row) = newest.first().filter(|row| row.created_seq == position.seq) else {
+        return Ok(Made::Gone);
+    };
     let link = reader.link(&row.key)?.filter(|link| link.stamp.created == position);
     Ok(link.map_or(Made::Gone, |link| Made::Replayed(Box::new((row.key, link)))))
 }

@@ -29,7 +29,9 @@ impl Links {
             let part = Part { key: StateKey::Link(key), precondition, operation: Operation::Delete };
             let change = Change::new(caller.token.to_string(), vec![part]);
             match self.log.propose(vec![change]).await?.pop() {
-                Some(Decision::Applied { position, .. }) => return self.replicated(position, skip_proxies).await,
+                Some(Decision::Applied { position, .. }) => {
+                    return self.replicated(position, skip_proxies).await;
+                }
                 Some(Decision::Invalid(invalid)) => return Err(invalid.into()),
                 // Somebody else was faster: look again.
                 _ => {}

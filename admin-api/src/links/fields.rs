@@ -75,6 +75,7 @@ impl<'a> LinkFields<'a> {
 }
 
 /// An object with the fields of a link, or something else.
+#[expect(clippy::large_enum_variant, reason = "nearly all of them are links")]
 pub enum Described<'a> {
     /// An object.
     Link(LinkFields<'a>),

@@ -27,7 +27,9 @@ pub struct Cursor(Seq);
 
 /// The text is no cursor of ours.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("the cursor is not one that this API gave out: pass next_cursor on unchanged, or leave it out to start anew")]
+#[error(
+    "the cursor is not one that this API gave out: pass next_cursor on unchanged, or leave it out to start anew"
+)]
 pub struct CursorInvalid;
 
 impl Cursor {

@@ -1,6 +1,8 @@
 //! A link to be made, its request judged. Pure.
 
-use linklog::{Change, Code, CommandId, DomainId, Key, Link, LinkManage, Operation, Part, Precondition, StateKey};
+use linklog::{
+    Change, Code, CommandId, DomainId, Key, Link, LinkManage, Operation, Part, Precondition, StateKey,
+};
 
 use super::Rules;
 use super::fields::{Finding, Judge, LinkFields};
@@ -95,9 +97,15 @@ impl Order {
     ) -> Change {
         // Who asks for an alias may take up one that was deleted; a generated code must be nobody's former link.
         let precondition = if self.alias.is_some() { Precondition::Absent } else { Precondition::NeverUsed };
-        let operation = Operation::Put { serve: self.link.encode(), manage: self.manage(actor, now_ms).encode() };
+        let operation =
+            Operation::Put { serve: self.link.encode(), manage: self.manage(actor, now_ms).encode() };
         let key = StateKey::Link(Key::new(self.domain, code));
-        Change { command, request_hash, actor: actor.to_owned(), parts: vec![Part { key, precondition, operation }] }
+        Change {
+            command,
+            request_hash,
+            actor: actor.to_owned(),
+            parts: vec![Part { key, precondition, operation }],
+        }
     }
 
     fn manage(&self, actor: &str, now_ms: u64) -> LinkManage {

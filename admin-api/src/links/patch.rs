@@ -32,7 +32,10 @@ pub fn judge(fields: LinkFields<'_>, rules: &Rules, domains: &DomainTable) -> Re
     judge.not_here("alias", fields.alias.as_ref(), fixed);
     judge.not_here("domain", fields.domain.as_ref(), fixed);
     let patch = Patch {
-        target: fields.long_url.as_ref().and_then(|json| order::long_url(&mut judge, Some(json), rules, domains)),
+        target: fields
+            .long_url
+            .as_ref()
+            .and_then(|json| order::long_url(&mut judge, Some(json), rules, domains)),
         status: fields.status.as_ref().map(|json| judge.status(Some(json))),
         state: fields.state.as_ref().map(|json| judge.state(Some(json))),
         expires_at_ms: fields.expires_at.as_ref().map(|json| judge.expires_at_ms(Some(json))),

@@ -36,7 +36,9 @@ impl Observed {
         let members = self.members.read();
         let members: Vec<_> = members
             .iter()
-            .map(|member| json!({ "id": member.id, "state": member.state, "lag_records": member.lag_records }))
+            .map(
+                |member| json!({ "id": member.id, "state": member.state, "lag_records": member.lag_records }),
+            )
             .collect();
         json!({
             "head": { "epoch": position.epoch.0, "seq": position.seq.0 },
@@ -65,17 +67,36 @@ impl Collector for Observed {
         counter("writer_conflicts", "Changes refused because a precondition failed", counts.conflicts)?;
         let seconds = ConstCounter::new(counts.write_us as f64 / 1e6);
         let help = "Time spent deciding and writing groups, the fsync included";
-        seconds.encode(encoder.encode_descriptor("writer_write_seconds", help, None, MetricType::Counter)?)?;
+        seconds.encode(encoder.encode_descriptor(
+            "writer_write_seconds",
+            help,
+            None,
+            MetricType::Counter,
+        )?)?;
         let mut gauge = |name: &str, help: &str, value: u64| -> fmt::Result {
             let gauge = ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX));
             gauge.encode(encoder.encode_descriptor(name, help, None, MetricType::Gauge)?)
         };
         gauge("head_seq", "Number of the last durable record", self.log.commit().head.position.seq.0)?;
         gauge("codes_left", "Generated codes in stock", self.codes.left() as u64)?;
-        gauge("keypools_up", "Whether a key pool answered when last asked", u64::from(self.codes.supply() == Supply::Up))?;
-        gauge("marks_waiting", "Aliases that look like codes of which a key pool does not know yet", self.marks.waiting() as u64)?;
+        gauge(
+            "keypools_up",
+            "Whether a key pool answered when last asked",
+            u64::from(self.codes.supply() == Supply::Up),
+        )?;
+        gauge(
+            "marks_waiting",
+            "Aliases that look like codes of which a key pool does not know yet",
+            self.marks.waiting() as u64,
+        )?;
         let members = self.members.read().clone();
-        member_gauge(&mut encoder, &members, "member_lag_records", "Records the member has not applied", |member| member.lag_records as f64)?;
+        member_gauge(
+            &mut encoder,
+            &members,
+            "member_lag_records",
+            "Records the member has not applied",
+            |member| member.lag_records as f64,
+        )?;
         let help = "Age of the oldest record the member has not applied";
         member_gauge(&mut encoder, &members, "member_lag_seconds", help, |member| member.lag_ms as f64 / 1e3)
     }

@@ -20,7 +20,7 @@ use super::DRAIN_MAX;
 use crate::metrics::Metrics;
 
 /// Connections served at the same time; the next wait in the listener's backlog.
-pub const CONNECTIONS_MAX: usize = 1024;
+pub(super) const CONNECTIONS_MAX: usize = 1024;
 /// How long the head of a request may take to arrive, counted from the end of the request before it: also how long a connection may be
 /// idle.
 const HEAD_TIME_MAX: Duration = Duration::from_secs(60);
@@ -61,9 +61,13 @@ impl HttpServer {
             }
         }
         drop(listener);
-        let drained = tokio::time::timeout(DRAIN_MAX, async { while connections.join_next().await.is_some() {} });
+        let drained =
+            tokio::time::timeout(DRAIN_MAX, async { while connections.join_next().await.is_some() {} });
         if drained.await.is_err() {
-            tracing::warn!(connections = connections.len(), "requests were cut off by the end of the service");
+            tracing::warn!(
+                connections = connections.len(),
+                "requests were cut off by the end of the service"
+            );
         }
     }
 }

@@ -77,7 +77,9 @@ pub(super) fn open(
         journal_bytes_kept: config.journal_retention_bytes,
         queue_max: QUEUE_MAX,
         clock_us: Box::new(clock::now_us),
-        on_commit: Box::new(move |commit| drop(on_commit.send_replace(*commit))),
+        on_commit: Box::new(move |commit| {
+            on_commit.send_replace(*commit);
+        }),
         on_fatal: Box::new(move |error| {
             tracing::error!(%error, "a write failed, ending: what was acknowledged is safe");
             fatal.store(true, Ordering::Release);

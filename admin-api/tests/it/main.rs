@@ -1,0 +1,19 @@
+//! The service from outside: real ports, a real log on disk, key pools of our own making.
+//!
+//! - [`fixture`]: a key pool, a service in this process, a client
+//! - [`bad_input`]: everything a client can get wrong · [`links`]: the life of a link · [`batch`] · [`list`] · [`idempotency`]
+//! - [`tokens`], [`operator`]: the real binary against a running service · [`codes`]: key pools that come and go
+//! - [`ends`]: restarts, a stop under load, kill -9
+#![allow(clippy::unwrap_used)]
+
+mod bad_input;
+mod batch;
+mod codes;
+mod ends;
+mod fixture;
+mod health;
+mod idempotency;
+mod links;
+mod list;
+mod operator;
+mod tokens;
