@@ -5,6 +5,8 @@
 # Where the fleet works. Not /tmp, which may be memory, where an fsync costs nothing.
 BENCH_DIR=$(dirname "$CARGO_TARGET_DIR")/bench
 RESULTS=
+# What was measured, in its order, and with which commands.
+BENCH_NAMES=()
 BENCH_COMMANDS=()
 
 # Makes bench-results/<date>-NAME and an empty BENCH_DIR, which is removed at the end, with the fleet ended before.
@@ -24,6 +26,7 @@ measure() {
   shift
   say
   say "== $name: $*"
+  BENCH_NAMES+=("$name")
   BENCH_COMMANDS+=("$*")
   "$@" | tee "$RESULTS/$name.txt"
 }
@@ -31,22 +34,22 @@ measure() {
 # Writes RESULTS/README.md: TITLE, the make target that repeats it, the commands, the machine.
 # shellcheck disable=SC2016 # the backticks are Markdown
 end_bench() { # TITLE TARGET
-  local changed=
+  local name changed=
   [ -z "$(git status --porcelain --untracked-files=no 2>/dev/null)" ] || changed=', with uncommitted changes'
   {
     printf '# %s\n\n' "$1"
     printf '`make %s` repeats it. The parts, in their order:\n\n```sh\n' "$2"
-    printf '%s\n' "${BENCH_COMMANDS[@]}"
+    printf '%s\n' "${BENCH_COMMANDS[@]//"$BENCH_DIR"/\$BENCH_DIR}"
     printf '```\n\n| | |\n|---|---|\n'
     printf '| when | %s |\n' "$(date --utc +%FT%TZ)"
-    printf '| commit | %s%s |\n' "$(git rev-parse HEAD 2>/dev/null || echo unknown)" "$changed"
+    printf '| commit | %s%s |\n' "$(git rev-parse --verify --quiet HEAD || echo unknown)" "$changed"
     printf '| CPU | %s, %s cores |\n' "$(sed -n 's/^model name[[:blank:]]*: //p' /proc/cpuinfo | head -n 1)" "$(nproc)"
     printf '| memory | %s MiB |\n' "$(awk '/^MemTotal/ { print int($2 / 1024) }' /proc/meminfo)"
     printf '| kernel | %s |\n' "$(uname -r)"
     printf '| disk | %s |\n' "$(df --output=fstype,source "$BENCH_DIR" | tail -n 1 | tr -s ' ')"
     printf '| compiler | %s |\n' "$(rustc --version)"
-    for summary in "$RESULTS"/*.txt; do
-      printf '\n## %s\n```text\n%s\n```\n' "$(basename "$summary" .txt)" "$(cat "$summary")"
+    for name in "${BENCH_NAMES[@]}"; do
+      printf '\n## %s\n```text\n%s\n```\n' "$name" "$(cat "$RESULTS/$name.txt")"
     done
   } >"$RESULTS/README.md"
   say
