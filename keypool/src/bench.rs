@@ -24,7 +24,7 @@ use crate::metrics::Metrics;
 use crate::pool::LeaseRequest;
 use crate::refill::now_ms;
 use crate::slots::SlotSet;
-use crate::supply::{BATCH_CODES_MAX, LeaseError, Supply};
+use crate::supply::{AddError, BATCH_CODES_MAX, LeaseError, Supply};
 
 mod report;
 
@@ -32,6 +32,8 @@ use report::{Latencies, Report};
 
 /// Codes that one lease takes out of the way while filling.
 const DRAIN_CODES: u32 = 100_000;
+/// About what a lease writes to the log.
+const LEASE_BYTES: usize = 160;
 /// How often the filling says how far it is.
 const REPORT_EVERY: Duration = Duration::from_secs(2);
 /// When leases are due while generating goes on: 100 a second.
@@ -83,6 +85,8 @@ pub fn run(args: &BenchArgs) -> Result<(), Exit> {
     let (dir_bytes, table_bytes) =
         (bytes_in(&args.dir).map_err(Exit::failure)?, bench.supply.stats().table_bytes);
     let generating = bench.generate()?;
+    say("syncing");
+    let sync_alone = sync_alone(&args.dir, args.leases).map_err(Exit::failure)?;
     say("leasing");
     let lease_alone = bench.lease_alone()?;
     say("leasing while generating");
@@ -98,6 +102,7 @@ pub fn run(args: &BenchArgs) -> Result<(), Exit> {
         table_bytes,
         bytes_per_used_code: dir_bytes as f64 / used as f64,
         generating,
+        sync_alone,
         lease_codes: args.lease_codes,
         lease_alone,
         lease_while_generating,
@@ -193,7 +198,7 @@ impl Bench<'_> {
                 while !enough.load(Ordering::Relaxed) {
                     supply.add(BATCH_CODES_MAX, now_ms(), &mut SystemEntropy)?;
                 }
-                Ok::<(), crate::supply::AddError>(())
+                Ok::<(), AddError>(())
             });
             let mut took = Vec::new();
             let began = Instant::now();
@@ -236,6 +241,21 @@ impl Bench<'_> {
             count,
         }
     }
+}
+
+/// Measures what a lease cannot be faster than: appending a lease's bytes to a file and having them on the disk.
+fn sync_alone(dir: &Path, times: u64) -> io::Result<Latencies> {
+    let path = dir.join("sync-alone");
+    let mut file = fs::File::create(&path)?;
+    let mut took = Vec::new();
+    for _ in 0..times {
+        let began = Instant::now();
+        file.write_all(&[0x5a; LEASE_BYTES])?;
+        file.sync_data()?;
+        took.push(began.elapsed());
+    }
+    fs::remove_file(&path)?;
+    Ok(Latencies::of(took))
 }
 
 /// Returns what the files of a directory take.

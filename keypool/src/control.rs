@@ -35,34 +35,31 @@ impl Control {
 
     async fn answer(&self, command: &str, args: Value) -> Result<Value, String> {
         match command {
-            "stats" => self.stats(),
-            "slots" => Ok(
-                json!({ "pool_id": self.supply.id().to_string(), "slots": self.supply.slots().to_string() }),
-            ),
+            "stats" => self.stats().await,
+            "slots" => {
+                let stats = self.service.stats().await.map_err(message)?;
+                Ok(json!({ "pool_id": stats.pool_id, "slots": stats.slots }))
+            }
             "refill" => {
                 self.supply.bell().ask();
-                self.stats()
+                self.stats().await
             }
             "release" => {
-                let released =
-                    self.service.release(codes(args)?).await.map_err(|status| status.message().to_owned())?;
+                let released = self.service.release(codes(args)?).await.map_err(message)?;
                 Ok(json!({ "quarantined": released.quarantined, "ignored": released.ignored }))
             }
             "mark-used" => {
-                let marked = self
-                    .service
-                    .mark_used(codes(args)?)
-                    .await
-                    .map_err(|status| status.message().to_owned())?;
+                let marked = self.service.mark_used(codes(args)?).await.map_err(message)?;
                 Ok(json!({ "newly_marked": marked }))
             }
             other => Err(format!("unknown command {other:?}; there are {COMMANDS}")),
         }
     }
 
-    fn stats(&self) -> Result<Value, String> {
+    async fn stats(&self) -> Result<Value, String> {
         let metrics = self.supply.metrics();
-        let mut stats = serde_json::to_value(self.supply.stats()).map_err(|error| error.to_string())?;
+        let stats = self.service.stats().await.map_err(message)?;
+        let mut stats = serde_json::to_value(stats).map_err(|error| error.to_string())?;
         stats["refilling"] = metrics.is_refilling().into();
         stats["refill_codes_per_second"] = metrics.refill_codes_per_second().into();
         stats["version"] = env!("CARGO_PKG_VERSION").into();
@@ -74,6 +71,10 @@ impl Commands for Control {
     fn run(&self, command: String, args: Value) -> Answer<'_> {
         Box::pin(async move { self.answer(&command, args).await })
     }
+}
+
+fn message(status: tonic::Status) -> String {
+    status.message().to_owned()
 }
 
 fn codes(args: Value) -> Result<Vec<Code7>, String> {

@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use daemon::metrics::{Counter, Gauge, Latency, Registry, render};
 
+use crate::pool::Pool;
 use crate::supply::Added;
 
 /// The metrics and the registry they are in. Cheap to change from any thread.
@@ -14,7 +15,7 @@ use crate::supply::Added;
 pub struct Metrics {
     registry: Registry,
     unused: Gauge,
-    taken: Gauge,
+    used: Gauge,
     leases: Counter,
     leased_codes: Counter,
     lease_duration: Latency,
@@ -35,7 +36,7 @@ impl Default for Metrics {
         let mut metrics = Metrics {
             registry: Registry::with_prefix("signpost_keypool"),
             unused: Gauge::default(),
-            taken: Gauge::default(),
+            used: Gauge::default(),
             leases: Counter::default(),
             leased_codes: Counter::default(),
             lease_duration: Latency::default(),
@@ -59,11 +60,8 @@ impl Metrics {
     fn register(&mut self) {
         let registry = &mut self.registry;
         registry.register("unused_codes", "Codes that wait to be leased", self.unused.clone());
-        registry.register(
-            "taken_codes",
-            "Codes ever generated or marked, the waiting included",
-            self.taken.clone(),
-        );
+        let help = "Codes that will never be leased again: leased, marked or burned";
+        registry.register("used_codes", help, self.used.clone());
         registry.register("leases", "Leases handed out, repeated ones included", self.leases.clone());
         registry.register("leased_codes", "Codes handed out", self.leased_codes.clone());
         let help = "Time a lease took in the pool, the fsync included";
@@ -95,9 +93,9 @@ impl Metrics {
         self.unused.get().unsigned_abs()
     }
 
-    /// Returns how many codes were ever taken.
-    pub fn taken(&self) -> u64 {
-        self.taken.get().unsigned_abs()
+    /// Returns how many codes will never be leased again.
+    pub fn used(&self) -> u64 {
+        self.used.get().unsigned_abs()
     }
 
     /// Returns how many codes a second the current or latest refill generates.
@@ -119,16 +117,17 @@ impl Metrics {
         self.stopped.store(true, Ordering::Release);
     }
 
-    pub(crate) fn show(&self, unused: u64, taken: u64) {
-        set(&self.unused, unused);
-        set(&self.taken, taken);
+    /// Shows where a pool stands; to be called with its lock held, or an older state may be the last one shown.
+    pub(crate) fn show(&self, pool: &Pool) {
+        set(&self.unused, pool.unused());
+        set(&self.used, pool.used());
     }
 
-    pub(crate) fn leased(&self, codes: usize, unused: u64, asked_at: Instant) {
+    pub(crate) fn leased(&self, codes: usize, pool: &Pool, asked_at: Instant) {
         self.leases.inc();
         self.leased_codes.inc_by(codes as u64);
         self.lease_duration.observe_since(asked_at);
-        set(&self.unused, unused);
+        self.show(pool);
     }
 
     pub(crate) fn added(&self, added: &Added) {

@@ -47,6 +47,12 @@ impl fmt::Debug for PoolId {
     }
 }
 
+impl serde::Serialize for PoolId {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
 /// What an admin asks for.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct LeaseRequest {
@@ -90,6 +96,8 @@ pub struct Pool {
     /// Which pool it is.
     pub id: PoolId,
     waiting: Range<u64>,
+    /// How many codes were ever taken, without those of a batch that is not in stock yet.
+    taken: u64,
     /// The first serial whose code is still in the database.
     kept_from: u64,
     last_lease_number: u64,
@@ -100,9 +108,9 @@ pub struct Pool {
 
 impl Pool {
     /// Makes a pool from what the database holds.
-    pub fn new(id: PoolId, waiting: Range<u64>, kept_from: u64, last_lease_number: u64) -> Pool {
+    pub fn new(id: PoolId, waiting: Range<u64>, taken: u64, kept_from: u64, last_lease_number: u64) -> Pool {
         let (leases, skipped) = (LeaseBook::default(), HashSet::new());
-        Pool { id, waiting, kept_from, last_lease_number, leases, skipped }
+        Pool { id, waiting, taken, kept_from, last_lease_number, leases, skipped }
     }
 
     /// Takes in a lease that the database remembers; in the order of their numbers.
@@ -123,6 +131,16 @@ impl Pool {
     /// Returns how many codes wait to be leased.
     pub fn unused(&self) -> u64 {
         (self.waiting.end - self.waiting.start).saturating_sub(self.skipped.len() as u64)
+    }
+
+    /// Returns how many codes were ever taken, those that wait included.
+    pub fn taken(&self) -> u64 {
+        self.taken
+    }
+
+    /// Returns how many codes will never be leased again: leased, marked or burned.
+    pub fn used(&self) -> u64 {
+        self.taken.saturating_sub(self.unused())
     }
 
     /// Returns the number of the latest lease, 0 before the first.
@@ -204,10 +222,16 @@ impl Pool {
         self.leases.push(lease.clone());
     }
 
-    /// Takes in codes that were put at the end of the stock and are durable now.
-    pub fn apply_stocked(&mut self, end: u64) {
+    /// Takes in codes that were put at the end of the stock and are durable now; `new` of them were never taken before.
+    pub fn apply_stocked(&mut self, end: u64, new: u64) {
         debug_assert!(end >= self.waiting.end, "the stock grows at its end");
         self.waiting.end = end;
+        self.taken += new;
+    }
+
+    /// Takes in how many codes are taken, now that no batch is on its way to the stock.
+    pub fn apply_taken(&mut self, taken: u64) {
+        self.taken = taken;
     }
 
     /// Returns up to which serial leased codes may be dropped from the database.

@@ -135,13 +135,13 @@ struct PoolProbe {
 
 impl Probe for PoolProbe {
     fn readiness(&self) -> Readiness {
-        let (unused, taken) = (self.metrics.unused(), self.metrics.taken());
+        let unused = self.metrics.unused();
         let stopping = self.stopping.load(Ordering::Acquire) || self.metrics.is_stopped();
         Readiness {
             ready: unused > 0 && !stopping,
             detail: json!({
                 "unused": unused,
-                "used": taken.saturating_sub(unused),
+                "used": self.metrics.used(),
                 "refilling": self.metrics.is_refilling(),
                 "refill_codes_per_second": self.metrics.refill_codes_per_second(),
                 "stopping": stopping,
@@ -166,7 +166,7 @@ fn identity(config: &Config) -> Result<Option<Identity>, Exit> {
 fn announce(supply: &Supply) {
     let stats = supply.stats();
     tracing::info!(
-        pool_id = stats.pool_id,
+        pool_id = %stats.pool_id,
         slots = stats.slots,
         unused = stats.unused,
         used = stats.used,

@@ -20,7 +20,7 @@ use wire::limits::{LEASE_CODES_MAX, MARK_CODES_MAX};
 use crate::pool::{self, HOLDER_BYTES_MAX};
 use crate::refill::now_ms;
 use crate::store::StoreError;
-use crate::supply::{LeaseError, MarkError, ReleaseError, Stopped, Supply};
+use crate::supply::{LeaseError, MarkError, ReleaseError, Stats, Stopped, Supply};
 
 /// Calls that work on the database at once; further ones wait in line. One disk gains nothing from more.
 pub const CALLS_AT_ONCE: usize = 8;
@@ -38,6 +38,12 @@ impl Service {
     /// Makes the service of a pool.
     pub fn new(supply: Arc<Supply>) -> Service {
         Service { supply, patient: Arc::new(Semaphore::new(1)) }
+    }
+
+    /// Returns the pool in numbers; its lock may be held for the time of an fsync, hence not on the runtime's threads.
+    pub(crate) async fn stats(&self) -> Result<Stats, Status> {
+        let supply = Arc::clone(&self.supply);
+        blocking(move || Ok(supply.stats())).await
     }
 
     /// Marks codes as used: what the wire and the control socket share.
@@ -98,12 +104,12 @@ impl KeySupply for Service {
 
     async fn describe(&self, request: Request<DescribeRequest>) -> Result<Response<DescribeReply>, Status> {
         authorize(&request, &[Role::Writer])?;
-        let stats = self.supply.stats();
+        let stats = self.stats().await?;
         let ranges = self.supply.slots().ranges().into_iter();
         let slots =
             ranges.map(|(first, last)| SlotRange { first: first.into(), last: last.into() }).collect();
         Ok(Response::new(DescribeReply {
-            pool_id: self.supply.id().0.to_vec(),
+            pool_id: stats.pool_id.0.to_vec(),
             slots,
             unused: stats.unused,
             used: stats.used,

@@ -233,6 +233,20 @@ impl Store {
         &self.dir
     }
 
+    /// Shows every entry in hex, a line each.
+    #[cfg(test)]
+    pub(crate) fn dump(&self) -> String {
+        let mut lines = String::new();
+        for family in Family::ALL {
+            let dumped = self.scan(family, &[], |key, value| {
+                lines.push_str(&format!("{} {} {}\n", family.name(), hex(key), hex(value)));
+                Ok(Walk::On)
+            });
+            dumped.expect("a test's database can be read");
+        }
+        lines
+    }
+
     fn family(&self, family: Family) -> &ColumnFamily {
         self.db.cf_handle(family.name()).expect("every family is opened with the database")
     }

@@ -96,8 +96,8 @@ pub struct Stopped;
 /// A pool in numbers.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub struct Stats {
-    /// Which pool, in hex.
-    pub pool_id: String,
+    /// Which pool.
+    pub pool_id: PoolId,
     /// The slots it owns, as ranges.
     pub slots: String,
     /// Codes that wait to be leased.
@@ -122,14 +122,14 @@ impl Supply {
         };
         let Opened { store, meta, slots } = Opened::open(dir, &config.slots)?;
         let stock_start = store.stock_start(meta.stocked)?;
-        let mut pool =
-            Pool::new(meta.pool_id, meta.leased..meta.stocked, stock_start, meta.last_lease_number);
+        let waiting = meta.leased..meta.stocked;
+        let mut pool = Pool::new(meta.pool_id, waiting, meta.taken, stock_start, meta.last_lease_number);
         store.leases()?.into_iter().for_each(|lease| pool.remember_lease(lease));
         pool.apply_skipped(store.skipped()?);
         let adding = Adding { taken: meta.taken, stock_start, generator: Generator::new(&config.slots) };
         let quarantine_ms =
             (config.quarantine_days > 0).then_some(u64::from(config.quarantine_days) * DAY_MS);
-        metrics.show(pool.unused(), meta.taken);
+        metrics.show(&pool);
         Ok(Supply {
             store,
             slots,
@@ -150,11 +150,6 @@ impl Supply {
         &self.slots
     }
 
-    /// Returns which pool this is.
-    pub fn id(&self) -> PoolId {
-        self.pool.lock().id
-    }
-
     /// Returns how many codes wait.
     pub fn unused(&self) -> u64 {
         self.pool.lock().unused()
@@ -162,13 +157,13 @@ impl Supply {
 
     /// Returns the pool in numbers.
     pub fn stats(&self) -> Stats {
-        let (pool, table_bytes) = (self.pool.lock(), self.store.table_bytes());
-        let unused = pool.unused();
+        let table_bytes = self.store.table_bytes();
+        let pool = self.pool.lock();
         Stats {
-            pool_id: pool.id.to_string(),
+            pool_id: pool.id,
             slots: self.slots.to_string(),
-            unused,
-            used: self.metrics.taken().saturating_sub(unused),
+            unused: pool.unused(),
+            used: pool.used(),
             last_lease_number: pool.last_lease_number(),
             table_bytes,
         }
@@ -216,8 +211,10 @@ impl Supply {
         if self.failed.is_cancelled() { Err(Stopped) } else { Ok(()) }
     }
 
-    /// Shows where the pool stands, after a change.
-    fn show(&self, adding: &Adding) {
-        self.metrics.show(self.unused(), adding.taken);
+    /// Counts what was taken and not stocked, at the end of whatever adds codes, also of what failed.
+    fn settle(&self, adding: &Adding) {
+        let mut pool = self.pool.lock();
+        pool.apply_taken(adding.taken);
+        self.metrics.show(&pool);
     }
 }

@@ -23,6 +23,8 @@ pub(super) struct Report {
     pub(super) table_bytes: u64,
     pub(super) bytes_per_used_code: f64,
     pub(super) generating: Generating,
+    /// Appending to a file and fdatasync, nothing else: the disk's share of a lease.
+    pub(super) sync_alone: Latencies,
     pub(super) lease_codes: u32,
     pub(super) lease_alone: Latencies,
     pub(super) lease_while_generating: Latencies,
@@ -85,9 +87,7 @@ impl Latencies {
 
     fn text(&self) -> String {
         let Latencies { count, p50_ms, p99_ms, p999_ms, max_ms } = self;
-        format!(
-            "p50 {p50_ms:.3} ms, p99 {p99_ms:.3} ms, p99.9 {p999_ms:.3} ms, max {max_ms:.3} ms ({count} leases)"
-        )
+        format!("p50 {p50_ms:.3} ms, p99 {p99_ms:.3} ms, p99.9 {p999_ms:.3} ms, max {max_ms:.3} ms ({count})")
     }
 }
 
@@ -100,6 +100,7 @@ impl Report {
              bytes per used code      {:.2} ({} bytes in all, tables {})\n\
              generated and stored     {:.0} codes/s ({} in {:.2} s)\n\
              … tidying included       {:.0} codes/s, {:.2} µs of CPU each\n\
+             write and fdatasync      {}\n\
              lease of {}            {}\n\
              … while generating       {}\n\
              leased codes distinct    {}\n",
@@ -115,6 +116,7 @@ impl Report {
             generating.stored_seconds,
             generating.settled_codes_per_second,
             generating.cpu_microseconds_per_code,
+            self.sync_alone.text(),
             self.lease_codes,
             self.lease_alone.text(),
             self.lease_while_generating.text(),

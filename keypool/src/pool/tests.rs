@@ -13,7 +13,8 @@ fn request(id: u8, count: u32) -> LeaseRequest {
 }
 
 fn pool(waiting: Range<u64>) -> Pool {
-    Pool::new(PoolId([7; 16]), waiting, 0, 0)
+    let taken = waiting.end;
+    Pool::new(PoolId([7; 16]), waiting, taken, 0, 0)
 }
 
 /// Leases from a stock in which serial and code number are the same.
@@ -32,7 +33,7 @@ fn leases_go_through_the_stock_in_order_and_count_up() {
     assert_eq!(lease(&mut pool, &request(3, 4)), codes(8..10));
     assert_eq!((pool.last_lease_number(), pool.unused()), (3, 0));
     assert_eq!(pool.answer(&request(4, 1)), Answer::Empty);
-    pool.apply_stocked(11);
+    pool.apply_stocked(11, 1);
     assert_eq!(pool.answer(&request(4, 1)), Answer::Next);
 }
 
@@ -162,7 +163,7 @@ proptest! {
         let (mut leased, mut skipped) = (HashSet::new(), HashSet::new());
         for (index, (step, amount)) in steps.into_iter().enumerate() {
             match step {
-                0 => pool.apply_stocked(pool.waiting().end + u64::from(amount)),
+                0 => pool.apply_stocked(pool.waiting().end + u64::from(amount), u64::from(amount)),
                 1 => {
                     let code = codes(pool.waiting()).into_iter().nth(amount as usize);
                     pool.apply_skipped(code);
@@ -181,5 +182,6 @@ proptest! {
         }
         let left = codes(pool.waiting()).into_iter().filter(|code| !skipped.contains(code)).count();
         prop_assert_eq!(pool.unused(), left as u64);
+        prop_assert_eq!(pool.used(), pool.taken() - left as u64);
     }
 }

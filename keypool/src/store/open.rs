@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use rocksdb::{DB, ErrorKind, WriteBatch};
@@ -114,7 +115,9 @@ impl Opened {
     /// # Errors
     /// It is in use, damaged, of a newer format, or does not hold these slots.
     pub fn open(dir: &Path, slots: &SlotSet) -> Result<Opened, OpenError> {
-        fs::create_dir_all(dir).map_err(|source| OpenError::Directory { dir: dir.to_owned(), source })?;
+        // Who can read what waits knows the codes of links to come.
+        let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(dir);
+        made.map_err(|source| OpenError::Directory { dir: dir.to_owned(), source })?;
         let store = open(dir, Recovery::Strict)?;
         if store.format()?.is_none() {
             let mut batch = WriteBatch::default();

@@ -58,28 +58,38 @@ impl Supply {
     /// # Errors
     /// No randomness, a blocklist that leaves nothing, or the database fails.
     pub fn add(&self, count: usize, now_ms: u64, entropy: &mut impl Entropy) -> Result<Added, AddError> {
-        let count = count.min(BATCH_CODES_MAX);
         let mut adding = self.adding.lock();
         self.running()?;
+        let added = self.add_batch(&mut adding, count.min(BATCH_CODES_MAX), now_ms, entropy);
+        self.settle(&adding);
+        // Whoever waits for the lock to mark or release codes comes before the next batch.
+        MutexGuard::unlock_fair(adding);
+        let added = added?;
+        self.metrics.added(&added);
+        Ok(added)
+    }
+
+    fn add_batch(
+        &self,
+        adding: &mut Adding,
+        count: usize,
+        now_ms: u64,
+        entropy: &mut impl Entropy,
+    ) -> Result<Added, AddError> {
         let returning = self.returning(count / 2, now_ms)?;
         let drawn = adding.generator.draw(count - returning.len(), &self.blocklist, entropy)?;
         let (forbidden, mut codes) = (drawn.forbidden, drawn.codes);
-        let refused = self.take(&mut adding, &codes)?;
+        let refused = self.take(adding, &codes)?;
         codes.retain(|code| !refused.contains(code));
         mix_in(returning.keys().copied(), &mut codes, entropy)?;
         self.put_in_stock(&codes, &returning)?;
-        self.drop_leased(&mut adding)?;
-        self.show(&adding);
-        let added = Added {
+        self.drop_leased(adding)?;
+        Ok(Added {
             stocked: codes.len() as u64,
             refused: refused.len() as u64,
             forbidden,
             returned: returning.len() as u64,
-        };
-        self.metrics.added(&added);
-        // Whoever waits for the lock to mark or release codes comes before the next batch.
-        MutexGuard::unlock_fair(adding);
-        Ok(added)
+        })
     }
 
     /// Finds the codes whose quarantine is over, each with the time at which it was.
@@ -134,13 +144,17 @@ impl Supply {
             let start = self.pool.lock().waiting().end;
             let end = self.store.put_stock(&mut batch, start, slice);
             self.store.put_stocked(&mut batch, end);
+            let mut new = slice.len() as u64;
             if !returning.is_empty() {
                 for (code, until_ms) in slice.iter().filter_map(|code| returning.get_key_value(code)) {
                     self.store.delete_quarantined(&mut batch, *code, *until_ms);
+                    new -= 1;
                 }
             }
             self.commit(batch)?;
-            self.pool.lock().apply_stocked(end);
+            let mut pool = self.pool.lock();
+            pool.apply_stocked(end, new);
+            self.metrics.show(&pool);
         }
         Ok(())
     }

@@ -57,7 +57,7 @@ impl Supply {
         if pool.unused() < self.low_watermark {
             self.bell.ring();
         }
-        self.metrics.leased(leased.codes.len(), pool.unused(), asked_at);
+        self.metrics.leased(leased.codes.len(), &pool, asked_at);
         Ok(leased)
     }
 

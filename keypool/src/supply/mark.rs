@@ -43,15 +43,19 @@ impl Supply {
         places.dedup();
         let mut adding = self.adding.lock();
         self.running()?;
+        let marked = self.mark_places(&mut adding, &places);
+        self.settle(&adding);
+        let marked = marked?;
+        self.metrics.marked(marked);
+        Ok(marked as u32)
+    }
+
+    fn mark_places(&self, adding: &mut Adding, places: &[Place]) -> Result<usize, StoreError> {
         let mut known = Vec::new();
-        self.take_places(&mut adding, &places, &mut known)?;
-        let mut newly_marked = places.len() - known.len();
+        self.take_places(adding, places, &mut known)?;
+        let new = places.len() - known.len();
         let known: HashSet<Code7> = known.into_iter().map(Place::code).collect();
-        newly_marked += self.end_quarantine(&known)?;
-        newly_marked += self.skip_waiting(&adding, &known)?;
-        self.show(&adding);
-        self.metrics.marked(newly_marked);
-        Ok(newly_marked as u32)
+        Ok(new + self.end_quarantine(&known)? + self.skip_waiting(adding, &known)?)
     }
 
     /// Takes codes out of quarantine, so that they do not return; returns how many were in it.

@@ -12,6 +12,7 @@ use crate::generate::SystemEntropy;
 use crate::pool::{LEASED_CODES_KEPT, LeaseRequest};
 
 mod crash;
+mod format;
 
 const DAY: u64 = DAY_MS;
 
@@ -237,7 +238,7 @@ fn a_restored_pool_burns_what_waited_and_has_another_id() {
     let restored = restore(dir.path()).unwrap();
     assert_eq!((restored.old_id, restored.burned), (before.pool_id, 4_000));
     let supply = open(dir.path());
-    assert_eq!(supply.id(), restored.new_id);
+    assert_eq!(supply.stats().pool_id, restored.new_id);
     assert_ne!(restored.new_id, restored.old_id);
     assert_eq!((supply.unused(), supply.stats().used, supply.stats().last_lease_number), (0, 5_000, 0));
     add(&supply, 1_000);

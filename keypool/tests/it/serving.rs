@@ -66,7 +66,7 @@ async fn health_readiness_and_metrics_say_how_the_pool_is() {
     assert_eq!(status, 200);
     for line in [
         "signpost_keypool_unused_codes 39877",
-        "signpost_keypool_taken_codes 40000",
+        "signpost_keypool_used_codes 123",
         "signpost_keypool_leases_total 1",
         "signpost_keypool_leased_codes_total 123",
         "signpost_keypool_lease_duration_seconds_count 1",
