@@ -4,8 +4,8 @@
 //! `8` a b, `9` a g. A word counts wherever in the code it stands. There is a list built in; the operator's file adds to
 //! it.
 //!
-//! Every generated code passes here, some of them a million a second, so the words become one [`Automaton`] that reads
-//! each character once. Deliberately not here: aliases that people choose themselves.
+//! Every generated code passes here, some of them a million a second, so the words become one automaton that reads each
+//! character once. Deliberately not here: aliases that people choose themselves.
 
 use std::fs::File;
 use std::io::{self, Read};

@@ -17,7 +17,7 @@
 //! | [`refill`] | the thread that keeps the stock filled |
 //! | [`service`], [`control`], [`metrics`] | how others reach it and see it |
 //! | [`config`], [`cli`], [`server`] | how it is told and run |
-//! | [`bench`] | what it can do, measured |
+//! | [`mod@bench`] | what it can do, measured |
 //!
 //! What must hold whatever happens: **no code is handed out twice, and a crash burns codes at most.**
 

@@ -8,7 +8,7 @@
 //! | | `taken` | 8 bytes: how many codes the set `taken` holds |
 //! | | `stocked` | 8 bytes: the serial behind the last code in `stock` |
 //! | | `leased` | 16 bytes: the serial that is leased next, the latest lease number |
-//! | `taken` | bucket, 2 bytes big-endian | segments, see [`codeset`] |
+//! | `taken` | bucket, 2 bytes big-endian | segments, see [`codeset`](crate::codeset) |
 //! | `stock` | serial of the first code, 8 bytes big-endian | at most [`BLOCK_CODES`] codes, 6 bytes each |
 //! | `leases` | lease number, 8 bytes big-endian | [`Lease::encode`] |
 //! | `skipped` | code, 6 bytes big-endian | empty: it waits in `stock` and must not be leased |

@@ -1,4 +1,4 @@
-//! The family `taken`: every code that was ever generated or marked, see [`codeset`](crate::codeset).
+//! The family `taken`: every code that was ever generated or marked, see [`codeset`].
 
 use rocksdb::{DBRawIterator, ReadOptions, WriteBatch};
 
