@@ -61,6 +61,7 @@ fn open(dir: &Path) -> Writer {
         journal_bytes_kept: 10 << 30,
         queue_max: 10_000,
         clock_us: Box::new(|| SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_micros() as u64),
+        nonce: Box::new(|| [7; 16]),
         on_commit: Box::new(|_| {}),
         on_fatal: Box::new(|error| panic!("{error}")),
     };
@@ -92,9 +93,8 @@ fn frame(journal: &dyn JournalRead, from: Seq) -> Vec<u8> {
     for entry in &entries {
         let record = entry.view().unwrap();
         frame.push(&FrameRecord {
-            kind: record.kind,
+            header: record.header,
             position: record.position,
-            slot: record.slot,
             conflict: entry.conflict,
             serve: Section::Full(record.serve),
             manage: Section::Hash(SectionHash::of(record.manage)),

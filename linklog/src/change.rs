@@ -1,5 +1,7 @@
 //! A change: what somebody wants to be different, and under which conditions.
 
+use crate::codec::DecodeError;
+use crate::entity::check_bodies;
 use crate::key::{StateKey, Visibility};
 use crate::limits::{ACTOR_BYTES_MAX, BODY_BYTES_MAX, PARTS_MAX, STATE_KEY_BYTES_MAX};
 use crate::slot::Slot;
@@ -51,7 +53,7 @@ pub struct Part {
 pub struct Change {
     /// The command's id if the client gave one: its outcome is then kept for [`crate::limits::OUTCOME_KEPT_MS`], conflicts too.
     pub command: Option<CommandId>,
-    /// A hash of the request the command came from, to tell a retry from a misused id. Zero without a command id.
+    /// A hash of the request the command came from, to tell a retry from a misused id. Kept only with a command id.
     pub request_hash: [u8; 16],
     /// Who asked: a token's public id, or a name of the system. At most 64 bytes.
     pub actor: String,
@@ -68,9 +70,17 @@ pub enum InvalidChange {
     /// Two parts name the same key.
     #[error("parts {0} and {1} of the change have the same key")]
     SameKeyTwice(usize, usize),
-    /// Links of two slots, which members that hold only one of them could not apply together.
-    #[error("the links of a change must lie in one slot")]
+    /// Links of two slots, or a link and another served key: members that hold only one of the slots could not apply them together.
+    #[error("the served keys of a change must lie in one slot")]
     SpansSlots,
+    /// A body is not what its key's kind has.
+    #[error("the body of part {part} is not valid: {source}")]
+    BadBody {
+        /// In which part.
+        part: usize,
+        /// What is wrong with it, and at which byte of the body.
+        source: DecodeError,
+    },
     /// A body, a key or the actor's name is too long.
     #[error("{what} of part {part} is too long: {found} bytes, at most {max}")]
     TooLong {
@@ -121,7 +131,7 @@ impl Change {
                 return Err(InvalidChange::SameKeyTwice(j, i));
             }
             let own = part.key.slot();
-            if own != slot && own != Slot::EVERYWHERE {
+            if own != slot && part.key.visibility() == Visibility::Served {
                 return Err(InvalidChange::SpansSlots);
             }
             let key_len = part.key.encode().len();
@@ -136,6 +146,8 @@ impl Change {
                 if longest > BODY_BYTES_MAX {
                     return too_long("a body", i, longest, BODY_BYTES_MAX);
                 }
+                let body = check_bodies(&part.key, serve, Some(manage));
+                body.map_err(|source| InvalidChange::BadBody { part: i, source })?;
             }
         }
         Ok(())

@@ -19,9 +19,10 @@ pub mod value;
 
 pub use cursor::{Cursor, put_varint};
 
-/// The highest level of the byte format this version reads, and the one it writes.
+/// The highest level of the byte format this version reads. Level 1 is the first.
 ///
-/// A writer emits nothing above what every active member has announced. Level 1 is the first.
+/// What a writer emits is decided by the level in the log's fleet record: no more than every active member has announced, so that a
+/// member one version behind never meets a record it cannot read because of a rolling upgrade.
 pub const FORMAT_LEVEL: u8 = 1;
 
 /// Why bytes could not be read.
@@ -67,10 +68,10 @@ impl DecodeError {
 }
 
 /// Checks a level byte.
-pub(crate) fn check_level(level: u8, offset: usize) -> Result<(), DecodeError> {
+pub(crate) fn check_level(level: u8, offset: usize) -> Result<u8, DecodeError> {
     match level {
         0 => Err(DecodeError::invalid(offset, "format level")),
-        l if l <= FORMAT_LEVEL => Ok(()),
+        l if l <= FORMAT_LEVEL => Ok(l),
         l => Err(DecodeError { offset, kind: DecodeErrorKind::NewerLevel(l) }),
     }
 }

@@ -7,12 +7,13 @@ use std::fmt;
 
 use xxhash_rust::xxh3::{Xxh3, xxh3_128};
 
+use crate::codec::record::Header;
 use crate::position::Position;
-use crate::slot::Slot;
 
-/// A point of the chain `d(n) = xxh3_128(d(n-1) ‖ epoch ‖ seq ‖ slot ‖ h(serve) ‖ h(manage))`.
+/// A point of the chain `d(n) = xxh3_128(d(n-1) ‖ epoch ‖ seq ‖ slot ‖ level ‖ kind ‖ h(serve) ‖ h(manage))`.
 ///
-/// Integers enter little-endian (u32, u64, u16), digests and hashes as their 16 bytes, little-endian.
+/// Integers enter little-endian (u32, u64, u16, u8, u8), digests and hashes as their 16 bytes, little-endian: 64 bytes in all.
+/// Level and kind are in it because they decide how the sections are read.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Digest([u8; 16]);
 
@@ -31,14 +32,16 @@ impl Digest {
     }
 
     /// Returns the digest after one more record.
-    pub fn then(self, at: Position, slot: Slot, serve: SectionHash, manage: SectionHash) -> Digest {
-        let mut input = [0u8; 16 + 4 + 8 + 2 + 16 + 16];
+    pub fn then(self, at: Position, header: Header, serve: SectionHash, manage: SectionHash) -> Digest {
+        let mut input = [0u8; 64];
         input[..16].copy_from_slice(&self.0);
         input[16..20].copy_from_slice(&at.epoch.0.to_le_bytes());
         input[20..28].copy_from_slice(&at.seq.0.to_le_bytes());
-        input[28..30].copy_from_slice(&slot.number().to_le_bytes());
-        input[30..46].copy_from_slice(&serve.0);
-        input[46..].copy_from_slice(&manage.0);
+        input[28..30].copy_from_slice(&header.slot.number().to_le_bytes());
+        input[30] = header.level;
+        input[31] = header.kind.byte();
+        input[32..48].copy_from_slice(&serve.0);
+        input[48..].copy_from_slice(&manage.0);
         Digest(xxh3_128(&input).to_le_bytes())
     }
 }
@@ -130,6 +133,8 @@ fn entry_hash(key: &[u8], value: &[u8]) -> u128 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::codec::record::Kind;
+    use crate::slot::Slot;
 
     #[test]
     fn a_sum_does_not_depend_on_order_and_returns_to_zero() {
@@ -159,15 +164,17 @@ mod tests {
     #[test]
     fn every_input_of_the_chain_changes_the_digest() {
         let h = SectionHash::of(b"x");
-        let slot = Slot::of_link_key(b"k");
-        let base = Digest::ZERO.then(Position::new(1, 1), slot, h, h);
+        let header = Header { level: 1, kind: Kind::Change, slot: Slot::of_link_key(b"k") };
+        let base = Digest::ZERO.then(Position::new(1, 1), header, h, h);
         let others = [
-            base.then(Position::new(1, 1), slot, h, h),
-            Digest::ZERO.then(Position::new(2, 1), slot, h, h),
-            Digest::ZERO.then(Position::new(1, 2), slot, h, h),
-            Digest::ZERO.then(Position::new(1, 1), Slot::EVERYWHERE, h, h),
-            Digest::ZERO.then(Position::new(1, 1), slot, SectionHash::of(b"y"), h),
-            Digest::ZERO.then(Position::new(1, 1), slot, h, SectionHash::of(b"y")),
+            base.then(Position::new(1, 1), header, h, h),
+            Digest::ZERO.then(Position::new(2, 1), header, h, h),
+            Digest::ZERO.then(Position::new(1, 2), header, h, h),
+            Digest::ZERO.then(Position::new(1, 1), Header { slot: Slot::EVERYWHERE, ..header }, h, h),
+            Digest::ZERO.then(Position::new(1, 1), Header { level: 2, ..header }, h, h),
+            Digest::ZERO.then(Position::new(1, 1), Header { kind: Kind::EpochStart, ..header }, h, h),
+            Digest::ZERO.then(Position::new(1, 1), header, SectionHash::of(b"y"), h),
+            Digest::ZERO.then(Position::new(1, 1), header, h, SectionHash::of(b"y")),
         ];
         for other in others {
             assert_ne!(base, other);

@@ -12,5 +12,39 @@ pub use fleet::Fleet;
 pub use member::{Member, MemberRole, MemberState};
 pub use token::{Scopes, Token};
 
+use crate::codec::{Cursor, DecodeError};
+use crate::key::StateKey;
+use crate::link::{Link, LinkManage};
+
+/// Checks the bodies of a put: what is written down can be read again, by everybody. `manage` is `None` where only the served part is
+/// known.
+///
+/// # Errors
+/// What is wrong and at which byte of the body.
+pub fn check_bodies(key: &StateKey, serve: &[u8], manage: Option<&[u8]>) -> Result<(), DecodeError> {
+    let empty = |body: &[u8]| Cursor::new(body).finish("an empty body");
+    let (serve_cursor, manage_cursor) = (Cursor::new(serve), manage.map(Cursor::new));
+    match key {
+        StateKey::Link(_) => {
+            Link::decode(serve)?;
+            manage.map_or(Ok(()), |manage| LinkManage::decode(manage).map(drop))
+        }
+        StateKey::Host(_) => {
+            Host::decode(serve_cursor)?;
+            manage.map_or(Ok(()), empty)
+        }
+        StateKey::Domain(_) => {
+            empty(serve)?;
+            manage_cursor.map_or(Ok(()), |manage| Domain::decode(manage).map(drop))
+        }
+        StateKey::Fleet => {
+            Fleet::decode(serve_cursor)?;
+            manage.map_or(Ok(()), empty)
+        }
+        StateKey::Token(_) => manage_cursor.map_or(Ok(()), |manage| Token::decode(manage).map(drop)),
+        StateKey::Member(_) => manage_cursor.map_or(Ok(()), |manage| Member::decode(manage).map(drop)),
+    }
+}
+
 #[cfg(test)]
 mod tests;

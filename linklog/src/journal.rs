@@ -105,11 +105,12 @@ pub trait Journal: Send {
     /// Whatever fails is fatal: the records may or may not be there. Stop, and open again.
     fn append(&mut self, records: &[NewRecord]) -> Result<Vec<Position>, StoreError>;
 
-    /// Starts an epoch above every earlier one with a record that names the record before it; durable when this returns.
+    /// Starts an epoch above every earlier one with a record of format level `level` that names the record before it; durable when this
+    /// returns. `at_ms` must not be below the time of the last record.
     ///
     /// # Errors
     /// As [`Journal::append`].
-    fn start_epoch(&mut self, at_ms: u64) -> Result<Position, StoreError>;
+    fn start_epoch(&mut self, level: u8, at_ms: u64) -> Result<Position, StoreError>;
 
     /// Forgets the oldest records, keeping at least the newest `bytes_kept` bytes of them.
     ///

@@ -15,7 +15,9 @@
 //! | `0x13` | member | 1–63 bytes, name |
 //! | `0x18` | fleet | nothing |
 //!
-//! Hosts, domains and the fleet are held by every member; tokens and members exist in the `manage` part only.
+//! Hosts, domains and the fleet are held by every member; tokens and members exist in the `manage` part only. New kinds (users, groups,
+//! grants, signing keys) come with a new format level, each with a first byte of its own from the numbers not used here, and say
+//! themselves who holds them and which slot they are summed in.
 
 mod code;
 mod state_key;

@@ -2,14 +2,14 @@
 //!
 //! # `serve` body
 //! ```text
-//! u8      bits 0-1 status: 0 302 · 1 301 · 2 307 · 3 308; bits 2-3 state: 0 active · 1 disabled · 2 banned; bits 4-7 zero
-//! varint  length of the target, then the target: ASCII, sent as it is
+//! u8      bits 0-1 status: 0 302 · 1 301 · 2 307 · 3 308; bits 2-3 state: 0 active · 1 disabled · 2 banned · 3 reserved; bits 4-7 zero
+//! varint  length of the target, then the target: ASCII, sent as it is; empty if, and only if, the state is reserved
 //! fields  1: expires_at, varint, milliseconds since the Unix epoch, not 0
 //! ```
 //! # `manage` body
 //! ```text
 //! fields  1: created_at  2: updated_at (varints, ms since the Unix epoch)  3: created_by (UTF-8)  4: title (UTF-8)
-//!         5: tags (per tag: varint length, UTF-8)
+//!         5: tags (per tag: varint length, UTF-8); a text or a list that is empty is left out
 //! ```
 //! `fields` are described in [`crate::codec::fields`].
 
@@ -83,6 +83,8 @@ pub enum LinkState {
     Disabled,
     /// The operator took it down: 451.
     Banned,
+    /// The code is kept for its owner and has no target yet: answered like an unknown link.
+    Reserved,
 }
 
 impl LinkState {
@@ -91,15 +93,16 @@ impl LinkState {
             LinkState::Active => 0,
             LinkState::Disabled => 1,
             LinkState::Banned => 2,
+            LinkState::Reserved => 3,
         }
     }
 
-    const fn from_bits(bits: u8) -> Option<LinkState> {
+    const fn from_bits(bits: u8) -> LinkState {
         match bits & 3 {
-            0 => Some(LinkState::Active),
-            1 => Some(LinkState::Disabled),
-            2 => Some(LinkState::Banned),
-            _ => None,
+            0 => LinkState::Active,
+            1 => LinkState::Disabled,
+            2 => LinkState::Banned,
+            _ => LinkState::Reserved,
         }
     }
 }
@@ -109,7 +112,7 @@ const EXPIRES_AT: u8 = 1;
 /// What a proxy needs to redirect.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Link {
-    /// Where to: an ASCII URL, 1 to 65,536 bytes, sent byte for byte.
+    /// Where to: an ASCII URL, 1 to 65,536 bytes, sent byte for byte; empty if, and only if, the link is reserved.
     pub target: String,
     /// With which status.
     pub status: RedirectStatus,
@@ -172,11 +175,13 @@ impl<'a> LinkView<'a> {
     fn read_body(mut body: Cursor<'a>, stamp: Stamp) -> Result<LinkView<'a>, DecodeError> {
         let at = body.offset();
         let bits = body.u8("link flags")?;
-        let state = LinkState::from_bits(bits >> 2).filter(|_| bits >> 4 == 0);
-        let state = state.ok_or(DecodeError::invalid(at, "link flags"))?;
+        if bits >> 4 != 0 {
+            return Err(DecodeError::invalid(at, "link flags"));
+        }
+        let state = LinkState::from_bits(bits >> 2);
         let at = body.offset();
         let len = body.varint("target length")?;
-        if len == 0 || len > TARGET_BYTES_MAX as u64 {
+        if (len == 0) != (state == LinkState::Reserved) || len > TARGET_BYTES_MAX as u64 {
             return Err(DecodeError::invalid(at, "target length"));
         }
         let at = body.offset();
@@ -185,7 +190,11 @@ impl<'a> LinkView<'a> {
             return Err(DecodeError::invalid(at, "target"));
         }
         let mut fields = FieldReader::new(body);
+        let at = fields.offset();
         let expires_at_ms = fields.optional_varint(EXPIRES_AT, "expires_at")?;
+        if expires_at_ms == Some(0) {
+            return Err(DecodeError::invalid(at, "expires_at"));
+        }
         fields.finish()?;
         Ok(LinkView { stamp, target, status: RedirectStatus::from_bits(bits), state, expires_at_ms })
     }
@@ -229,7 +238,7 @@ impl LinkManage {
         fields.varint(1, self.created_at_ms);
         fields.varint(2, self.updated_at_ms);
         fields.text(3, &self.created_by);
-        if let Some(title) = &self.title {
+        if let Some(title) = self.title.as_ref().filter(|title| !title.is_empty()) {
             fields.text(4, title);
         }
         if !self.tags.is_empty() {
@@ -262,6 +271,7 @@ impl LinkManage {
 
     fn read(body: Cursor<'_>) -> Result<LinkManage, DecodeError> {
         let mut fields = FieldReader::new(body);
+        let start = fields.offset();
         let mut link = LinkManage {
             created_at_ms: fields.varint(1, "created_at")?,
             updated_at_ms: fields.varint(2, "updated_at")?,
@@ -269,7 +279,13 @@ impl LinkManage {
             title: fields.optional_text(4, "title")?,
             tags: Vec::new(),
         };
+        if link.title.as_ref().is_some_and(String::is_empty) {
+            return Err(DecodeError::invalid(start, "title"));
+        }
         if let Some(mut tags) = fields.optional(5)? {
+            if tags.is_empty() {
+                return Err(DecodeError::invalid(tags.offset(), "tags"));
+            }
             while !tags.is_empty() {
                 let len = tags.varint("tag length")?;
                 link.tags.push(tags.text(len, "tag")?);

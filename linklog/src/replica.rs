@@ -15,6 +15,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::codec::frame::{self, FrameRecord};
 use crate::codec::record::{self, Kind, ServeSection};
 use crate::digest::{Digest, SlotSum};
+use crate::entity::check_bodies;
+use crate::key::StateKey;
 use crate::position::{Epoch, Head, Position};
 use crate::store::{
     ChangedKey, Contents, HEAD, HIGHEST_EPOCH, META, Reader, StateBatch, Store, StoreError, StoreOptions,
@@ -125,10 +127,10 @@ impl Replica {
         for record in &frame.records {
             check_continues(&head, epoch, record)?;
             let bytes = record.serve.bytes().ok_or(ApplyError::MissingSection { at: record.position })?;
-            let serve = record::read_serve(record.kind, bytes)
+            let serve = record::read_serve(record.header, bytes)
                 .map_err(|source| ApplyError::BadSection { at: record.position, source })?;
             check_epoch_start(&head, record, &serve)?;
-            if record.kind == Kind::Change {
+            if record.header.kind == Kind::Change {
                 apply_change(&self.store, self.full, &mut batch, record, &serve)?;
             }
             at_ms = serve.at_ms;
@@ -185,7 +187,7 @@ fn check_epoch_start(
 ) -> Result<(), ApplyError> {
     let rises = record.position.epoch > head.position.epoch;
     let at = record.position;
-    match (record.kind, serve.previous) {
+    match (record.header.kind, serve.previous) {
         (Kind::Change, _) if rises => Err(ApplyError::EpochWithoutStart { at }),
         (Kind::EpochStart, _) if !rises => Err(ApplyError::EpochWithoutStart { at }),
         (Kind::EpochStart, previous) if previous != Some(*head) => {
@@ -211,6 +213,12 @@ fn apply_change(
         None if full => return Err(ApplyError::MissingSection { at }),
         _ => None,
     };
+    for part in serve.parts.iter().filter(|part| part.is_put) {
+        let bad = |source| ApplyError::BadSection { at, source };
+        let key = StateKey::decode(part.key).map_err(|_| bad(crate::DecodeError::invalid(0, "key")))?;
+        let managed = manage.as_ref().and_then(|manage| manage.parts.get(usize::from(part.index)));
+        check_bodies(&key, part.body, managed.map(|managed| managed.body)).map_err(bad)?;
+    }
     if record.conflict && manage.is_none() {
         // Perhaps a part failed that is not served: its reasons are not ours to see, its effect is none.
         return Ok(());

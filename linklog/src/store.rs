@@ -63,6 +63,16 @@ pub enum StoreError {
         /// What RocksDB says. "lock" means that another process has it open.
         source: rocksdb::Error,
     },
+    /// The directory holds a database for something else, or of another version.
+    #[error("the database in {dir} is not {expected}: its format row is {found:?}")]
+    WrongContents {
+        /// Which directory.
+        dir: PathBuf,
+        /// What it should be.
+        expected: &'static str,
+        /// What it says it is: version and contents.
+        found: Vec<u8>,
+    },
     /// An operation failed. After a failed write nothing more may be acknowledged: the process must end and recover by reopening.
     #[error("cannot {action} the database: {source}")]
     Io {
@@ -71,9 +81,6 @@ pub enum StoreError {
         /// What RocksDB says.
         source: rocksdb::Error,
     },
-    /// The file that remembers the head could not be written.
-    #[error("cannot write the head file beside the database")]
-    HeadFile,
     /// Stored bytes do not decode.
     #[error("the database holds a damaged {what}: {source}")]
     Damaged {
@@ -83,6 +90,10 @@ pub enum StoreError {
         source: DecodeError,
     },
 }
+
+/// The version of the tables' rows that are not records or values.
+const STORE_VERSION: u8 = 1;
+const FORMAT: &[u8] = b"format";
 
 /// An open database. The last owner closes it in order.
 pub(crate) struct Store {
@@ -101,7 +112,44 @@ impl Store {
             dir,
             tables::descriptors(contents, options),
         );
-        Ok(Arc::new(Store { db: db.map_err(open_error)? }))
+        let store = Store { db: db.map_err(open_error)? };
+        store.check_format(dir, contents)?;
+        Ok(Arc::new(store))
+    }
+
+    /// Opens what is there without writing a byte: recovery then destroys no evidence. `None` if there is no database.
+    pub(crate) fn open_read_only(
+        dir: &Path,
+        contents: Contents,
+        options: &StoreOptions,
+    ) -> Result<Option<Store>, StoreError> {
+        if !dir.join("CURRENT").exists() {
+            return Ok(None);
+        }
+        let open_error = |source| StoreError::Open { dir: dir.to_owned(), source };
+        let tables = tables::descriptors(contents, options);
+        let db = DB::open_cf_descriptors_read_only(&tables::database_options(options), dir, tables, false);
+        Ok(Some(Store { db: db.map_err(open_error)? }))
+    }
+
+    /// A directory says what it is, so that a proxy's replica is never taken for a log.
+    fn check_format(&self, dir: &Path, contents: Contents) -> Result<(), StoreError> {
+        let (byte, expected) = match contents {
+            Contents::Serve => (b's', "the served state of a proxy, version 1"),
+            Contents::Full => (b'f', "a full log with its state, version 1"),
+        };
+        let row = [STORE_VERSION, byte];
+        match self.get(META, FORMAT)?.as_deref() {
+            Some(found) if found == row => Ok(()),
+            Some(found) => {
+                Err(StoreError::WrongContents { dir: dir.to_owned(), expected, found: found.to_vec() })
+            }
+            None => {
+                let mut batch = WriteBatch::default();
+                batch.put_cf(self.table(META), FORMAT, row);
+                self.write(batch, true)
+            }
+        }
     }
 
     pub(crate) fn db(&self) -> &DB {

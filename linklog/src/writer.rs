@@ -14,6 +14,7 @@ pub use open::OpenError;
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
 use crossbeam::channel::{Sender, TrySendError, bounded};
@@ -22,7 +23,7 @@ use parking_lot::RwLock;
 use crate::apply::{Conflict, NewStamps};
 use crate::change::{Change, InvalidChange};
 use crate::digest::SlotSum;
-use crate::journal::JournalReader;
+use crate::journal::{HeadFileError, JournalReader};
 use crate::limits::PROPOSAL_CHANGES_MAX;
 use crate::position::{Head, Position};
 use crate::store::{Outcome, Reader, StoreError, StoreOptions};
@@ -61,6 +62,9 @@ pub enum ProposeError {
     /// The write failed: the change may or may not be found after recovery.
     #[error("the write failed; whether it took place is known after the next start")]
     Unknown,
+    /// Another writer with a higher epoch is known: this one must not write any more.
+    #[error("this writer has been replaced by one of a higher epoch")]
+    Fenced,
     /// More changes than one proposal may carry.
     #[error("a proposal has at most {PROPOSAL_CHANGES_MAX} changes")]
     TooMany,
@@ -71,7 +75,43 @@ pub type Reply = Box<dyn FnOnce(Result<Vec<Decision>, ProposeError>) + Send>;
 
 struct Proposal {
     changes: Vec<Change>,
-    reply: Reply,
+    pending: Pending,
+}
+
+/// A reply that goes out exactly once: what is dropped unanswered answers by itself.
+struct Pending {
+    reply: Option<Reply>,
+    if_dropped: ProposeError,
+}
+
+impl Pending {
+    fn answer(mut self, decided: Result<Vec<Decision>, ProposeError>) {
+        if let Some(reply) = self.reply.take() {
+            reply(decided);
+        }
+    }
+}
+
+impl Drop for Pending {
+    fn drop(&mut self) {
+        if let Some(reply) = self.reply.take() {
+            reply(Err(self.if_dropped));
+        }
+    }
+}
+
+/// Why the writer's thread ended before it was told to.
+#[derive(Debug, thiserror::Error)]
+pub enum WriterFailure {
+    /// The database.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The HEAD file.
+    #[error(transparent)]
+    HeadFile(#[from] HeadFileError),
+    /// A bug.
+    #[error("the writer's thread panicked; the message is on standard error")]
+    Panicked,
 }
 
 /// The newest durable state, as announced to followers.
@@ -83,6 +123,8 @@ pub struct Commit {
     pub serve_sum: SlotSum,
     /// When its fsync returned, microseconds since the Unix epoch.
     pub synced_at_us: u64,
+    /// The level of the byte format records are written at.
+    pub format_level: u8,
 }
 
 /// Counts for metrics; all of them only rise.
@@ -108,10 +150,12 @@ pub struct WriterOptions {
     pub queue_max: usize,
     /// The clock, microseconds since the Unix epoch.
     pub clock_us: Box<dyn Fn() -> u64 + Send>,
+    /// 16 random bytes for each record ([`crate::codec::record::Envelope::nonce`]).
+    pub nonce: Box<dyn FnMut() -> [u8; 16] + Send>,
     /// Called on the writer's thread after every group, before the answers go out. Must not block.
     pub on_commit: Box<dyn Fn(&Commit) + Send>,
-    /// Called once if a write fails. The process should end.
-    pub on_fatal: Box<dyn FnOnce(&StoreError) + Send>,
+    /// Called once if the writer's thread ends by a failure: the process must end and recover by starting again.
+    pub on_fatal: Box<dyn FnOnce(&WriterFailure) + Send>,
 }
 
 /// The state shared between the writer's thread and everybody who looks on.
@@ -119,6 +163,7 @@ pub struct WriterOptions {
 struct Shared {
     commit: RwLock<Commit>,
     counts: RwLock<WriterCounts>,
+    fenced: AtomicBool,
 }
 
 /// The running writer. Dropping it waits until everything accepted is answered.
@@ -147,10 +192,17 @@ impl Writer {
         let opened = open::open(dir, options)?;
         *shared.commit.write() = opened.first_commit;
         let (reader, journal) = (opened.engine.reader(), opened.engine.journal_reader());
-        let engine = opened.engine;
+        let (engine, on_fatal) = (opened.engine, opened.on_fatal);
         let on_thread = shared.clone();
-        let thread =
-            std::thread::Builder::new().name("writer".into()).spawn(move || engine.run(&waiting, &on_thread));
+        let run = move || {
+            let work = std::panic::AssertUnwindSafe(|| engine.run(&waiting, &on_thread));
+            match std::panic::catch_unwind(work) {
+                Ok(Ok(())) => {}
+                Ok(Err(failure)) => on_fatal(&failure),
+                Err(_) => on_fatal(&WriterFailure::Panicked),
+            }
+        };
+        let thread = std::thread::Builder::new().name("writer".into()).spawn(run);
         let thread = Some(thread.map_err(OpenError::Thread)?);
         Ok(Writer { handle: WriterHandle { queue, shared }, thread, reader, journal })
     }
@@ -187,12 +239,21 @@ impl WriterHandle {
         if changes.len() > PROPOSAL_CHANGES_MAX {
             return reply(Err(ProposeError::TooMany));
         }
-        match self.queue.try_send(Some(Proposal { changes, reply })) {
-            Ok(()) => {}
-            Err(TrySendError::Full(Some(proposal))) => (proposal.reply)(Err(ProposeError::Busy)),
-            Err(TrySendError::Disconnected(Some(proposal))) => (proposal.reply)(Err(ProposeError::Closed)),
-            Err(_) => {}
+        if self.shared.fenced.load(Ordering::Acquire) {
+            return reply(Err(ProposeError::Fenced));
         }
+        let pending = Pending { reply: Some(reply), if_dropped: ProposeError::Closed };
+        // What cannot be sent is dropped, and answers by that.
+        if let Err(TrySendError::Full(Some(mut proposal))) =
+            self.queue.try_send(Some(Proposal { changes, pending }))
+        {
+            proposal.pending.if_dropped = ProposeError::Busy;
+        }
+    }
+
+    /// Stops this writer for good: a writer with a higher epoch is known. What is already queued is still decided.
+    pub fn fence(&self) {
+        self.shared.fenced.store(true, Ordering::Release);
     }
 
     /// Proposes and waits for the decisions; for tools and tests.

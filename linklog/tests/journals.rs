@@ -32,7 +32,7 @@ fn the_journal_in_rocksdb_goes_on_after_reopening() {
     for round in 0..3u64 {
         let mut journal = RocksJournal::open(dir.path(), &options()).unwrap();
         if round == 0 {
-            journal.start_epoch(1).unwrap();
+            journal.start_epoch(linklog::codec::FORMAT_LEVEL, 1).unwrap();
         } else {
             assert_eq!(journal.head(), *heads.last().unwrap());
         }

@@ -64,6 +64,11 @@ impl<'a> FieldReader<'a> {
         FieldReader { body, last: 0 }
     }
 
+    /// Returns how many bytes have been read since the outermost start.
+    pub const fn offset(&self) -> usize {
+        self.body.offset()
+    }
+
     /// Reads field `tag` if it comes next.
     pub fn optional(&mut self, tag: u8) -> Result<Option<Cursor<'a>>, DecodeError> {
         if self.body.rest().first() != Some(&tag) {

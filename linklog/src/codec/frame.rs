@@ -14,12 +14,12 @@
 //! A follower recomputes the chain from what it gets, hash or bytes, so leaving a section out cannot hide a difference.
 //! The outcome is not part of the chain: it follows from the log, and the slot sums catch a wrong one.
 
-use super::record::{Kind, kind_byte, read_kind, read_slot};
-use super::{Cursor, DecodeError, DecodeErrorKind, FORMAT_LEVEL, check_level, put_varint};
+use super::record::{Header, Kind, read_kind, read_slot};
+use super::{Cursor, DecodeError, DecodeErrorKind, check_level, put_varint};
+
 use crate::digest::{Digest, SectionHash};
 use crate::limits::SECTION_BYTES_MAX;
 use crate::position::Position;
-use crate::slot::Slot;
 
 const MAGIC: [u8; 4] = *b"SPF\x01";
 const SERVE_HASH: u8 = 1;
@@ -56,12 +56,10 @@ impl<'a> Section<'a> {
 /// One record of a frame.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct FrameRecord<'a> {
-    /// What it is.
-    pub kind: Kind,
+    /// How to read it: the record's own, whoever passes it on.
+    pub header: Header,
     /// Where in the log.
     pub position: Position,
-    /// The slot of its links.
-    pub slot: Slot,
     /// True if a precondition failed: the change did nothing.
     pub conflict: bool,
     /// The serve section.
@@ -73,7 +71,7 @@ pub struct FrameRecord<'a> {
 impl FrameRecord<'_> {
     /// Returns the chain's digest after this record.
     pub fn digest_after(&self, previous: Digest) -> Digest {
-        previous.then(self.position, self.slot, self.serve.hash(), self.manage.hash())
+        previous.then(self.position, self.header, self.serve.hash(), self.manage.hash())
     }
 }
 
@@ -104,8 +102,9 @@ impl FrameWriter {
         let is_hash = |section: &Section<'_>, flag| if section.bytes().is_none() { flag } else { 0 };
         let conflict = if record.conflict { CONFLICT } else { 0 };
         let flags = is_hash(&record.serve, SERVE_HASH) | is_hash(&record.manage, MANAGE_HASH) | conflict;
-        self.bytes.extend_from_slice(&[FORMAT_LEVEL, kind_byte(record.kind), flags]);
-        self.bytes.extend_from_slice(&record.slot.number().to_le_bytes());
+        let header = record.header;
+        self.bytes.extend_from_slice(&[header.level, header.kind.byte(), flags]);
+        self.bytes.extend_from_slice(&header.slot.number().to_le_bytes());
         self.bytes.extend_from_slice(&record.position.epoch.0.to_le_bytes());
         self.bytes.extend_from_slice(&record.position.seq.0.to_le_bytes());
         for section in [&record.serve, &record.manage] {
@@ -181,7 +180,7 @@ const MIN_RECORD_BYTES: usize = 3 + 2 + 4 + 8 + 2;
 
 fn read_record<'a>(cursor: &mut Cursor<'a>) -> Result<FrameRecord<'a>, DecodeError> {
     let at = cursor.offset();
-    check_level(cursor.u8("format level")?, at)?;
+    let level = check_level(cursor.u8("format level")?, at)?;
     let kind = read_kind(cursor)?;
     let at = cursor.offset();
     let flags = cursor.u8("record flags")?;
@@ -192,7 +191,11 @@ fn read_record<'a>(cursor: &mut Cursor<'a>) -> Result<FrameRecord<'a>, DecodeErr
     let position = Position::new(cursor.u32("epoch")?, cursor.u64("seq")?);
     let serve = read_section(cursor, flags & SERVE_HASH != 0, "serve section")?;
     let manage = read_section(cursor, flags & MANAGE_HASH != 0, "manage section")?;
-    Ok(FrameRecord { kind, position, slot, conflict: flags & CONFLICT != 0, serve, manage })
+    let conflict = flags & CONFLICT != 0;
+    if kind == Kind::EpochStart && (conflict || manage.bytes().is_some_and(|bytes| !bytes.is_empty())) {
+        return Err(DecodeError::invalid(at, "epoch start"));
+    }
+    Ok(FrameRecord { header: Header { level, kind, slot }, position, conflict, serve, manage })
 }
 
 fn read_section<'a>(

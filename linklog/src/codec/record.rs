@@ -20,17 +20,22 @@
 //! ```
 //! ## manage section: what full replicas get besides
 //! ```text
-//! 16 bytes command id (zeros: none) · 16 bytes request hash · u8 length of the actor, actor (UTF-8)
+//! u8      flags: 1 the command has an id · 16 bytes nonce · [16 bytes command id · 16 bytes request hash]
+//! u8      length of the actor, actor (UTF-8)
 //! u8      number of parts of the change
 //! part:   u8 0: described above · 1: described here, like a part of the serve section but without index and body
 //!         for a put: varint length, manage body
 //! ```
-//! A record of kind 1 has no parts and carries the previous record's position and digest in its serve section after `at`:
-//! `u32 epoch · u64 seq · 16 bytes`.
+//! The nonce is random: followers that may not see the section get its hash, and without the nonce a hash of mostly known bytes
+//! could be searched for the unknown ones.
 //!
-//! The slot is that of the change's links; 4096 when it has none. Every part with a served key is in the serve section.
+//! A record of kind 1 has an empty manage section, slot 4096, and carries the previous record's position and digest in its serve
+//! section after `at`: `u32 epoch · u64 seq · 16 bytes`.
+//!
+//! The slot is that of the change's links; 4096 when it has none. Every part with a served key is in the serve section; a change of
+//! links changes no other served key, so that members that do not hold the slot miss nothing else.
 
-use super::{Cursor, DecodeError, DecodeErrorKind, FORMAT_LEVEL, check_level, put_varint};
+use super::{Cursor, DecodeError, DecodeErrorKind, check_level, put_varint};
 use crate::change::{Change, CommandId, Operation, Part, Precondition};
 use crate::digest::{Digest, SectionHash};
 use crate::key::{StateKey, Visibility};
@@ -41,6 +46,7 @@ use crate::slot::Slot;
 /// Bytes before the sections.
 pub const HEADER_BYTES: usize = 24;
 const CHECKSUM_BYTES: usize = 4;
+const HAS_COMMAND: u8 = 1;
 
 /// What a record is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -51,13 +57,43 @@ pub enum Kind {
     EpochStart,
 }
 
-/// The two encoded halves of a change, before it has a position.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Sections {
-    /// What the record is.
+impl Kind {
+    /// Returns the byte that stands for it in records, frames and the digest chain.
+    pub(crate) const fn byte(self) -> u8 {
+        match self {
+            Kind::Change => 0,
+            Kind::EpochStart => 1,
+        }
+    }
+}
+
+/// What says how a record's sections are to be read, and by whom.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Header {
+    /// The format level it was written at; it stays the record's own on every copy.
+    pub level: u8,
+    /// What it is.
     pub kind: Kind,
     /// The slot of its links.
     pub slot: Slot,
+}
+
+/// What the writer adds to a change when it becomes a record.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Envelope {
+    /// The format level to write at.
+    pub level: u8,
+    /// The writer's clock, milliseconds since the Unix epoch, never below the record before.
+    pub at_ms: u64,
+    /// 16 random bytes.
+    pub nonce: [u8; 16],
+}
+
+/// The two encoded halves of a change, before it has a position.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Sections {
+    /// How to read them.
+    pub header: Header,
     /// What members that hold the slot get.
     pub serve: Vec<u8>,
     /// What full replicas get besides.
@@ -67,12 +103,10 @@ pub struct Sections {
 /// A record's bytes, taken apart and checked, its sections not yet read.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct RecordView<'a> {
-    /// What it is.
-    pub kind: Kind,
+    /// How to read it.
+    pub header: Header,
     /// Where in the log.
     pub position: Position,
-    /// The slot of its links.
-    pub slot: Slot,
     /// The serve section.
     pub serve: &'a [u8],
     /// The manage section.
@@ -82,7 +116,7 @@ pub struct RecordView<'a> {
 impl RecordView<'_> {
     /// Returns the chain's digest after this record.
     pub fn digest_after(&self, previous: Digest) -> Digest {
-        previous.then(self.position, self.slot, SectionHash::of(self.serve), SectionHash::of(self.manage))
+        previous.then(self.position, self.header, SectionHash::of(self.serve), SectionHash::of(self.manage))
     }
 }
 
@@ -90,9 +124,9 @@ impl RecordView<'_> {
 pub fn encode(out: &mut Vec<u8>, position: Position, sections: &Sections) {
     let start = out.len();
     out.reserve(HEADER_BYTES + sections.serve.len() + sections.manage.len() + CHECKSUM_BYTES);
-    out.push(FORMAT_LEVEL);
-    out.push(kind_byte(sections.kind));
-    out.extend_from_slice(&sections.slot.number().to_le_bytes());
+    out.push(sections.header.level);
+    out.push(sections.header.kind.byte());
+    out.extend_from_slice(&sections.header.slot.number().to_le_bytes());
     out.extend_from_slice(&position.epoch.0.to_le_bytes());
     out.extend_from_slice(&position.seq.0.to_le_bytes());
     out.extend_from_slice(&(sections.serve.len() as u32).to_le_bytes());
@@ -109,7 +143,7 @@ pub fn encode(out: &mut Vec<u8>, position: Position, sections: &Sections) {
 /// What is wrong and at which byte; a newer format level is told apart from damage.
 pub fn decode(bytes: &[u8]) -> Result<RecordView<'_>, DecodeError> {
     let mut cursor = Cursor::new(bytes);
-    check_level(cursor.u8("format level")?, 0)?;
+    let level = check_level(cursor.u8("format level")?, 0)?;
     let body_len = bytes.len().checked_sub(CHECKSUM_BYTES).ok_or(DecodeError::truncated(1, "record"))?;
     let (body, checksum) = bytes.split_at(body_len);
     if crc32c::crc32c(body).to_le_bytes() != *checksum {
@@ -124,14 +158,7 @@ pub fn decode(bytes: &[u8]) -> Result<RecordView<'_>, DecodeError> {
     let manage = cursor.bytes(manage_len, "manage section")?;
     cursor.bytes(CHECKSUM_BYTES, "checksum")?;
     cursor.finish("record")?;
-    Ok(RecordView { kind, position, slot, serve, manage })
-}
-
-pub(super) const fn kind_byte(kind: Kind) -> u8 {
-    match kind {
-        Kind::Change => 0,
-        Kind::EpochStart => 1,
-    }
+    Ok(RecordView { header: Header { level, kind, slot }, position, serve, manage })
 }
 
 pub(super) fn read_kind(cursor: &mut Cursor<'_>) -> Result<Kind, DecodeError> {
@@ -154,10 +181,10 @@ fn section_len(cursor: &mut Cursor<'_>, what: &'static str) -> Result<usize, Dec
     if len > SECTION_BYTES_MAX { Err(DecodeError::invalid(at, what)) } else { Ok(len) }
 }
 
-/// Encodes a valid change made at `at_ms`.
-pub fn sections_of(change: &Change, at_ms: u64) -> Sections {
+/// Encodes a valid change.
+pub fn sections_of(change: &Change, envelope: &Envelope) -> Sections {
     let mut serve = Vec::with_capacity(128);
-    put_varint(&mut serve, at_ms);
+    put_varint(&mut serve, envelope.at_ms);
     let is_served = |part: &Part| part.key.visibility() == Visibility::Served;
     serve.push(change.parts.iter().filter(|part| is_served(part)).count() as u8);
     for (index, part) in change.parts.iter().enumerate().filter(|(_, part)| is_served(part)) {
@@ -168,8 +195,12 @@ pub fn sections_of(change: &Change, at_ms: u64) -> Sections {
         }
     }
     let mut manage = Vec::with_capacity(128);
-    manage.extend_from_slice(&change.command.map_or([0; 16], |id| id.0));
-    manage.extend_from_slice(&change.request_hash);
+    manage.push(if change.command.is_some() { HAS_COMMAND } else { 0 });
+    manage.extend_from_slice(&envelope.nonce);
+    if let Some(id) = change.command {
+        manage.extend_from_slice(&id.0);
+        manage.extend_from_slice(&change.request_hash);
+    }
     manage.push(change.actor.len() as u8);
     manage.extend_from_slice(change.actor.as_bytes());
     manage.push(change.parts.len() as u8);
@@ -182,17 +213,19 @@ pub fn sections_of(change: &Change, at_ms: u64) -> Sections {
             put_bytes(&mut manage, body);
         }
     }
-    Sections { kind: Kind::Change, slot: change.slot(), serve, manage }
+    let header = Header { level: envelope.level, kind: Kind::Change, slot: change.slot() };
+    Sections { header, serve, manage }
 }
 
 /// Encodes the first record of an epoch that follows `previous`.
-pub fn epoch_start(previous: Head, at_ms: u64) -> Sections {
+pub fn epoch_start(previous: Head, level: u8, at_ms: u64) -> Sections {
     let mut serve = Vec::with_capacity(40);
     put_varint(&mut serve, at_ms);
     serve.extend_from_slice(&previous.position.epoch.0.to_le_bytes());
     serve.extend_from_slice(&previous.position.seq.0.to_le_bytes());
     serve.extend_from_slice(&previous.digest.to_bytes());
-    Sections { kind: Kind::EpochStart, slot: Slot::EVERYWHERE, serve, manage: Vec::new() }
+    let header = Header { level, kind: Kind::EpochStart, slot: Slot::EVERYWHERE };
+    Sections { header, serve, manage: Vec::new() }
 }
 
 fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
@@ -249,10 +282,13 @@ pub struct ServeSection<'a> {
 ///
 /// # Errors
 /// What is wrong and at which byte of the section.
-pub fn read_serve(kind: Kind, section: &[u8]) -> Result<ServeSection<'_>, DecodeError> {
+pub fn read_serve(header: Header, section: &[u8]) -> Result<ServeSection<'_>, DecodeError> {
     let mut cursor = Cursor::new(section);
     let at_ms = cursor.varint("at")?;
-    if kind == Kind::EpochStart {
+    if header.kind == Kind::EpochStart {
+        if header.slot != Slot::EVERYWHERE {
+            return Err(DecodeError::invalid(0, "slot of an epoch start"));
+        }
         let position = Position::new(cursor.u32("previous epoch")?, cursor.u64("previous seq")?);
         let digest = Digest::from_bytes(cursor.array("previous digest")?);
         cursor.finish("epoch start")?;
@@ -267,7 +303,10 @@ pub fn read_serve(kind: Kind, section: &[u8]) -> Result<ServeSection<'_>, Decode
         if usize::from(index) >= PARTS_MAX || !rising {
             return Err(DecodeError::invalid(at, "part index"));
         }
-        let mut part = read_part(&mut cursor, index, Visibility::Served)?;
+        let (mut part, slot) = read_part(&mut cursor, index, Visibility::Served)?;
+        if slot != header.slot || parts.iter().any(|other| other.key == part.key) {
+            return Err(DecodeError::invalid(at, "part"));
+        }
         if part.is_put {
             part.body = read_body(&mut cursor, "serve body")?;
         }
@@ -280,6 +319,8 @@ pub fn read_serve(kind: Kind, section: &[u8]) -> Result<ServeSection<'_>, Decode
 /// A manage section, read.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ManageSection<'a> {
+    /// What makes the section's hash say nothing about its content.
+    pub nonce: [u8; 16],
     /// The command's id, if the client gave one.
     pub command: Option<CommandId>,
     /// The hash of the request.
@@ -299,8 +340,15 @@ pub fn read_manage<'a>(
     section: &'a [u8],
 ) -> Result<ManageSection<'a>, DecodeError> {
     let mut cursor = Cursor::new(section);
-    let command: [u8; 16] = cursor.array("command id")?;
-    let request_hash = cursor.array("request hash")?;
+    let flags = cursor.u8("manage flags")?;
+    if flags & !HAS_COMMAND != 0 {
+        return Err(DecodeError::invalid(0, "manage flags"));
+    }
+    let nonce = cursor.array("nonce")?;
+    let (command, request_hash) = match flags {
+        HAS_COMMAND => (Some(CommandId(cursor.array("command id")?)), cursor.array("request hash")?),
+        _ => (None, [0; 16]),
+    };
     let at = cursor.offset();
     let actor_len = usize::from(cursor.u8("actor")?);
     let actor = cursor.bytes(actor_len, "actor")?;
@@ -316,22 +364,20 @@ pub fn read_manage<'a>(
                 .next()
                 .filter(|part| part.index == index)
                 .ok_or(DecodeError::invalid(at, "part place"))?,
-            1 => read_part(&mut cursor, index, Visibility::ManageOnly)?,
+            1 => read_part(&mut cursor, index, Visibility::ManageOnly)?.0,
             _ => return Err(DecodeError::invalid(at, "part place")),
         };
         part.body = if part.is_put { read_body(&mut cursor, "manage body")? } else { &[] };
+        if parts.iter().any(|other: &PartView<'_>| other.key == part.key) {
+            return Err(DecodeError::invalid(at, "part"));
+        }
         parts.push(part);
     }
     if served.next().is_some() {
         return Err(DecodeError::invalid(cursor.offset(), "part count"));
     }
     cursor.finish("manage section")?;
-    Ok(ManageSection {
-        command: (command != [0; 16]).then_some(CommandId(command)),
-        request_hash,
-        actor,
-        parts,
-    })
+    Ok(ManageSection { nonce, command, request_hash, actor, parts })
 }
 
 fn part_count(cursor: &mut Cursor<'_>, least: usize) -> Result<usize, DecodeError> {
@@ -340,17 +386,17 @@ fn part_count(cursor: &mut Cursor<'_>, least: usize) -> Result<usize, DecodeErro
     if (least..=PARTS_MAX).contains(&count) { Ok(count) } else { Err(DecodeError::invalid(at, "part count")) }
 }
 
+/// Reads a part without its body, and the slot of its key.
 fn read_part<'a>(
     cursor: &mut Cursor<'a>,
     index: u8,
     expected: Visibility,
-) -> Result<PartView<'a>, DecodeError> {
+) -> Result<(PartView<'a>, Slot), DecodeError> {
     let at = cursor.offset();
     let key_len = usize::from(cursor.u8("key")?);
     let key = cursor.bytes(key_len, "key")?;
-    if StateKey::decode(key).ok().is_none_or(|key| key.visibility() != expected) {
-        return Err(DecodeError::invalid(at, "key"));
-    }
+    let decoded = StateKey::decode(key).ok().filter(|key| key.visibility() == expected);
+    let slot = decoded.ok_or(DecodeError::invalid(at, "key"))?.slot();
     let at = cursor.offset();
     let precondition = match cursor.u8("precondition")? {
         0 => Precondition::Any,
@@ -365,7 +411,7 @@ fn read_part<'a>(
         2 => false,
         _ => return Err(DecodeError::invalid(at, "operation")),
     };
-    Ok(PartView { index, key, precondition, is_put, body: &[] })
+    Ok((PartView { index, key, precondition, is_put, body: &[] }, slot))
 }
 
 fn read_body<'a>(cursor: &mut Cursor<'a>, what: &'static str) -> Result<&'a [u8], DecodeError> {

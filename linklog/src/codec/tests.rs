@@ -3,15 +3,27 @@
 use proptest::prelude::*;
 
 use super::frame::{FrameRecord, FrameWriter, Section};
-use super::record::{self, Kind};
+use super::record::{self, Envelope, Header, Kind};
 use super::{Cursor, DecodeError, DecodeErrorKind, frame, put_varint, value};
 use crate::change::{Change, CommandId, Operation, Part, Precondition};
 use crate::digest::{Digest, SectionHash};
+use crate::entity::{Fleet, Host, Scopes, Token};
 use crate::key::{DomainId, Key, StateKey};
 use crate::link::{Link, LinkManage, LinkState, LinkView, RedirectStatus};
 use crate::position::{Head, Position};
 use crate::slot::Slot;
 use crate::stamp::Stamp;
+
+const EVERYWHERE: Header = Header { level: 1, kind: Kind::Change, slot: Slot::EVERYWHERE };
+
+fn envelope(at_ms: u64) -> Envelope {
+    Envelope { level: 1, at_ms, nonce: [9; 16] }
+}
+
+/// The header of a change of one link.
+fn header_of(key: &[u8]) -> Header {
+    Header { slot: Slot::of_link_key(key), ..EVERYWHERE }
+}
 
 fn precondition() -> impl Strategy<Value = Precondition> {
     prop_oneof![
@@ -22,27 +34,55 @@ fn precondition() -> impl Strategy<Value = Precondition> {
     ]
 }
 
-fn operation(served: bool) -> impl Strategy<Value = Operation> {
-    let body = || prop::collection::vec(any::<u8>(), 0..60);
+fn put_or_delete(serve: Vec<u8>, manage: Vec<u8>) -> impl Strategy<Value = Operation> {
+    prop_oneof![3 => Just(Operation::Put { serve, manage }), 1 => Just(Operation::Delete)]
+}
+
+fn link_operation() -> impl Strategy<Value = Operation> {
+    let bodies = ("[!-~]{1,60}", prop::option::of("[a-z]{1,9}"), prop::option::of(1u64..));
+    bodies.prop_flat_map(|(target, title, expires_at_ms)| {
+        let link = Link { target, expires_at_ms, ..Link::default() };
+        let manage = LinkManage { title, ..LinkManage::default() };
+        put_or_delete(link.encode(), manage.encode())
+    })
+}
+
+fn other_part() -> impl Strategy<Value = (StateKey, Operation)> {
+    let token = Token {
+        name: "ci".into(),
+        secret_hash: [1; 32],
+        scopes: Scopes::ADMIN,
+        created_at_ms: 1,
+        revoked_at_ms: None,
+    };
+    let host = Host { domain: DomainId(3) }.encode();
+    let fleet = Fleet { id: [2; 16], format_level: 1 }.encode();
     prop_oneof![
-        3 => (body(), body()).prop_map(move |(serve, manage)| Operation::Put { serve: if served { serve } else { Vec::new() }, manage }),
-        1 => Just(Operation::Delete),
+        ("[a-z]{1,9}".prop_map(StateKey::Host), put_or_delete(host, Vec::new())),
+        (Just(StateKey::Fleet), put_or_delete(fleet, Vec::new())),
+        (any::<[u8; 8]>().prop_map(StateKey::Token), put_or_delete(Vec::new(), token.encode())),
     ]
 }
 
 fn part() -> impl Strategy<Value = Part> {
     let link = ("[A-Za-z0-9_-]{1,20}", any::<u16>())
         .prop_map(|(code, domain)| StateKey::Link(Key::new(DomainId(domain), code.parse().unwrap())));
-    let served = (prop_oneof![Just(StateKey::Fleet), "[a-z]{1,9}".prop_map(StateKey::Host)], operation(true));
-    let managed = (any::<[u8; 8]>().prop_map(StateKey::Token), operation(false));
-    let keyed = prop_oneof![(link, operation(true)), served, managed];
+    let keyed = prop_oneof![(link, link_operation()), other_part()];
     (keyed, precondition()).prop_map(|((key, operation), precondition)| Part { key, precondition, operation })
 }
 
 fn change() -> impl Strategy<Value = Change> {
     let command = prop::option::of((1u8..).prop_map(|n| CommandId([n; 16])));
-    (command, any::<[u8; 16]>(), "[a-z0-9]{0,64}", prop::collection::vec(part(), 1..8))
-        .prop_map(|(command, request_hash, actor, parts)| Change { command, request_hash, actor, parts })
+    (
+        command,
+        any::<[u8; 16]>(),
+        "[a-z0-9]{0,64}",
+        prop_oneof![3 => prop::collection::vec(part(), 1..3), 1 => prop::collection::vec(part(), 1..6)],
+    )
+        .prop_map(|(command, request_hash, actor, parts)| {
+            let request_hash = if command.is_some() { request_hash } else { [0; 16] };
+            Change { command, request_hash, actor, parts }
+        })
         .prop_filter("must be valid", |change| change.validate().is_ok())
 }
 
@@ -60,13 +100,13 @@ proptest! {
 
     #[test]
     fn changes_survive_as_records(change in change(), at_ms: u64, epoch: u32, seq: u64) {
-        let sections = record::sections_of(&change, at_ms);
+        let sections = record::sections_of(&change, &envelope(at_ms));
         let position = Position::new(epoch, seq);
         let mut bytes = Vec::new();
         record::encode(&mut bytes, position, &sections);
         let view = record::decode(&bytes).unwrap();
-        prop_assert_eq!((view.kind, view.position, view.slot), (Kind::Change, position, change.slot()));
-        let serve = record::read_serve(view.kind, view.serve).unwrap();
+        prop_assert_eq!((view.header, view.position), (Header { level: 1, kind: Kind::Change, slot: change.slot() }, position));
+        let serve = record::read_serve(view.header, view.serve).unwrap();
         prop_assert_eq!(serve.at_ms, at_ms);
         let manage = record::read_manage(&serve, view.manage).unwrap();
         prop_assert_eq!(manage.command, change.command);
@@ -89,7 +129,7 @@ proptest! {
     #[test]
     fn a_record_with_any_flipped_bit_is_refused(change in change(), bit in any::<prop::sample::Index>()) {
         let mut bytes = Vec::new();
-        record::encode(&mut bytes, Position::new(1, 2), &record::sections_of(&change, 3));
+        record::encode(&mut bytes, Position::new(1, 2), &record::sections_of(&change, &envelope(3)));
         let bit = bit.index(bytes.len() * 8);
         bytes[bit / 8] ^= 1 << (bit % 8);
         prop_assert!(record::decode(&bytes).is_err());
@@ -98,7 +138,7 @@ proptest! {
     #[test]
     fn a_record_cut_anywhere_is_refused(change in change(), cut in any::<prop::sample::Index>()) {
         let mut bytes = Vec::new();
-        record::encode(&mut bytes, Position::new(1, 2), &record::sections_of(&change, 3));
+        record::encode(&mut bytes, Position::new(1, 2), &record::sections_of(&change, &envelope(3)));
         bytes.truncate(cut.index(bytes.len()));
         prop_assert!(record::decode(&bytes).is_err());
     }
@@ -112,7 +152,8 @@ proptest! {
         let _ = LinkManage::decode(&bytes);
         let _ = value::split(&bytes);
         for kind in [Kind::Change, Kind::EpochStart] {
-            if let Ok(serve) = record::read_serve(kind, &bytes) {
+            let header = Header { level: 1, kind, slot: Slot::EVERYWHERE };
+            if let Ok(serve) = record::read_serve(header, &bytes) {
                 let _ = record::read_manage(&serve, &bytes);
             }
         }
@@ -128,7 +169,7 @@ proptest! {
         let mut records = Vec::new();
         for (n, (change, _, _)) in changes.iter().enumerate() {
             let mut bytes = Vec::new();
-            record::encode(&mut bytes, Position::new(1, n as u64 + 1), &record::sections_of(change, 5));
+            record::encode(&mut bytes, Position::new(1, n as u64 + 1), &record::sections_of(change, &envelope(5)));
             records.push(bytes);
         }
         let mut writer = FrameWriter::new();
@@ -137,9 +178,8 @@ proptest! {
             let view = record::decode(bytes).unwrap();
             digest = view.digest_after(digest);
             writer.push(&FrameRecord {
-                kind: view.kind,
+                header: view.header,
                 position: view.position,
-                slot: view.slot,
                 conflict: *conflict,
                 serve: Section::Full(view.serve),
                 manage: if *hide { Section::Hash(SectionHash::of(view.manage)) } else { Section::Full(view.manage) },
@@ -159,7 +199,7 @@ proptest! {
 
     #[test]
     fn links_survive(
-        target in "[!-~]{1,300}", status in 0usize..4, state in 0usize..3, expires_at_ms: Option<u64>, version: u64, epoch: u32, seq: u64,
+        target in "[!-~]{1,300}", status in 0usize..4, state in 0usize..3, expires_at_ms in prop::option::of(1u64..), version: u64, epoch: u32, seq: u64,
     ) {
         let status = [RedirectStatus::Found, RedirectStatus::MovedPermanently, RedirectStatus::TemporaryRedirect, RedirectStatus::PermanentRedirect][status];
         let state = [LinkState::Active, LinkState::Disabled, LinkState::Banned][state];
@@ -173,7 +213,7 @@ proptest! {
     }
 
     #[test]
-    fn managed_parts_survive(created_at_ms: u64, updated_at_ms: u64, title in prop::option::of(".{0,20}"), tags in prop::collection::vec(".{0,8}", 0..5)) {
+    fn managed_parts_survive(created_at_ms: u64, updated_at_ms: u64, title in prop::option::of(".{1,20}"), tags in prop::collection::vec(".{0,8}", 0..5)) {
         let manage = LinkManage { created_at_ms, updated_at_ms, created_by: "token".into(), title, tags };
         prop_assert_eq!(LinkManage::decode(&manage.encode()), Ok(manage));
     }
@@ -198,7 +238,7 @@ fn varints_have_one_form() {
 #[test]
 fn a_newer_format_is_told_apart_from_damage() {
     let mut bytes = Vec::new();
-    record::encode(&mut bytes, Position::new(1, 1), &record::epoch_start(Head::EMPTY, 1));
+    record::encode(&mut bytes, Position::new(1, 1), &record::epoch_start(Head::EMPTY, 1, 1));
     bytes[0] = 2;
     assert_eq!(record::decode(&bytes), Err(error(0, DecodeErrorKind::NewerLevel(2))));
     bytes[0] = 0;
@@ -215,13 +255,13 @@ fn errors_name_the_byte() {
     let mut section = vec![7, 2, 1, 5];
     section.extend_from_slice(key);
     section.extend_from_slice(&[0, 2, 1]);
-    assert_eq!(record::read_serve(Kind::Change, &section), Err(DecodeError::invalid(11, "part index")));
-    assert_eq!(record::read_serve(Kind::Change, &[7, 9]), Err(DecodeError::invalid(1, "part count")));
+    assert_eq!(record::read_serve(header_of(key), &section), Err(DecodeError::invalid(11, "part index")));
+    assert_eq!(record::read_serve(EVERYWHERE, &[7, 9]), Err(DecodeError::invalid(1, "part count")));
     assert_eq!(
-        record::read_serve(Kind::Change, &[7, 0, 0]),
+        record::read_serve(EVERYWHERE, &[7, 0, 0]),
         Err(error(2, DecodeErrorKind::Trailing("serve section")))
     );
-    assert_eq!(Link::decode(&[0x04 | 0x08, 1, b'a']), Err(DecodeError::invalid(0, "link flags")));
+    assert_eq!(Link::decode(&[0x10, 1, b'a']), Err(DecodeError::invalid(0, "link flags")));
     assert_eq!(Link::decode(&[0, 2, b'a', b' ']), Err(DecodeError::invalid(2, "target")));
     assert_eq!(Link::decode(&[0, 0]), Err(DecodeError::invalid(1, "target length")));
     assert_eq!(Link::decode(&[0, 1, b'a', 9, 1, 1]), Err(DecodeError::invalid(3, "field tag")));
@@ -262,12 +302,59 @@ fn a_common_link_costs_few_bytes_besides_its_target() {
 #[test]
 fn slots_beyond_the_last_are_refused() {
     let mut bytes = Vec::new();
-    let mut sections = record::epoch_start(Head::EMPTY, 1);
-    sections.slot = Slot::EVERYWHERE;
+    let mut sections = record::epoch_start(Head::EMPTY, 1, 1);
+    sections.header.slot = Slot::EVERYWHERE;
     record::encode(&mut bytes, Position::new(1, 1), &sections);
     bytes[2..4].copy_from_slice(&4097u16.to_le_bytes());
     let end = bytes.len() - 4;
     let checksum = crc32c::crc32c(&bytes[..end]);
     bytes[end..].copy_from_slice(&checksum.to_le_bytes());
     assert_eq!(record::decode(&bytes), Err(DecodeError::invalid(2, "slot")));
+}
+
+#[test]
+fn bytes_that_say_a_thing_in_another_way_are_refused() {
+    let key = b"\x08\x00\x00ab";
+    // The same key in two parts.
+    let mut section = vec![7, 2, 0, 5];
+    section.extend_from_slice(key);
+    section.extend_from_slice(&[0, 2, 1, 5]);
+    section.extend_from_slice(key);
+    section.extend_from_slice(&[0, 2]);
+    assert_eq!(record::read_serve(header_of(key), &section), Err(DecodeError::invalid(11, "part")));
+    // A link in a record of another slot, and another served key beside a link.
+    section.truncate(11);
+    section[1] = 1;
+    assert!(record::read_serve(header_of(key), &section).is_ok());
+    assert_eq!(record::read_serve(EVERYWHERE, &section), Err(DecodeError::invalid(2, "part")));
+    section[1] = 2;
+    section.extend_from_slice(&[1, 1, 0x18, 0, 2]);
+    assert_eq!(record::read_serve(header_of(key), &section), Err(DecodeError::invalid(11, "part")));
+    // An epoch start that belongs to a slot.
+    let start = record::epoch_start(Head::EMPTY, 1, 1);
+    let header = Header { slot: Slot::of_link_key(key), ..start.header };
+    assert_eq!(
+        record::read_serve(header, &start.serve),
+        Err(DecodeError::invalid(0, "slot of an epoch start"))
+    );
+    // Empty optional values, and an end of life at the beginning of time.
+    let manage = |more: &[u8]| LinkManage::decode(&[&[1, 1, 0, 2, 1, 0, 3, 0], more].concat());
+    assert!(manage(&[]).is_ok());
+    assert_eq!(manage(&[4, 0]), Err(DecodeError::invalid(0, "title")));
+    assert_eq!(manage(&[5, 0]), Err(DecodeError::invalid(10, "tags")));
+    assert_eq!(Link::decode(&[0, 1, b'a', 1, 1, 0]), Err(DecodeError::invalid(3, "expires_at")));
+    // A target without reason, and none without reason.
+    assert_eq!(Link::decode(&[0x0c, 1, b'a']), Err(DecodeError::invalid(1, "target length")));
+    assert!(Link::decode(&[0x0c, 0]).is_ok());
+}
+
+#[test]
+fn equal_requests_leave_different_hashes_with_followers() {
+    let change = Change::new(
+        "t",
+        vec![Part { key: StateKey::Fleet, precondition: Precondition::Any, operation: Operation::Delete }],
+    );
+    let hash =
+        |nonce| SectionHash::of(&record::sections_of(&change, &Envelope { nonce, ..envelope(1) }).manage);
+    assert_ne!(hash([1; 16]), hash([2; 16]));
 }

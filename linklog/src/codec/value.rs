@@ -7,7 +7,8 @@
 //! ...     body, absent in a tombstone
 //! ```
 //! Both tables hold the stamp, so a member that has only one of them can evaluate preconditions on what it holds.
-//! There is no checksum here: the slot sums cover key and value, and RocksDB checks its blocks.
+//! The encoding is part of the replicated state: the slot sums cover it, so it follows the level of the record that wrote it, never the
+//! version of the program. There is no checksum here: the slot sums cover key and value, and RocksDB checks its blocks.
 
 use super::{Cursor, DecodeError, put_varint};
 use crate::position::Position;

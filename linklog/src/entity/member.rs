@@ -23,7 +23,7 @@ pub enum MemberState {
     Forgotten,
 }
 
-/// A member's record. `manage` body: 1 role · 2 state · 3 credential · 4 created_at. Roles: 0 read, 1 sync. States: 0 active,
+/// A member's record. `manage` body: 1 role · 2 state · 3 credential · 4 created_at · 5 announced level. Roles: 0 read, 1 sync. States: 0 active,
 /// 1 drained, 2 forgotten.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Member {
@@ -35,6 +35,8 @@ pub struct Member {
     pub credential: Option<[u8; 32]>,
     /// When it was added, milliseconds since the Unix epoch.
     pub created_at_ms: u64,
+    /// The highest format level it has announced; `None` before it first connected.
+    pub announced_level: Option<u8>,
 }
 
 impl Member {
@@ -48,6 +50,7 @@ impl Member {
             fields.bytes(3, credential);
         }
         fields.varint(4, self.created_at_ms);
+        fields.optional_varint(5, self.announced_level.map(u64::from));
         out
     }
 
@@ -71,7 +74,10 @@ impl Member {
         };
         let credential = fields.optional_array(3, "credential")?;
         let created_at_ms = fields.varint(4, "created_at")?;
+        let announced = fields.optional_varint(5, "announced level")?;
         fields.finish()?;
-        Ok(Member { role, state, credential, created_at_ms })
+        let announced_level = announced.map(u8::try_from).transpose();
+        let announced_level = announced_level.map_err(|_| DecodeError::invalid(at, "announced level"))?;
+        Ok(Member { role, state, credential, created_at_ms, announced_level })
     }
 }

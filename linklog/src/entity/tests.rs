@@ -15,7 +15,7 @@ fn entities_survive() {
     for role in [MemberRole::Read, MemberRole::Sync] {
         for state in [MemberState::Active, MemberState::Drained, MemberState::Forgotten] {
             for credential in [None, Some([9; 32])] {
-                let member = Member { role, state, credential, created_at_ms: 1 };
+                let member = Member { role, state, credential, created_at_ms: 1, announced_level: Some(2) };
                 assert_eq!(Member::decode(Cursor::new(&member.encode())), Ok(member));
             }
         }

@@ -5,10 +5,11 @@
 
 use super::{Journal, JournalRead, NewRecord, ReadError};
 use crate::change::{Change, Operation, Part, Precondition};
-use crate::codec::record;
+use crate::codec::FORMAT_LEVEL;
+use crate::codec::record::{self, Envelope};
 use crate::digest::Digest;
 use crate::key::{DomainId, Key, StateKey};
-use crate::link::Link;
+use crate::link::{Link, LinkManage};
 use crate::position::{Epoch, Head, Position, Seq};
 
 /// Runs every check, each on a journal of its own.
@@ -33,9 +34,10 @@ pub fn sample(n: u64) -> NewRecord {
     let part = Part {
         key: StateKey::Link(Key::new(DomainId::DEFAULT, code)),
         precondition: Precondition::Any,
-        operation: Operation::Put { serve: link.encode(), manage: Vec::new() },
+        operation: Operation::Put { serve: link.encode(), manage: LinkManage::default().encode() },
     };
-    let sections = record::sections_of(&Change::new("conformance", vec![part]), n);
+    let envelope = Envelope { level: FORMAT_LEVEL, at_ms: n, nonce: [7; 16] };
+    let sections = record::sections_of(&Change::new("conformance", vec![part]), &envelope);
     NewRecord { sections, conflict: n.is_multiple_of(7) }
 }
 
@@ -65,16 +67,16 @@ fn an_empty_journal_has_no_records(journal: &mut dyn Journal) {
 }
 
 fn positions_are_dense_and_epochs_rise(journal: &mut dyn Journal) {
-    assert_eq!(journal.start_epoch(1).expect("epoch"), Position::new(1, 1));
+    assert_eq!(journal.start_epoch(FORMAT_LEVEL, 1).expect("epoch"), Position::new(1, 1));
     assert_eq!(append(journal, 0..3), [2, 3, 4].map(|seq| Position::new(1, seq)));
     assert_eq!(append(journal, 3..3), []);
-    assert_eq!(journal.start_epoch(2).expect("epoch"), Position::new(2, 5));
+    assert_eq!(journal.start_epoch(FORMAT_LEVEL, 2).expect("epoch"), Position::new(2, 5));
     assert_eq!(append(journal, 3..5), [6, 7].map(|seq| Position::new(2, seq)));
     assert_eq!(journal.reader().head().position, Position::new(2, 7));
 }
 
 fn the_digest_chain_can_be_recomputed_from_what_is_read(journal: &mut dyn Journal) {
-    journal.start_epoch(1).expect("epoch");
+    journal.start_epoch(FORMAT_LEVEL, 1).expect("epoch");
     append(journal, 0..10);
     append(journal, 10..25);
     let reader = journal.reader();
@@ -95,7 +97,7 @@ fn the_digest_chain_can_be_recomputed_from_what_is_read(journal: &mut dyn Journa
 }
 
 fn reading_starts_anywhere_and_respects_the_byte_limit(journal: &mut dyn Journal) {
-    journal.start_epoch(1).expect("epoch");
+    journal.start_epoch(FORMAT_LEVEL, 1).expect("epoch");
     append(journal, 0..50);
     let reader = journal.reader();
     let one = reader.read(Seq(20), 1).expect("read");
@@ -108,20 +110,20 @@ fn reading_starts_anywhere_and_respects_the_byte_limit(journal: &mut dyn Journal
 }
 
 fn the_first_record_of_an_epoch_names_the_record_before(journal: &mut dyn Journal) {
-    journal.start_epoch(1).expect("epoch");
+    journal.start_epoch(FORMAT_LEVEL, 1).expect("epoch");
     append(journal, 0..2);
     let before = journal.reader().head();
-    let start = journal.start_epoch(9).expect("epoch");
+    let start = journal.start_epoch(FORMAT_LEVEL, 9).expect("epoch");
     let entry = journal.reader().read(start.seq, 1).expect("read").remove(0);
     let view = entry.view().expect("record");
-    assert_eq!(view.kind, record::Kind::EpochStart);
-    let serve = record::read_serve(view.kind, view.serve).expect("section");
+    assert_eq!(view.header.kind, record::Kind::EpochStart);
+    let serve = record::read_serve(view.header, view.serve).expect("section");
     assert_eq!((serve.at_ms, serve.previous), (9, Some(before)));
     assert_eq!(view.position.epoch, Epoch(2));
 }
 
 fn digests_are_known_for_retained_positions_of_the_right_epoch_only(journal: &mut dyn Journal) {
-    journal.start_epoch(1).expect("epoch");
+    journal.start_epoch(FORMAT_LEVEL, 1).expect("epoch");
     append(journal, 0..3);
     let reader = journal.reader();
     let entries = read_all(&*reader, 1);
@@ -132,7 +134,7 @@ fn digests_are_known_for_retained_positions_of_the_right_epoch_only(journal: &mu
 }
 
 fn trimmed_records_are_reported_as_not_retained(journal: &mut dyn Journal) {
-    journal.start_epoch(1).expect("epoch");
+    journal.start_epoch(FORMAT_LEVEL, 1).expect("epoch");
     // More than one trimming mark of any implementation: 100 × 2,000 records of some 150 bytes.
     for group in 0..100 {
         append(journal, group * 2_000..(group + 1) * 2_000);
@@ -159,7 +161,7 @@ fn trimmed_records_are_reported_as_not_retained(journal: &mut dyn Journal) {
 
 fn readers_see_records_while_they_are_written(journal: &mut dyn Journal) {
     const GROUPS: u64 = 50;
-    journal.start_epoch(1).expect("epoch");
+    journal.start_epoch(FORMAT_LEVEL, 1).expect("epoch");
     let reader = journal.reader();
     std::thread::scope(|scope| {
         scope.spawn(move || {

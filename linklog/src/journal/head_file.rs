@@ -66,8 +66,13 @@ impl HeadFile {
     /// I/O errors; a file in which neither copy is valid.
     pub fn open(path: &Path) -> Result<(HeadFile, Head), HeadFileError> {
         let io_error = |action| move |source| HeadFileError::Io { action, path: path.to_owned(), source };
+        let is_new = !path.exists();
         let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path);
         let file = file.map_err(io_error("open"))?;
+        if is_new && let Some(dir) = path.parent() {
+            // Without this a power cut could take the name away and leave the journal without its witness.
+            File::open(dir).and_then(|dir| dir.sync_all()).map_err(io_error("fsync the directory of"))?;
+        }
         let len = file.metadata().map_err(io_error("read"))?.len();
         let mut copies = [None; 2];
         for (copy, at) in copies.iter_mut().zip(COPIES_AT) {

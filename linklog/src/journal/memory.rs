@@ -51,10 +51,10 @@ impl Journal for MemoryJournal {
         Ok(records.iter().map(|new| log.push(self.epoch, new)).collect())
     }
 
-    fn start_epoch(&mut self, at_ms: u64) -> Result<Position, StoreError> {
+    fn start_epoch(&mut self, level: u8, at_ms: u64) -> Result<Position, StoreError> {
         let mut log = self.log.write();
         self.epoch = Epoch(log.head.position.epoch.0 + 1);
-        let sections = record::epoch_start(log.head, at_ms);
+        let sections = record::epoch_start(log.head, level, at_ms);
         Ok(log.push(self.epoch, &NewRecord { sections, conflict: false }))
     }
 

@@ -91,7 +91,7 @@ impl RocksJournal {
         let hash = SectionHash::of;
         let sections = &new.sections;
         let digest =
-            self.staged.digest.then(position, sections.slot, hash(&sections.serve), hash(&sections.manage));
+            self.staged.digest.then(position, sections.header, hash(&sections.serve), hash(&sections.manage));
         let mut value = Vec::with_capacity(
             VALUE_HEADER_BYTES + record::HEADER_BYTES + sections.serve.len() + sections.manage.len() + 4,
         );
@@ -160,8 +160,8 @@ impl Journal for RocksJournal {
         Ok(positions)
     }
 
-    fn start_epoch(&mut self, at_ms: u64) -> Result<Position, StoreError> {
-        let sections = record::epoch_start(self.staged, at_ms);
+    fn start_epoch(&mut self, level: u8, at_ms: u64) -> Result<Position, StoreError> {
+        let sections = record::epoch_start(self.staged, level, at_ms);
         self.enter_next_epoch();
         let mut batch = WriteBatch::default();
         let position = self.stage(&mut batch, &NewRecord { sections, conflict: false });
@@ -195,7 +195,9 @@ impl Journal for RocksJournal {
         self.bounds.write().base = base;
         self.store.write(batch, true)?;
         // Whole files go at once; what is left of the range goes with compaction.
-        let dropped = self.store.db().delete_file_in_range_cf(journal, first, end);
+        // The end of that range is inclusive.
+        let last = base.position.seq.0.to_be_bytes();
+        let dropped = self.store.db().delete_file_in_range_cf(journal, first, last);
         dropped.map_err(|source| StoreError::Io { action: "trim", source })
     }
 
@@ -289,9 +291,17 @@ impl JournalRead for JournalReader {
         if position == bounds.head.position {
             return Ok(Some(bounds.head.digest));
         }
-        let Some(value) = self.store.get(JOURNAL, &position.seq.0.to_be_bytes())? else { return Ok(None) };
+        let retained = bounds.base.position.seq < position.seq && position.seq <= bounds.head.position.seq;
+        if !retained {
+            return Ok(None);
+        }
+        let Some(value) = self.store.get(JOURNAL, &position.seq.0.to_be_bytes())? else {
+            // Trimmed while we looked, or truly missing: a follower there must not be told that it has diverged.
+            let trimmed = position.seq <= self.bounds.read().base.position.seq;
+            return if trimmed { Ok(None) } else { Err(ReadError::Hole { expected: position.seq }) };
+        };
         let entry = read_value(&value).map_err(damaged)?;
         let stored = entry.view().map_err(damaged)?.position;
-        Ok((stored == position && stored.seq <= bounds.head.position.seq).then_some(entry.digest))
+        Ok((stored == position).then_some(entry.digest))
     }
 }

@@ -101,17 +101,19 @@ impl Reader {
     /// If the disk fails or holds bytes that cannot be right.
     pub fn link(&self, key: &Key) -> Result<Option<StoredLink>, StoreError> {
         let encoded = key.encode();
-        loop {
-            let Some(serve) = self.store.get(SERVE, &encoded)? else { return Ok(None) };
-            let Some(view) = LinkView::of_value(&serve).map_err(damaged("link"))? else { return Ok(None) };
-            let Some(manage) = self.store.get(MANAGE, &encoded)? else { continue };
-            let (stamp, _) = value::split(&manage).map_err(damaged("link"))?;
-            // Two tables, two reads: if a change came between them, look again.
-            if stamp == view.stamp {
-                let manage = LinkManage::of_value(&manage).map_err(damaged("link"))?;
-                return Ok(Some(StoredLink { stamp, link: view.to_link(), manage }));
-            }
+        // Two tables, one moment: a change between two plain reads would mix versions.
+        let snapshot = self.store.db().snapshot();
+        let get = |table| snapshot.get_pinned_cf(self.store.table(table), &*encoded).map_err(read_error);
+        let Some(serve) = get(SERVE)? else { return Ok(None) };
+        let Some(view) = LinkView::of_value(&serve).map_err(damaged("link"))? else { return Ok(None) };
+        let disagree = || damaged("link")(crate::DecodeError::invalid(0, "pair of serve and manage values"));
+        let manage = get(MANAGE)?.ok_or_else(disagree)?;
+        let (stamp, _) = value::split(&manage).map_err(damaged("link"))?;
+        if stamp != view.stamp {
+            return Err(disagree());
         }
+        let manage = LinkManage::of_value(&manage).map_err(damaged("link"))?;
+        Ok(Some(StoredLink { stamp, link: view.to_link(), manage }))
     }
 
     /// Returns links by age, newest first, those created before record `before` (or all), at most `limit`. Full members only.

@@ -45,7 +45,7 @@ pub(crate) fn replay(
                     serve: served.map_or(&[], |served| served.body),
                     manage: if manage.is_some() { part.body } else { &[] },
                 };
-                batch.set(key, part.key, stamp, bodies)?;
+                batch.set(key, part.key, position, stamp, bodies)?;
             }
         }
     }

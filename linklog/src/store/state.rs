@@ -12,6 +12,7 @@ use super::{CREATED, MANAGE, META, SERVE, Store, StoreError};
 use crate::codec::{Cursor, value};
 use crate::digest::SlotSum;
 use crate::key::{StateKey, Visibility};
+use crate::position::Position;
 use crate::slot::Slot;
 use crate::stamp::Stamp;
 
@@ -196,11 +197,12 @@ impl<'a> StateBatch<'a> {
         }
     }
 
-    /// Gives a key its new stamp and, if it lives, bodies.
+    /// Gives a key its new stamp and, if it lives, bodies; `at` is the record that does it.
     pub(crate) fn set(
         &mut self,
         key: &StateKey,
         encoded: &[u8],
+        at: Position,
         stamp: &Stamp,
         bodies: Bodies<'_>,
     ) -> Result<(), StoreError> {
@@ -222,10 +224,9 @@ impl<'a> StateBatch<'a> {
             *place = Some(new);
         }
         values.changed = true;
-        if self.full && matches!(key, StateKey::Link(_)) {
+        if self.full && matches!(key, StateKey::Link(_)) && (!stamp.live || stamp.created == at) {
             let mut row = stamp.created.seq.0.to_be_bytes().to_vec();
             row.extend_from_slice(encoded);
-            // Written again with every change of the link: cheaper than finding out whether it is there.
             self.by_age.insert(row, stamp.live);
         }
         Ok(())

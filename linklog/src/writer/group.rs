@@ -7,17 +7,22 @@ use std::time::Duration;
 
 use crossbeam::channel::{Receiver, RecvTimeoutError};
 
-use super::{Commit, Decision, Proposal, ProposeError, Shared, WriterCounts, WriterOptions};
+use super::{Commit, Decision, Proposal, ProposeError, Shared, WriterCounts, WriterFailure, WriterOptions};
 use crate::change::{Change, CommandId};
-use crate::codec::record::{self, Sections};
+use crate::codec::record::{self, Envelope, Sections};
+use crate::codec::{FORMAT_LEVEL, value};
+use crate::entity::Fleet;
 use crate::journal::{HeadFile, Journal, JournalReader, NewRecord, RocksJournal};
+use crate::key::StateKey;
 use crate::limits::{GROUP_BYTES_MAX, GROUP_RECORDS_MAX, OUTCOME_KEPT_MS, SECTION_BYTES_MAX};
 use crate::store::{
-    Outcome, Reader, StateBatch, Store, StoreError, SumTable, forget_outcomes, outcome_of, replay,
+    Outcome, Reader, SERVE, StateBatch, Store, StoreError, SumTable, forget_outcomes, outcome_of, replay,
 };
 
-/// How often, at most, the HEAD file is fsynced and old outcomes are forgotten.
+/// How often, at most, the HEAD file is fsynced and the journal is trimmed.
 const HOUSEKEEPING_EVERY: Duration = Duration::from_secs(1);
+/// How often, at most, old outcomes are looked for.
+const FORGETTING_EVERY: Duration = Duration::from_secs(60);
 /// Most outcomes forgotten in one go, so that housekeeping never delays a group by much.
 const FORGET_MAX: usize = 20_000;
 
@@ -29,27 +34,18 @@ pub(super) struct Engine {
     head_file: HeadFile,
     applied_seq: Arc<AtomicU64>,
     last_at_ms: u64,
-    options: WriterOptions,
+    /// The level records are written at, as the log's fleet record says.
+    level: u8,
+    journal_bytes_kept: u64,
+    clock_us: Box<dyn Fn() -> u64 + Send>,
+    nonce: Box<dyn FnMut() -> [u8; 16] + Send>,
+    on_commit: Box<dyn Fn(&Commit) + Send>,
     counts: WriterCounts,
     next_housekeeping_us: u64,
+    next_forgetting_us: u64,
 }
 
-/// Why the writer stops.
-enum Fatal {
-    Store(StoreError),
-    HeadFile(crate::journal::HeadFileError),
-}
-
-impl From<StoreError> for Fatal {
-    fn from(error: StoreError) -> Fatal {
-        Fatal::Store(error)
-    }
-}
-impl From<crate::journal::HeadFileError> for Fatal {
-    fn from(error: crate::journal::HeadFileError) -> Fatal {
-        Fatal::HeadFile(error)
-    }
-}
+type OnFatal = Box<dyn FnOnce(&WriterFailure) + Send>;
 
 impl Engine {
     pub(super) fn new(
@@ -60,19 +56,24 @@ impl Engine {
         applied_seq: Arc<AtomicU64>,
         last_at_ms: u64,
         options: WriterOptions,
-    ) -> Engine {
-        let counts = WriterCounts::default();
-        Engine {
+    ) -> Result<(Engine, OnFatal), StoreError> {
+        let engine = Engine {
+            level: level_of(&store)?,
             store,
             journal,
             sums,
             head_file,
             applied_seq,
             last_at_ms,
-            options,
-            counts,
+            journal_bytes_kept: options.journal_bytes_kept,
+            clock_us: options.clock_us,
+            nonce: options.nonce,
+            on_commit: options.on_commit,
+            counts: WriterCounts::default(),
             next_housekeeping_us: 0,
-        }
+            next_forgetting_us: 0,
+        };
+        Ok((engine, options.on_fatal))
     }
 
     pub(super) fn reader(&self) -> Reader {
@@ -83,114 +84,130 @@ impl Engine {
         self.journal.concrete_reader()
     }
 
-    /// Works until the queue says stop or a write fails.
-    pub(super) fn run(mut self, queue: &Receiver<Option<Proposal>>, shared: &Shared) {
+    /// Returns what is durable now.
+    pub(super) fn commit(&self, synced_at_us: u64) -> Commit {
+        let serve_sum = self.sums.total().serve;
+        Commit { head: self.journal.head(), serve_sum, synced_at_us, format_level: self.level }
+    }
+
+    /// Works until the queue says stop.
+    ///
+    /// # Errors
+    /// A failed write: nothing may be acknowledged any more.
+    pub(super) fn run(
+        mut self,
+        queue: &Receiver<Option<Proposal>>,
+        shared: &Shared,
+    ) -> Result<(), WriterFailure> {
         loop {
             let (group, stop) = gather(queue);
-            let done = self.commit_group(group, shared).and_then(|()| self.housekeeping());
-            match done {
-                Ok(()) if !stop => {}
-                Ok(()) => break,
-                Err(fatal) => return self.fail(fatal, queue),
+            if !group.is_empty() {
+                self.commit_group(group, shared)?;
             }
-        }
-        if let Err(error) = self.head_file.sync() {
-            tracing::error!(%error, "could not fsync the head file at the end");
+            if stop {
+                return Ok(self.head_file.sync()?);
+            }
+            self.housekeeping()?;
         }
     }
 
-    fn fail(self, fatal: Fatal, queue: &Receiver<Option<Proposal>>) {
-        let error = match fatal {
-            Fatal::Store(error) => error,
-            Fatal::HeadFile(error) => {
-                tracing::error!(%error, "could not write the head file");
-                StoreError::HeadFile
-            }
-        };
-        (self.options.on_fatal)(&error);
-        while let Ok(Some(proposal)) = queue.try_recv() {
-            (proposal.reply)(Err(ProposeError::Closed));
-        }
-    }
-
-    fn commit_group(&mut self, group: Vec<Proposal>, shared: &Shared) -> Result<(), Fatal> {
-        if group.is_empty() {
-            return Ok(());
-        }
-        let now_us = (self.options.clock_us)();
-        let at_ms = self.last_at_ms.max(now_us / 1000);
-        let mut replies = Vec::with_capacity(group.len());
+    fn commit_group(&mut self, group: Vec<Proposal>, shared: &Shared) -> Result<(), WriterFailure> {
+        let started_us = (self.clock_us)();
+        let at_ms = self.last_at_ms.max(started_us / 1000);
         let mut batch = StateBatch::new(&self.store, &self.sums);
-        let mut decided = HashMap::new();
-        let first = self.journal.staged().position.seq;
-        let mut failed = None;
-        for proposal in group {
-            let mut decisions = Vec::with_capacity(proposal.changes.len());
-            for change in &proposal.changes {
-                match decide(&self.store, &mut self.journal, &mut batch, &mut decided, change, at_ms) {
-                    Ok(decision) => {
-                        self.counts.conflicts += u64::from(matches!(decision, Decision::Conflict(_)));
-                        decisions.push(decision);
-                    }
-                    Err(error) => failed = failed.or(Some(error)),
-                }
+        let mut deciding = Deciding {
+            store: &self.store,
+            journal: &mut self.journal,
+            nonce: &mut self.nonce,
+            level: self.level,
+            at_ms,
+            decided: HashMap::new(),
+            touches_fleet: false,
+        };
+        let first = deciding.journal.staged().position.seq;
+        // An early return drops the replies, which then say "unknown": the batch may have become durable or not.
+        let mut replies = Vec::with_capacity(group.len());
+        for Proposal { changes, mut pending } in group {
+            pending.if_dropped = ProposeError::Unknown;
+            replies.push((pending, Vec::with_capacity(changes.len())));
+            for change in &changes {
+                let decision = deciding.decide(&mut batch, change)?;
+                self.counts.conflicts += u64::from(matches!(decision, Decision::Conflict(_)));
+                replies.last_mut().expect("pushed above").1.push(decision);
             }
-            replies.push((proposal.reply, decisions));
         }
-        let (mut writes, touched, _) = batch.finish();
+        let touches_fleet = deciding.touches_fleet;
         let records = self.journal.staged().position.seq.0 - first.0;
-        let mut written = failed.map_or(Ok(()), Err);
-        if records > 0 && written.is_ok() {
-            self.journal.stage_head(&mut writes);
-            written = self.store.write(writes, true);
-        }
-        if let Err(error) = written {
-            for (reply, _) in replies {
-                reply(Err(ProposeError::Unknown));
-            }
-            return Err(error.into());
-        }
+        let mut published = Ok(());
         if records > 0 {
+            let (mut writes, touched, _) = batch.finish();
+            self.journal.stage_head(&mut writes);
+            self.store.write(writes, true)?;
             self.sums.commit(touched);
             self.last_at_ms = at_ms;
-            self.publish(records, now_us, shared)?;
+            published = self.publish(records, started_us, touches_fleet, shared);
         }
-        for (reply, decisions) in replies {
-            reply(Ok(decisions));
+        // The group is durable whatever came of announcing it.
+        for (pending, decisions) in replies {
+            pending.answer(Ok(decisions));
         }
-        Ok(())
+        published
     }
 
-    fn publish(&mut self, records: u64, started_us: u64, shared: &Shared) -> Result<(), Fatal> {
+    fn publish(
+        &mut self,
+        records: u64,
+        started_us: u64,
+        touches_fleet: bool,
+        shared: &Shared,
+    ) -> Result<(), WriterFailure> {
         let head = self.journal.publish();
         self.applied_seq.store(head.position.seq.0, Ordering::Release);
-        let synced_at_us = (self.options.clock_us)();
-        let commit = Commit { head, serve_sum: self.sums.total().serve, synced_at_us };
+        if touches_fleet {
+            self.level = level_of(&self.store)?;
+        }
+        let synced_at_us = (self.clock_us)();
+        let commit = self.commit(synced_at_us);
         *shared.commit.write() = commit;
         self.counts.groups += 1;
         self.counts.records += records;
         self.counts.write_us += synced_at_us.saturating_sub(started_us);
         *shared.counts.write() = self.counts;
-        self.head_file.write(&head, synced_at_us / 1000)?;
-        (self.options.on_commit)(&commit);
-        Ok(())
+        (self.on_commit)(&commit);
+        Ok(self.head_file.write(&head, synced_at_us / 1000)?)
     }
 
-    fn housekeeping(&mut self) -> Result<(), Fatal> {
-        let now_us = (self.options.clock_us)();
+    fn housekeeping(&mut self) -> Result<(), WriterFailure> {
+        let now_us = (self.clock_us)();
         if now_us < self.next_housekeeping_us {
             return Ok(());
         }
         self.next_housekeeping_us = now_us + HOUSEKEEPING_EVERY.as_micros() as u64;
         self.head_file.sync()?;
-        self.journal.trim(self.options.journal_bytes_kept)?;
-        let mut batch = rocksdb::WriteBatch::default();
-        let before_ms = (now_us / 1000).saturating_sub(OUTCOME_KEPT_MS);
-        if forget_outcomes(&self.store, &mut batch, before_ms, FORGET_MAX)? > 0 {
-            self.store.write(batch, false)?;
+        self.journal.trim(self.journal_bytes_kept)?;
+        if now_us >= self.next_forgetting_us {
+            let mut batch = rocksdb::WriteBatch::default();
+            // By the records' own time: a clock that jumps ahead must not take the retries of an hour ago with it.
+            let before_ms = self.last_at_ms.saturating_sub(OUTCOME_KEPT_MS);
+            let forgotten = forget_outcomes(&self.store, &mut batch, before_ms, FORGET_MAX)?;
+            if forgotten > 0 {
+                self.store.write(batch, false)?;
+            }
+            if forgotten < FORGET_MAX {
+                self.next_forgetting_us = now_us + FORGETTING_EVERY.as_micros() as u64;
+            }
         }
         Ok(())
     }
+}
+
+/// Reads the format level from the fleet record; 1 before there is one.
+fn level_of(store: &Store) -> Result<u8, StoreError> {
+    let Some(stored) = store.get(SERVE, &StateKey::Fleet.encode())? else { return Ok(FORMAT_LEVEL) };
+    let fleet = value::split(&stored).and_then(|(_, body)| Fleet::decode(body));
+    fleet
+        .map(|fleet| fleet.format_level)
+        .map_err(|source| StoreError::Damaged { what: "fleet record", source })
 }
 
 /// Waits for proposals and takes all that are there, up to a group's limits. True: the queue has been closed.
@@ -225,49 +242,62 @@ fn change_bytes(change: &Change) -> usize {
     change.parts.iter().map(body).sum()
 }
 
-fn decide(
-    store: &Store,
-    journal: &mut RocksJournal,
-    batch: &mut StateBatch<'_>,
-    decided: &mut HashMap<CommandId, Outcome>,
-    change: &Change,
+/// What deciding the changes of one group needs, besides the state.
+struct Deciding<'a> {
+    store: &'a Store,
+    journal: &'a mut RocksJournal,
+    nonce: &'a mut (dyn FnMut() -> [u8; 16] + Send),
+    level: u8,
     at_ms: u64,
-) -> Result<Decision, StoreError> {
-    if let Err(invalid) = change.validate() {
-        return Ok(Decision::Invalid(invalid));
-    }
-    if let Some(id) = change.command {
-        let earlier = match decided.get(&id) {
-            Some(outcome) => Some(*outcome),
-            None => outcome_of(store, id)?,
-        };
-        if let Some(outcome) = earlier {
-            return Ok(Decision::Replayed(outcome));
+    /// Commands decided in this group.
+    decided: HashMap<CommandId, Outcome>,
+    touches_fleet: bool,
+}
+
+impl Deciding<'_> {
+    fn decide(&mut self, batch: &mut StateBatch<'_>, change: &Change) -> Result<Decision, StoreError> {
+        if let Err(invalid) = change.validate() {
+            return Ok(Decision::Invalid(invalid));
         }
+        if let Some(id) = change.command {
+            let earlier = match self.decided.get(&id) {
+                Some(outcome) => Some(*outcome),
+                None => outcome_of(self.store, id)?,
+            };
+            if let Some(outcome) = earlier {
+                return Ok(Decision::Replayed(outcome));
+            }
+        }
+        let envelope = Envelope { level: self.level, at_ms: self.at_ms, nonce: (self.nonce)() };
+        let sections = record::sections_of(change, &envelope);
+        if let Some(invalid) = too_large(&sections) {
+            return Ok(Decision::Invalid(invalid));
+        }
+        let position = self.journal.next_position();
+        // The bytes are read back before they are kept: what cannot be replayed is never written.
+        let own = |source| StoreError::Damaged { what: "record just encoded", source };
+        let serve = record::read_serve(sections.header, &sections.serve).map_err(own)?;
+        let manage = record::read_manage(&serve, &sections.manage).map_err(own)?;
+        let result = replay::replay(self.store, batch, position, &serve, Some(&manage))?;
+        let conflict = result.err();
+        // A conflict needs a record only if its command may be asked about again.
+        if conflict.is_none() || change.command.is_some() {
+            self.journal.stage(&mut batch.batch, &NewRecord { sections, conflict: conflict.is_some() });
+        }
+        if let Some(id) = change.command {
+            let conflict = conflict.map(|conflict| conflict.part as u8);
+            let outcome =
+                Outcome { position, conflict, request_hash: change.request_hash, at_ms: self.at_ms };
+            self.decided.insert(id, outcome);
+        }
+        Ok(match result {
+            Ok(stamps) => {
+                self.touches_fleet |= change.parts.iter().any(|part| part.key == StateKey::Fleet);
+                Decision::Applied { position, at_ms: self.at_ms, stamps }
+            }
+            Err(conflict) => Decision::Conflict(conflict),
+        })
     }
-    let sections = record::sections_of(change, at_ms);
-    if let Some(invalid) = too_large(&sections) {
-        return Ok(Decision::Invalid(invalid));
-    }
-    let position = journal.next_position();
-    // The bytes are read back before they are kept: what cannot be replayed is never written.
-    let own = |source| StoreError::Damaged { what: "record just encoded", source };
-    let serve = record::read_serve(sections.kind, &sections.serve).map_err(own)?;
-    let manage = record::read_manage(&serve, &sections.manage).map_err(own)?;
-    let result = replay::replay(store, batch, position, &serve, Some(&manage))?;
-    let conflict = result.err();
-    // A conflict needs a record only if its command may be asked about again.
-    if conflict.is_none() || change.command.is_some() {
-        journal.stage(&mut batch.batch, &NewRecord { sections, conflict: conflict.is_some() });
-    }
-    if let Some(id) = change.command {
-        let conflict = conflict.map(|conflict| conflict.part as u8);
-        decided.insert(id, Outcome { position, conflict, request_hash: change.request_hash, at_ms });
-    }
-    Ok(match result {
-        Ok(stamps) => Decision::Applied { position, at_ms, stamps },
-        Err(conflict) => Decision::Conflict(conflict),
-    })
 }
 
 fn too_large(sections: &Sections) -> Option<crate::change::InvalidChange> {

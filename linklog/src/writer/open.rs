@@ -6,9 +6,10 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use super::group::Engine;
-use super::{Commit, WriterOptions};
+use super::{Commit, WriterFailure, WriterOptions};
+use crate::codec::FORMAT_LEVEL;
 use crate::journal::{HeadFile, HeadFileError, Journal, JournalRead, ReadError, RocksJournal};
-use crate::position::{Epoch, Head};
+use crate::position::{Epoch, Head, Seq};
 use crate::store::{Contents, HIGHEST_EPOCH, META, Store, StoreError, SumTable};
 
 /// Why the log cannot be opened for writing.
@@ -46,6 +47,18 @@ pub enum OpenError {
         /// How far it went.
         promised: Head,
     },
+    /// The file that would show a loss is not there.
+    #[error(
+        "{dir} holds a journal up to record {} but no HEAD file, so it cannot be told whether acknowledged records are missing. If the \
+         file was left behind in a copy, bring it along; if it is lost, compare with what the followers have applied before an empty \
+         start is forced by moving the directory away", found.position
+    )]
+    NoHeadFile {
+        /// Where the log lies.
+        dir: PathBuf,
+        /// How far the journal goes.
+        found: Head,
+    },
     /// The writer's thread cannot be started.
     #[error("cannot start the writer's thread: {0}")]
     Thread(io::Error),
@@ -54,30 +67,45 @@ pub enum OpenError {
 pub(super) struct Opened {
     pub engine: Engine,
     pub first_commit: Commit,
+    pub on_fatal: Box<dyn FnOnce(&WriterFailure) + Send>,
 }
 
 pub(super) fn open(dir: &Path, options: WriterOptions) -> Result<Opened, OpenError> {
     std::fs::create_dir_all(dir).map_err(|source| OpenError::Directory { dir: dir.to_owned(), source })?;
-    let store = Store::open(&dir.join("db"), Contents::Full, &options.store)?;
     let (mut head_file, promised) = HeadFile::open(&dir.join("HEAD"))?;
+    let db = dir.join("db");
+    if promised != Head::EMPTY {
+        // Recovery throws away what lies behind damage. Look first, with a handle that writes nothing.
+        let found = match Store::open_read_only(&db, Contents::Full, &options.store)? {
+            Some(store) => RocksJournal::in_store(Arc::new(store))?,
+            None => return Err(OpenError::Lost { dir: dir.to_owned(), found: Head::EMPTY, promised }),
+        };
+        check_nothing_lost(dir, &found, promised)?;
+    }
+    let store = Store::open(&db, Contents::Full, &options.store)?;
     let mut journal = RocksJournal::in_store(store.clone())?;
     check_nothing_lost(dir, &journal, promised)?;
+    if promised == Head::EMPTY && journal.head().position.seq > FIRST_RECORD {
+        return Err(OpenError::NoHeadFile { dir: dir.to_owned(), found: journal.head() });
+    }
+    let now_us = (options.clock_us)();
     if journal.epoch() == Epoch(0) {
-        let position = journal.start_epoch((options.clock_us)() / 1000)?;
+        let position = journal.start_epoch(FORMAT_LEVEL, now_us / 1000)?;
         let mut batch = rocksdb::WriteBatch::default();
         batch.put_cf(store.table(META), HIGHEST_EPOCH, position.epoch.0.to_le_bytes());
         store.write(batch, true)?;
     }
-    head_file.write(&journal.head(), (options.clock_us)() / 1000)?;
+    head_file.write(&journal.head(), now_us / 1000)?;
     head_file.sync()?;
     let sums = SumTable::load(&store)?;
-    let first_commit =
-        Commit { head: journal.head(), serve_sum: sums.total().serve, synced_at_us: (options.clock_us)() };
     let applied_seq = Arc::new(AtomicU64::new(journal.head().position.seq.0));
     let last_at_ms = last_time(&journal)?;
-    let engine = Engine::new(store, journal, sums, head_file, applied_seq, last_at_ms, options);
-    Ok(Opened { engine, first_commit })
+    let (engine, on_fatal) = Engine::new(store, journal, sums, head_file, applied_seq, last_at_ms, options)?;
+    Ok(Opened { first_commit: engine.commit(now_us), engine, on_fatal })
 }
+
+/// The record that starts the first epoch: a process killed right after it has written no HEAD file yet.
+const FIRST_RECORD: Seq = Seq(1);
 
 fn check_nothing_lost(dir: &Path, journal: &RocksJournal, promised: Head) -> Result<(), OpenError> {
     let found = journal.head();
@@ -96,5 +124,5 @@ fn last_time(journal: &RocksJournal) -> Result<u64, OpenError> {
     let Some(entry) = entries.first() else { return Ok(0) };
     let damaged = |source| ReadError::Store(StoreError::Damaged { what: "last record", source });
     let view = entry.view().map_err(damaged)?;
-    Ok(crate::codec::record::read_serve(view.kind, view.serve).map_err(damaged)?.at_ms)
+    Ok(crate::codec::record::read_serve(view.header, view.serve).map_err(damaged)?.at_ms)
 }

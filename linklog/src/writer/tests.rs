@@ -23,6 +23,7 @@ fn options() -> WriterOptions {
         journal_bytes_kept: u64::MAX,
         queue_max: 1_000,
         clock_us: Box::new(move || clock.fetch_add(1_000, Ordering::Relaxed)),
+        nonce: Box::new(|| [7; 16]),
         on_commit: Box::new(|_| {}),
         on_fatal: Box::new(|error| panic!("{error}")),
     }
@@ -311,4 +312,58 @@ fn the_journal_keeps_what_it_is_told_to_and_the_state_keeps_everything() {
     assert!(journal.first_retained() > Seq(1), "nothing was trimmed");
     assert!(journal.read(journal.first_retained(), 100).is_ok());
     assert_eq!(target(&writer, "n-0-0").as_deref(), Some(&*long));
+}
+
+#[test]
+fn a_log_without_its_head_file_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    {
+        let writer = open(dir.path());
+        one(&writer, put("early", "https://a.example/", Precondition::Any));
+    }
+    std::fs::remove_file(dir.path().join("HEAD")).unwrap();
+    let refused = Writer::open(dir.path(), options()).err().unwrap();
+    assert!(matches!(refused, OpenError::NoHeadFile { .. }), "{refused}");
+}
+
+#[test]
+fn bodies_that_cannot_be_read_are_refused_and_leave_no_record() {
+    let dir = tempfile::tempdir().unwrap();
+    let writer = open(dir.path());
+    let head = writer.handle().commit().head;
+    let mut change = put("a", "https://a.example/", Precondition::Any);
+    change.parts[0].operation =
+        Operation::Put { serve: vec![0, 1, b' '], manage: LinkManage::default().encode() };
+    let Decision::Invalid(invalid) = one(&writer, change) else { panic!() };
+    assert!(matches!(invalid, InvalidChange::BadBody { part: 0, .. }), "{invalid}");
+    assert_eq!(writer.handle().commit().head, head);
+}
+
+#[test]
+fn a_fenced_writer_takes_nothing_more() {
+    let dir = tempfile::tempdir().unwrap();
+    let writer = open(dir.path());
+    writer.handle().fence();
+    assert_eq!(writer.handle().propose_and_wait(vec![delete("a")]), Err(ProposeError::Fenced));
+}
+
+#[test]
+fn a_panic_on_the_writers_thread_is_fatal_and_everybody_is_answered() {
+    let dir = tempfile::tempdir().unwrap();
+    let (told, was_told) = bounded(1);
+    let writer = Writer::open(
+        dir.path(),
+        WriterOptions {
+            on_commit: Box::new(|_| panic!("on purpose")),
+            on_fatal: Box::new(move |failure| {
+                told.send(matches!(failure, WriterFailure::Panicked)).unwrap();
+            }),
+            ..options()
+        },
+    )
+    .unwrap();
+    let answer = writer.handle().propose_and_wait(vec![put("a", "https://a.example/", Precondition::Any)]);
+    assert_eq!(answer, Err(ProposeError::Unknown));
+    assert!(was_told.recv().unwrap());
+    assert_eq!(writer.handle().propose_and_wait(vec![delete("a")]), Err(ProposeError::Closed));
 }
