@@ -52,6 +52,8 @@ pub struct FeedSource {
     pub members: Members,
     /// Where acknowledgements go.
     pub replication: Replication,
+    /// Called when a follower knows a higher epoch than ours: another writer has taken over, and this one must stop writing.
+    pub on_higher_epoch: Arc<dyn Fn(u32) + Send + Sync>,
 }
 
 /// A bound feed port.

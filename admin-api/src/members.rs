@@ -51,6 +51,11 @@ impl Members {
         self.table.borrow().get(name).cloned()
     }
 
+    /// Returns the table itself, locked against change for as long as it is held: not across an await.
+    pub(crate) fn table(&self) -> watch::Ref<'_, MemberTable> {
+        self.table.borrow()
+    }
+
     /// Returns all members.
     pub fn all(&self) -> MemberTable {
         self.table.borrow().clone()
@@ -82,7 +87,8 @@ fn read_all(reader: &Reader) -> Result<MemberTable, StoreError> {
 /// Returns the change that adds a member. Its precondition refuses a name that is in use or was forgotten: a name stands for one
 /// member for ever, so that budgets and acknowledgements of the old one cannot be mistaken for the new one's.
 pub fn add(name: &str, credential: Option<[u8; 32]>, role: MemberRole, now_ms: u64) -> Change {
-    let member = Member { role, state: MemberState::Active, credential, created_at_ms: now_ms, announced_level: None };
+    let member =
+        Member { role, state: MemberState::Active, credential, created_at_ms: now_ms, announced_level: None };
     put(name, &member, Precondition::Absent)
 }
 

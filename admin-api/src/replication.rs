@@ -15,8 +15,9 @@ pub use table::{MemberStatus, ReplicationReport};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use linklog::Position;
-use linklog::journal::JournalReader;
+use linklog::codec::record;
+use linklog::journal::{JournalRead, JournalReader};
+use linklog::{Position, Seq};
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
@@ -110,17 +111,43 @@ impl Replication {
                 }
             }
         }
-        Ok(self.table.lock().report(seq, &self.members.all()))
+        let members = self.members.table();
+        Ok(self.table.lock().report(seq, &members))
     }
 
-    /// Returns every member's place, for `GET /v1/replication`.
+    /// Returns every member's place, for `GET /v1/replication`. Reads the journal for members that are behind: not for the runtime's
+    /// own threads.
     pub fn status(&self) -> Vec<MemberStatus> {
-        self.table.lock().status(&self.members.all(), &self.journal, Instant::now())
+        let head = self.journal.head().position.seq.0;
+        let mut status = {
+            let members = self.members.table();
+            self.table.lock().status(&members, head, Instant::now())
+        };
+        for member in status.iter_mut().filter(|member| member.lag_records > 0) {
+            member.lag_ms = self.age_ms(member.applied_seq + 1);
+        }
+        status
+    }
+
+    /// Returns how long ago record `seq` was written, or the oldest one kept if it is gone.
+    fn age_ms(&self, seq: u64) -> u64 {
+        let from = Seq(seq).max(self.journal.first_retained());
+        let written_ms = self.journal.read(from, 1).ok().and_then(|entries| {
+            let view = entries.first()?.view().ok()?;
+            Some(record::read_serve(view.header, view.serve).ok()?.at_ms)
+        });
+        written_ms.map_or(0, |at| crate::clock::now_ms().saturating_sub(at))
     }
 
     /// Registers a member's new stream, which takes over from an older one; it resolves when a still newer one does.
-    pub(crate) fn connected(&self, member: &str, is_sync: bool) -> (StreamId, oneshot::Receiver<()>) {
-        self.table.lock().connected(member, is_sync)
+    pub(crate) fn connected(&self, member: &str, is_sync: bool, is_active: bool) -> (StreamId, oneshot::Receiver<()>) {
+        let head = self.journal.head().position.seq.0;
+        self.table.lock().connected(member, is_sync, is_active, head)
+    }
+
+    /// Notes that a member has become active, or has stopped being so.
+    pub(crate) fn member_changed(&self, member: &str, is_active: bool) {
+        self.table.lock().member_changed(member, is_active);
     }
 
     /// Notes that a member's stream has ended.
@@ -128,9 +155,10 @@ impl Replication {
         self.table.lock().disconnected(member, stream);
     }
 
-    /// Notes an acknowledgement; `caught_up_at` is the last seq that was the head when it was sent to the member.
-    pub(crate) fn acknowledged(&self, member: &str, stream: StreamId, ack: &Acknowledged, caught_up_at: u64) {
-        self.table.lock().acknowledged(member, stream, ack, caught_up_at, Instant::now());
+    /// Notes an acknowledgement.
+    pub(crate) fn acknowledged(&self, member: &str, stream: StreamId, ack: &Acknowledged) {
+        let head = self.journal.head().position.seq.0;
+        self.table.lock().acknowledged(member, stream, ack, head, Instant::now());
     }
 }
 

@@ -81,9 +81,8 @@ fn make(
             false => Section::Hash(SectionHash::of(record.manage)),
         };
         writer.push(&FrameRecord {
-            kind: record.kind,
+            header: record.header,
             position: record.position,
-            slot: record.slot,
             conflict: entry.conflict,
             serve: Section::Full(record.serve),
             manage,

@@ -1,6 +1,5 @@
 //! Who asks to follow, and from where: everything that is decided before the first record is sent. Pure but for journal reads.
 
-use linklog::codec::FORMAT_LEVEL;
 use linklog::entity::{Member, MemberRole, MemberState};
 use linklog::journal::{JournalRead, ReadError};
 use linklog::{Digest, Position};
@@ -20,12 +19,25 @@ pub(super) struct Follower {
     pub name: String,
     /// Whether its acknowledgements count as fsynced copies.
     pub is_sync: bool,
+    /// Whether it is waited for.
+    pub is_active: bool,
+    /// Its certificate's fingerprint.
+    credential: Option<[u8; 32]>,
     /// Where it stands.
     pub applied: Position,
     /// Whether it gets the managed parts.
     pub with_manage: bool,
     /// How many unacknowledged bytes it takes.
     pub window_bytes: u64,
+}
+
+impl Follower {
+    /// Says whether a member's record is still the one this follower was let in with, as far as following goes.
+    pub(super) fn is_still(&self, member: &Member) -> bool {
+        member.state != MemberState::Forgotten
+            && member.credential == self.credential
+            && (member.role == MemberRole::Sync) == self.is_sync
+    }
 }
 
 /// Builds a refusal.
@@ -44,12 +56,18 @@ pub(super) fn admit(
         Err(refusal) => return Ok(Err(refusal)),
     };
     let applied = hello.applied.map_or(Position::ZERO, |at| Position::new(at.epoch, at.seq));
-    if let Some(refusal) = check_place(&source.journal, hello, applied)? {
+    let level = source.commits.borrow().format_level;
+    if hello.highest_epoch > source.journal.head().position.epoch.0 {
+        (source.on_higher_epoch)(hello.highest_epoch);
+    }
+    if let Some(refusal) = check_place(&source.journal, hello, applied, level)? {
         return Ok(Err(refusal));
     }
     Ok(Ok(Follower {
         name: hello.member.clone(),
         is_sync: member.role == MemberRole::Sync,
+        is_active: member.state == MemberState::Active,
+        credential: member.credential,
         applied,
         with_manage: hello.with_manage,
         window_bytes: hello.window_bytes.clamp(*WINDOW_BYTES.start(), *WINDOW_BYTES.end()),
@@ -89,6 +107,7 @@ fn check_place(
     journal: &dyn JournalRead,
     hello: &Hello,
     applied: Position,
+    level: u8,
 ) -> Result<Option<Refusal>, ReadError> {
     let head = journal.head().position;
     if hello.highest_epoch > head.epoch.0 {
@@ -98,8 +117,8 @@ fn check_place(
         );
         return Ok(Some(refuse(Reason::StaleWriter, detail)));
     }
-    if hello.format_level < u32::from(FORMAT_LEVEL) {
-        let detail = format!("the log is written at format level {FORMAT_LEVEL}; upgrade this follower");
+    if hello.format_level < u32::from(level) {
+        let detail = format!("the log is written at format level {level}; upgrade this follower");
         return Ok(Some(refuse(Reason::FormatLevel, detail)));
     }
     let digest = match (applied.seq.0, <[u8; 16]>::try_from(&*hello.digest)) {
@@ -115,8 +134,10 @@ fn check_place(
         return Ok(Some(Refusal { first_retained_seq: first_retained.0, ..refusal }));
     }
     if applied.seq > head.seq {
-        let detail = format!("the follower is at record {applied}, beyond this writer's head {head}");
-        return Ok(Some(refuse(Reason::Diverged, detail)));
+        let detail = format!(
+            "the follower is at record {applied}, beyond this writer's head {head}: the writer has lost records that this follower has"
+        );
+        return Ok(Some(refuse(Reason::WriterBehind, detail)));
     }
     let ours = journal.digest_at(applied)?;
     Ok((ours != Some(digest)).then(|| {

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use linklog::codec::FORMAT_LEVEL;
+use linklog::entity::MemberState;
 use linklog::journal::{JournalRead, ReadError};
 use linklog::writer::Commit;
 use linklog::{Digest, Position, Seq, SlotSum};
@@ -26,8 +26,10 @@ use crate::replication::{Acknowledged, StreamId};
 const HELLO_WITHIN: Duration = Duration::from_secs(10);
 /// How often a follower hears from the writer at least.
 const HEARTBEAT_EVERY: Duration = Duration::from_secs(1);
-/// From this many records behind on, the journal is read on a thread that may wait for the disk.
-const CATCH_UP_RECORDS: u64 = 10_000;
+/// From this many records behind on, the journal is read on a thread that may wait for the disk; what is newer is in memory.
+const CATCH_UP_RECORDS: u64 = 1_000;
+/// How long the last word to a follower may take: one that reads nothing must not hold its task for ever.
+const LAST_WORD_WITHIN: Duration = Duration::from_secs(1);
 
 type Inbound = Streaming<FollowerMessage>;
 type Outbox = mpsc::Sender<Result<WriterMessage, Status>>;
@@ -58,7 +60,7 @@ pub(super) async fn follow(
         }
     };
     tracing::info!(member = follower.name, applied = %follower.applied, version = hello.version, "follower connected");
-    let (id, superseded) = source.replication.connected(&follower.name, follower.is_sync);
+    let (id, superseded) = source.replication.connected(&follower.name, follower.is_sync, follower.is_active);
     let name = follower.name.clone();
     let mut stream = Stream::new(source, frames.clone(), follower, id, outbox);
     let end = tokio::select! {
@@ -96,8 +98,8 @@ struct Stream<'a> {
     digest: Digest,
     /// The served state's sum at `sent`, if it is known there.
     serve_sum: Option<SlotSum>,
-    /// The last seq sent that was the head when it was sent.
-    caught_up_at: u64,
+    /// The last record confirmed.
+    confirmed: Position,
     unconfirmed: VecDeque<(Seq, u64)>,
     unconfirmed_bytes: u64,
 }
@@ -114,84 +116,93 @@ impl<'a> Stream<'a> {
             source,
             frames,
             sent: follower.applied,
+            confirmed: follower.applied,
             follower,
             id,
             outbox,
             commits: source.commits.clone(),
             digest: Digest::ZERO,
             serve_sum: None,
-            caught_up_at: 0,
             unconfirmed: VecDeque::new(),
             unconfirmed_bytes: 0,
         }
     }
 
     async fn run(&mut self, inbound: &mut Inbound, stop: &CancellationToken) -> End {
+        let mut members = self.source.members.changes();
         let head = *self.commits.borrow_and_update();
         self.digest = match self.source.journal.digest_at(self.sent) {
             Ok(digest) => digest.unwrap_or(Digest::ZERO),
             Err(error) => return End::Failed(error),
         };
         let here = Acknowledged { applied: self.sent, synced_seq: 0, apply_lag_us: 0 };
-        self.source.replication.acknowledged(&self.follower.name, self.id, &here, 0);
+        self.source.replication.acknowledged(&self.follower.name, self.id, &here);
         let welcome = Welcome {
             fleet_id: self.source.fleet.as_bytes().to_vec(),
             head: Some(on_wire(head.head.position)),
-            format_level: u32::from(FORMAT_LEVEL),
+            format_level: u32::from(head.format_level),
             version: env!("CARGO_PKG_VERSION").to_owned(),
         };
-        if self.send(FromWriter::Welcome(welcome)).await.is_err() {
+        let outbox = self.outbox.clone();
+        if outbox.send(Ok(message(FromWriter::Welcome(welcome)))).await.is_err() {
             return End::Gone(None);
         }
-        let mut members = self.source.members.changes();
+        // The table may have changed since the follower was let in.
+        if !self.still_allowed() {
+            return End::Refused(refuse(Reason::UnknownMember, "this member was forgotten or replaced"));
+        }
         let mut heartbeat = interval(HEARTBEAT_EVERY);
         heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let room = self.unconfirmed_bytes < self.follower.window_bytes;
-            let behind = self.sent.seq < self.commits.borrow().head.position.seq;
-            if room && behind {
-                match self.send_records().await {
-                    Ok(()) => {}
-                    Err(end) => return end,
-                }
-            }
-            // Acknowledgements come first: they open the window and let requests through.
+            let more = self.sent.seq < self.commits.borrow_and_update().head.position.seq;
             tokio::select! {
                 biased;
-                message = inbound.message() => match message {
-                    Ok(Some(FollowerMessage { message: Some(FromFollower::Ack(ack)) })) => self.confirm(&ack),
-                    Ok(Some(_)) => return End::Refused(refuse(Reason::BadRequest, "only Ack may follow Hello")),
-                    Ok(None) => return End::Gone(None),
-                    Err(status) => return End::Gone(Some(status)),
-                },
                 () = stop.cancelled() => return End::Refused(refuse(Reason::ShuttingDown, "the writer is stopping")),
                 _ = members.changed() => if !self.still_allowed() {
                     return End::Refused(refuse(Reason::UnknownMember, "this member was forgotten or replaced"));
                 },
-                _ = heartbeat.tick() => if self.send_heartbeat().await.is_err() { return End::Gone(None) },
-                changed = self.commits.changed(), if room => if changed.is_err() {
+                // Acknowledgements open the window and let requests through.
+                message = inbound.message() => match message {
+                    Ok(Some(FollowerMessage { message: Some(FromFollower::Ack(ack)) })) => {
+                        if let Err(refusal) = self.confirm(&ack) {
+                            return End::Refused(refusal);
+                        }
+                    }
+                    Ok(Some(_)) => return End::Refused(refuse(Reason::BadRequest, "only Ack may follow Hello")),
+                    Ok(None) => return End::Gone(None),
+                    Err(status) => return End::Gone(Some(status)),
+                },
+                _ = heartbeat.tick() => self.send_heartbeat(),
+                place = outbox.reserve(), if room && more => match place {
+                    Ok(place) => match self.next_records().await {
+                        Ok(Some(records)) => place.send(Ok(message(FromWriter::Records(records)))),
+                        Ok(None) => {}
+                        Err(end) => return end,
+                    },
+                    Err(_) => return End::Gone(None),
+                },
+                changed = self.commits.changed(), if !more => if changed.is_err() {
                     return End::Refused(refuse(Reason::ShuttingDown, "the writer is stopping"));
                 },
-                () = std::future::ready(()), if room && self.has_more() => {}
             }
         }
     }
 
-    fn has_more(&self) -> bool {
-        self.sent.seq < self.commits.borrow().head.position.seq
-    }
-
     fn still_allowed(&self) -> bool {
         let member = self.source.members.get(&self.follower.name);
-        member.is_some_and(|member| member.state != linklog::entity::MemberState::Forgotten)
+        let same = member.as_ref().is_some_and(|member| self.follower.is_still(member));
+        let is_active = member.is_some_and(|member| member.state == MemberState::Active);
+        self.source.replication.member_changed(&self.follower.name, is_active);
+        same
     }
 
-    async fn send_records(&mut self) -> Result<(), End> {
+    /// Returns the next frame, `None` if it was there a moment ago and is not any more.
+    async fn next_records(&mut self) -> Result<Option<Records>, End> {
         let commit = *self.commits.borrow_and_update();
         let head = commit.head.position;
         let from = self.sent.seq.next();
-        let lag = head.seq.0 - self.sent.seq.0;
-        let frame = if lag < CATCH_UP_RECORDS {
+        let frame = if head.seq.0.saturating_sub(self.sent.seq.0) < CATCH_UP_RECORDS {
             self.frames.frame(&self.source.journal, from, head, self.follower.with_manage)
         } else {
             let (frames, journal) = (self.frames.clone(), self.source.journal.clone());
@@ -199,27 +210,22 @@ impl<'a> Stream<'a> {
             let read = move || frames.frame(&journal, from, head, with_manage);
             tokio::task::spawn_blocking(read).await.map_err(|_| End::Gone(None))?
         };
-        let Some(frame) = frame.map_err(End::Failed)? else { return Ok(()) };
+        let Some(frame) = frame.map_err(End::Failed)? else { return Ok(None) };
         let bytes = frame.bytes.len() as u64;
         self.sent = frame.last;
         self.digest = frame.digest;
         let at_head = frame.last == head;
         self.serve_sum = at_head.then_some(commit.serve_sum);
-        if at_head {
-            self.caught_up_at = head.seq.0;
-        }
         self.unconfirmed.push_back((frame.last.seq, bytes));
         self.unconfirmed_bytes += bytes;
-        let synced_at_us = if at_head { commit.synced_at_us } else { 0 };
-        let records = Records { frame: frame.bytes, synced_at_us };
-        self.send(FromWriter::Records(records)).await.map_err(|()| End::Gone(None))
+        Ok(Some(Records { frame: frame.bytes, synced_at_us: if at_head { commit.synced_at_us } else { 0 } }))
     }
 
-    async fn send_heartbeat(&mut self) -> Result<(), ()> {
+    /// Sends a heartbeat unless the follower reads so slowly that earlier messages still wait.
+    fn send_heartbeat(&mut self) {
         let commit = *self.commits.borrow();
         if self.sent == commit.head.position {
             self.serve_sum = Some(commit.serve_sum);
-            self.caught_up_at = commit.head.position.seq.0;
         }
         let heartbeat = Heartbeat {
             position: Some(on_wire(self.sent)),
@@ -228,15 +234,17 @@ impl<'a> Stream<'a> {
             clock_ms: crate::clock::now_ms(),
             head: Some(on_wire(commit.head.position)),
         };
-        self.send(FromWriter::Heartbeat(heartbeat)).await
+        // A full outbox says that it is alive by itself.
+        let _ = self.outbox.try_send(Ok(message(FromWriter::Heartbeat(heartbeat))));
     }
 
-    fn confirm(&mut self, ack: &Ack) {
+    fn confirm(&mut self, ack: &Ack) -> Result<(), Refusal> {
         let applied = ack.applied.map_or(Position::ZERO, |at| Position::new(at.epoch, at.seq));
-        if applied.seq > self.sent.seq {
-            tracing::warn!(member = self.follower.name, %applied, sent = %self.sent, "follower confirms what it was not sent");
-            return;
+        if applied > self.sent || applied < self.confirmed {
+            let detail = format!("confirms {applied}, was sent up to {}, had confirmed {}", self.sent, self.confirmed);
+            return Err(refuse(Reason::BadRequest, detail));
         }
+        self.confirmed = applied;
         while let Some((last, bytes)) = self.unconfirmed.front() {
             if *last > applied.seq {
                 break;
@@ -246,11 +254,12 @@ impl<'a> Stream<'a> {
         }
         let synced_seq = if self.follower.is_sync { ack.follower_synced_seq } else { 0 };
         let ack = Acknowledged { applied, synced_seq, apply_lag_us: ack.apply_lag_us };
-        self.source.replication.acknowledged(&self.follower.name, self.id, &ack, self.caught_up_at);
+        self.source.replication.acknowledged(&self.follower.name, self.id, &ack);
+        Ok(())
     }
 
-    async fn send(&self, content: FromWriter) -> Result<(), ()> {
-        self.outbox.send(Ok(message(content))).await.map_err(drop)
+    async fn last_word(&self, word: Result<WriterMessage, Status>) {
+        let _ = timeout(LAST_WORD_WITHIN, self.outbox.send(word)).await;
     }
 
     async fn end(self, name: &str, end: End) {
@@ -262,18 +271,18 @@ impl<'a> Stream<'a> {
             }
             End::Refused(refusal) => {
                 tracing::info!(member = name, reason = ?refusal.reason(), "follower sent away");
-                let _ = self.outbox.send(Ok(message(FromWriter::Refusal(refusal)))).await;
+                self.last_word(Ok(message(FromWriter::Refusal(refusal)))).await;
             }
             End::Failed(ReadError::NotRetained { first_retained, .. }) => {
                 let detail = format!("record {} is no longer kept", applied.seq.next());
                 let refusal = refuse(Reason::SnapshotRequired, detail);
                 let refusal = Refusal { first_retained_seq: first_retained.0, ..refusal };
                 tracing::warn!(member = name, sent = %applied, "follower fell behind what the journal keeps");
-                let _ = self.outbox.send(Ok(message(FromWriter::Refusal(refusal)))).await;
+                self.last_word(Ok(message(FromWriter::Refusal(refusal)))).await;
             }
             End::Failed(error) => {
                 tracing::error!(member = name, %error, "could not read the journal for a follower");
-                let _ = self.outbox.send(Err(Status::internal("the journal cannot be read"))).await;
+                self.last_word(Err(Status::internal("the journal cannot be read"))).await;
             }
         }
     }

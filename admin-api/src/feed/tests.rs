@@ -49,6 +49,7 @@ impl Fleet {
                 on_commit: Box::new(move |commit| {
                     announce.send_replace(*commit);
                 }),
+                nonce: Box::new(|| [7; 16]),
                 on_fatal: Box::new(|error| panic!("{error}")),
             },
         )
@@ -69,6 +70,10 @@ impl Fleet {
             commits,
             members: members.clone(),
             replication: replication.clone(),
+            on_higher_epoch: {
+                let writer = writer.handle();
+                Arc::new(move |_| writer.fence())
+            },
         };
         let served = tokio::spawn(server.serve(source, stop.clone()));
         let fleet = Fleet { writer, members, replication, address, stop, served };
@@ -226,10 +231,9 @@ async fn strangers_and_other_histories_are_refused_with_the_reason() {
         (Hello { member: "nobody".into(), ..hello(head) }, Reason::UnknownMember),
         (Hello { fleet_id: vec![8; 16], ..hello(head) }, Reason::WrongFleet),
         (Hello { format_level: 0, ..hello(head) }, Reason::FormatLevel),
-        (Hello { highest_epoch: 2, ..hello(head) }, Reason::StaleWriter),
         (Hello { digest: vec![1; 3], ..hello(head) }, Reason::BadRequest),
         (hello(other_digest), Reason::Diverged),
-        (hello(ahead), Reason::Diverged),
+        (hello(ahead), Reason::WriterBehind),
     ];
     for (hello, reason) in cases {
         assert_eq!(fleet.follow(hello).await.refusal().await, reason);
@@ -269,7 +273,7 @@ async fn a_follower_that_does_not_confirm_gets_no_more_than_its_window() {
     let mut connection = fleet.follow(Hello { window_bytes: 1, ..hello(Head::EMPTY) }).await;
     connection.next().await;
     let window = 64 * 1024;
-    let mut received = 0;
+    let (mut received, mut frame_bytes_max) = (0, 0);
     let mut last = Position::ZERO;
     let long = "x".repeat(60);
     // Far more than the smallest window; records are sent one commit at a time, so the window fills in small steps.
@@ -281,6 +285,7 @@ async fn a_follower_that_does_not_confirm_gets_no_more_than_its_window() {
         match connection.next().await.unwrap() {
             FromWriter::Records(records) => {
                 received += records.frame.len();
+                frame_bytes_max = frame_bytes_max.max(records.frame.len());
                 last = frame::decode(&records.frame).unwrap().records.last().unwrap().position;
             }
             // A heartbeat that speaks of an older position: there is more, and it is held back.
@@ -293,7 +298,8 @@ async fn a_follower_that_does_not_confirm_gets_no_more_than_its_window() {
             other => panic!("{other:?}"),
         }
     }
-    assert!(received >= window, "{received} bytes");
+    let (least, most) = (window, window + frame_bytes_max);
+    assert!((least..=most).contains(&received), "{received} bytes");
     while last < head {
         connection.confirm(last).await;
         let frame = connection.records().await;
@@ -330,9 +336,12 @@ async fn a_create_waits_for_the_proxy_and_reports_who_is_missing() {
     connection.records().await;
     connection.confirm(first).await;
     // The acknowledgement has arrived when the member counts as in sync.
-    while fleet.replication.status()[0].state != "in_sync" {
-        tokio::task::yield_now().await;
-    }
+    let in_sync = async {
+        while fleet.replication.status()[0].state != "in_sync" {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), in_sync).await.expect("in sync in time");
     let second = fleet.link("second").await;
     let replication = fleet.replication.clone();
     let waiting = tokio::spawn(async move { replication.wait(second, false).await });
@@ -341,6 +350,29 @@ async fn a_create_waits_for_the_proxy_and_reports_who_is_missing() {
     connection.confirm(second).await;
     let report = waiting.await.unwrap().unwrap();
     assert_eq!((report.applied, report.of, report.missing), (1, 1, Vec::new()));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_writer_that_learns_of_a_higher_epoch_stops_writing() {
+    let dir = tempfile::tempdir().unwrap();
+    let fleet = Fleet::start(dir.path(), u64::MAX).await;
+    let head = fleet.writer.handle().commit().head;
+    let mut connection = fleet.follow(Hello { highest_epoch: 2, ..hello(head) }).await;
+    assert_eq!(connection.refusal().await, Reason::StaleWriter);
+    let handle = fleet.writer.handle();
+    let refused = tokio::task::spawn_blocking(move || handle.propose_and_wait(Vec::new())).await.unwrap();
+    assert_eq!(refused, Err(linklog::writer::ProposeError::Fenced));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_follower_that_confirms_what_it_was_not_sent_is_sent_away() {
+    let dir = tempfile::tempdir().unwrap();
+    let fleet = Fleet::start(dir.path(), u64::MAX).await;
+    let mut connection = fleet.follow(hello(Head::EMPTY)).await;
+    connection.next().await;
+    connection.records().await;
+    connection.confirm(Position::new(1, 1_000)).await;
+    assert_eq!(connection.refusal().await, Reason::BadRequest);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -10,7 +10,12 @@ use tokio::sync::oneshot;
 pub(super) struct Gate {
     reached: u64,
     waiting: BinaryHeap<Waiter>,
+    /// How many waiters there may be before those that gave up are looked for.
+    purge_at: usize,
 }
+
+/// The fewest waiters worth looking through.
+const PURGE_AT_LEAST: usize = 1_024;
 
 struct Waiter {
     seq: Reverse<u64>,
@@ -39,6 +44,11 @@ impl Gate {
     pub(super) fn wait(&mut self, seq: u64) -> Option<oneshot::Receiver<()>> {
         if seq <= self.reached {
             return None;
+        }
+        if self.waiting.len() >= self.purge_at.max(PURGE_AT_LEAST) {
+            // The seq they wait for may never be reached; those who gave up must not pile up.
+            self.waiting.retain(|waiter| !waiter.through.is_closed());
+            self.purge_at = self.waiting.len() * 2;
         }
         let (through, receiver) = oneshot::channel();
         self.waiting.push(Waiter { seq: Reverse(seq), through });

@@ -3,10 +3,8 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use linklog::codec::record;
-use linklog::entity::MemberState;
-use linklog::journal::{JournalRead, JournalReader};
-use linklog::{Position, Seq};
+use linklog::Position;
+use linklog::entity::{Member, MemberRole, MemberState};
 use serde::Serialize;
 use tokio::sync::oneshot;
 
@@ -56,7 +54,15 @@ struct Follower {
     apply_lag_us: u64,
     last_ack: Option<Instant>,
     waited_for: bool,
+    /// Whether it may be waited for at all: an active member.
+    may_be_waited_for: bool,
+    /// What it must have applied to be waited for (again): the head when it connected, or was dropped, or last fell short. A target
+    /// that moved with every commit could not be reached under load.
+    rejoin_at: u64,
 }
+
+/// How far behind the head a proxy may be to be waited for again: about what is under way at once under full load.
+const REJOIN_LAG_RECORDS: u64 = 20_000;
 
 pub(super) struct Table {
     followers: HashMap<String, Follower>,
@@ -81,7 +87,13 @@ impl Table {
         table
     }
 
-    pub(super) fn connected(&mut self, member: &str, is_sync: bool) -> (StreamId, oneshot::Receiver<()>) {
+    pub(super) fn connected(
+        &mut self,
+        member: &str,
+        is_sync: bool,
+        is_active: bool,
+        head: u64,
+    ) -> (StreamId, oneshot::Receiver<()>) {
         self.next_stream += 1;
         let stream = StreamId(self.next_stream);
         let (superseded, on_superseded) = oneshot::channel();
@@ -95,6 +107,8 @@ impl Table {
             apply_lag_us: 0,
             last_ack: None,
             waited_for: false,
+            may_be_waited_for: is_active,
+            rejoin_at: head,
         };
         if let Some(mut older) = self.followers.insert(member.to_owned(), follower)
             && let Some(tell) = older.superseded.take()
@@ -119,32 +133,47 @@ impl Table {
         member: &str,
         stream: StreamId,
         ack: &Acknowledged,
-        caught_up_at: u64,
+        head: u64,
         now: Instant,
     ) {
         let Some(follower) = self.current(member, stream) else { return };
         follower.applied = ack.applied;
-        follower.synced_seq = ack.synced_seq;
+        follower.synced_seq = ack.synced_seq.min(ack.applied.seq.0);
         if ack.apply_lag_us > 0 {
             follower.apply_lag_us = ack.apply_lag_us;
         }
         follower.last_ack = Some(now);
-        if caught_up_at > 0 && ack.applied.seq.0 >= caught_up_at {
-            follower.waited_for = true;
+        let applied = ack.applied.seq.0;
+        if follower.may_be_waited_for && !follower.waited_for && applied >= follower.rejoin_at {
+            match head.saturating_sub(applied) <= REJOIN_LAG_RECORDS {
+                true => follower.waited_for = true,
+                false => follower.rejoin_at = head,
+            }
         }
         self.open_gates();
+    }
+
+    /// Notes that a member has become active, or has stopped being so.
+    pub(super) fn member_changed(&mut self, member: &str, is_active: bool) {
+        if let Some(follower) = self.followers.get_mut(member) {
+            follower.may_be_waited_for = is_active;
+            follower.waited_for &= is_active;
+            self.open_gates();
+        }
     }
 
     fn current(&mut self, member: &str, stream: StreamId) -> Option<&mut Follower> {
         self.followers.get_mut(member).filter(|follower| follower.stream == stream && follower.connected)
     }
 
+    /// Returns what resolves when everybody who is waited for has applied `seq`; `None` if they have.
     pub(super) fn when_applied(&mut self, seq: u64, now: Instant) -> Option<oneshot::Receiver<()>> {
         let healthy_within = self.healthy_within;
         let mut silent = false;
         for follower in self.followers.values_mut().filter(|follower| follower.waited_for) {
             if follower.last_ack.is_none_or(|at| now.saturating_duration_since(at) > healthy_within) {
                 follower.waited_for = false;
+                follower.rejoin_at = seq;
                 silent = true;
             }
         }
@@ -168,6 +197,7 @@ impl Table {
         for (name, follower) in &mut self.followers {
             if follower.waited_for && follower.applied.seq.0 < seq {
                 follower.waited_for = false;
+                follower.rejoin_at = seq;
                 names.push(name.clone());
             }
         }
@@ -203,17 +233,11 @@ impl Table {
         ReplicationReport { applied: of - missing.len(), of, missing }
     }
 
-    pub(super) fn status(
-        &self,
-        members: &MemberTable,
-        journal: &JournalReader,
-        now: Instant,
-    ) -> Vec<MemberStatus> {
-        let head = journal.head().position.seq.0;
-        let one = |(name, member): (&String, &linklog::entity::Member)| {
+    /// Returns every member's place but for the age of what it lacks, which takes reads of the journal.
+    pub(super) fn status(&self, members: &MemberTable, head: u64, now: Instant) -> Vec<MemberStatus> {
+        let one = |(name, member): (&String, &Member)| {
             let follower = self.followers.get(name);
             let applied_seq = follower.map_or(0, |follower| follower.applied.seq.0);
-            let lag_records = head.saturating_sub(applied_seq);
             let heard = follower.and_then(|follower| follower.last_ack.filter(|_| follower.connected));
             let healthy = heard.is_some_and(|at| now.saturating_duration_since(at) <= self.healthy_within);
             let state = match (member.state, follower) {
@@ -224,26 +248,19 @@ impl Table {
                 (MemberState::Active, _) => "absent",
             };
             let role = match member.role {
-                linklog::entity::MemberRole::Read => "read",
-                linklog::entity::MemberRole::Sync => "sync",
+                MemberRole::Read => "read",
+                MemberRole::Sync => "sync",
             };
-            let lag_ms = if lag_records == 0 { 0 } else { age_ms(journal, applied_seq + 1) };
-            let apply_lag_us = follower.map_or(0, |follower| follower.apply_lag_us);
-            MemberStatus { id: name.clone(), role, state, applied_seq, lag_records, lag_ms, apply_lag_us }
+            MemberStatus {
+                id: name.clone(),
+                role,
+                state,
+                applied_seq,
+                lag_records: head.saturating_sub(applied_seq),
+                lag_ms: 0,
+                apply_lag_us: follower.map_or(0, |follower| follower.apply_lag_us),
+            }
         };
         members.iter().map(one).collect()
     }
-}
-
-/// Returns how long ago record `seq` was written, or the oldest one kept if it is gone.
-fn age_ms(journal: &JournalReader, seq: u64) -> u64 {
-    let from = Seq(seq).max(journal.first_retained());
-    let written_ms = journal.read(from, 1).ok().and_then(|entries| {
-        let view = entries.first()?.view().ok()?;
-        Some(record::read_serve(view.kind, view.serve).ok()?.at_ms)
-    });
-    let now_ms = std::time::SystemTime::now()
-        .duration_since(std::time::UNIX_EPOCH)
-        .map_or(0, |now| now.as_millis() as u64);
-    written_ms.map_or(0, |at| now_ms.saturating_sub(at))
 }
