@@ -22,6 +22,7 @@ pub mod links;
 pub mod log;
 pub mod members;
 pub mod metrics;
+pub mod nonce;
 pub mod problem;
 pub mod replication;
 pub mod server;

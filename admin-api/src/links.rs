@@ -30,7 +30,7 @@ use crate::replication::{OutcomeUnknown, Replication, ReplicationReport};
 use crate::target::TargetRules;
 
 /// How often a change that lost against another one is tried again.
-const TRIES_MAX: usize = 8;
+const TRIES_MAX: usize = 64;
 
 /// What may be asked for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -266,7 +266,7 @@ impl From<ChangeError> for Problem {
             ChangeError::Propose(ProposeError::Busy) => {
                 new(UNAVAILABLE, "busy", "The writer is busy").retry_after(SOON)
             }
-            ChangeError::Propose(ProposeError::Closed) | ChangeError::Ending(_) => {
+            ChangeError::Propose(ProposeError::Closed | ProposeError::Fenced) | ChangeError::Ending(_) => {
                 new(UNAVAILABLE, "stopping", "The server is stopping")
                     .retry_after(SOON)
                     .with(|parts| parts.close = true)

@@ -140,7 +140,12 @@ impl Replication {
     }
 
     /// Registers a member's new stream, which takes over from an older one; it resolves when a still newer one does.
-    pub(crate) fn connected(&self, member: &str, is_sync: bool, is_active: bool) -> (StreamId, oneshot::Receiver<()>) {
+    pub(crate) fn connected(
+        &self,
+        member: &str,
+        is_sync: bool,
+        is_active: bool,
+    ) -> (StreamId, oneshot::Receiver<()>) {
         let head = self.journal.head().position.seq.0;
         self.table.lock().connected(member, is_sync, is_active, head)
     }

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use daemon::control::ControlSocket;
 use daemon::health::HealthServer;
-use linklog::writer::Writer;
+use linklog::writer::{Writer, WriterHandle};
 use parking_lot::RwLock;
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
@@ -243,6 +243,7 @@ async fn start_tasks(
         commits: opened.commits.clone(),
         members: members.clone(),
         replication: replication.clone(),
+        on_higher_epoch: stop_writing_when_replaced(opened.writer.handle()),
     };
     others.spawn(serve_feed(feed, source, stop_others.clone()));
     let operator = Operator::new(
@@ -296,6 +297,17 @@ fn start_codes(
         Refill { codes: codes.clone(), store, pools, options: config.codes, epoch, metrics: metrics.clone() };
     tasks.spawn(refill.run(stop.clone()));
     Ok((codes, marks))
+}
+
+/// Returns what is called when a follower knows a writer with a higher epoch.
+fn stop_writing_when_replaced(writer: WriterHandle) -> Arc<dyn Fn(u32) + Send + Sync> {
+    Arc::new(move |epoch| {
+        tracing::error!(
+            epoch,
+            "a follower knows a higher epoch: another writer has taken over, this one writes no more"
+        );
+        writer.fence();
+    })
 }
 
 async fn serve_feed(feed: FeedServer, source: FeedSource, stop: CancellationToken) {

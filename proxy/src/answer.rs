@@ -67,7 +67,7 @@ impl<'a> Answer<'a> {
         let Some(link) = link else { return Answer::Page(Page::NotFound) };
         match link.state {
             LinkState::Banned => return Answer::Page(Page::Banned),
-            LinkState::Disabled => return Answer::Page(Page::NotFound),
+            LinkState::Disabled | LinkState::Reserved => return Answer::Page(Page::NotFound),
             LinkState::Active => {}
         }
         let Some(left_ms) = link.expires_at_ms.checked_sub(now_ms).filter(|left| *left > 0) else {
@@ -260,7 +260,7 @@ mod tests {
 
     #[test]
     fn permanent_redirects_are_kept_five_minutes_and_never_longer_than_the_link_lives() {
-        let age = |status, left_ms| match Answer::of_link(
+        let age = |status, left_ms: u64| match Answer::of_link(
             Some(Facts { status, expires_at_ms: 5_000 + left_ms, ..LINK }),
             5_000,
         ) {

@@ -29,6 +29,9 @@ pub enum Unsure {
     /// The database failed.
     #[error(transparent)]
     Failed(#[from] StoreError),
+    /// It is not here, and the replica has never been whole.
+    #[error("the replica is not complete yet")]
+    Incomplete,
 }
 
 /// How large a pool is.

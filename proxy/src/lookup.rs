@@ -5,6 +5,7 @@
 //! answer that.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::ArcSwap;
 use linklog::LinkView;
@@ -60,6 +61,8 @@ pub enum InMemory<R> {
     NeedsDisk,
     /// The database failed.
     Failed(StoreError),
+    /// It is not here, and the replica has never been whole: the link may well exist.
+    Incomplete,
 }
 
 /// Everything a link can be found in.
@@ -67,12 +70,33 @@ pub struct Lookups {
     hot: Arc<HotMap>,
     source: ArcSwap<Source>,
     disk: DiskPool,
+    whole: Arc<Whole>,
+}
+
+/// Whether the replica has ever held everything. Until then, what is missing here may exist elsewhere.
+#[derive(Debug, Default)]
+pub struct Whole(AtomicBool);
+
+impl Whole {
+    /// Starts with what is known about a replica that was there before.
+    pub fn new(whole: bool) -> Whole {
+        Whole(AtomicBool::new(whole))
+    }
+
+    /// From now on it is.
+    pub fn set(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    fn get(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
 }
 
 impl Lookups {
     /// Looks things up in `source`, through `hot` and `disk`.
-    pub fn new(hot: Arc<HotMap>, source: Source, disk: DiskPool) -> Lookups {
-        Lookups { hot, source: ArcSwap::from_pointee(source), disk }
+    pub fn new(hot: Arc<HotMap>, source: Source, disk: DiskPool, whole: Arc<Whole>) -> Lookups {
+        Lookups { hot, source: ArcSwap::from_pointee(source), disk, whole }
     }
 
     /// Looks a link up without waiting; `answer` is called once, with its facts if it exists, if memory knows.
@@ -89,15 +113,19 @@ impl Lookups {
         let found = note_then_read(&**source, |source, mark| {
             source.reader.serve_value_cached(key.bytes(), |value| {
                 let facts = facts_of(value)?;
+                if facts.is_none() && !self.whole.get() {
+                    return Ok(None);
+                }
                 let found = answer(facts);
                 if let Some(facts) = facts {
                     self.hot.fill(mark, key, facts);
                 }
-                Ok(found)
+                Ok(Some(found))
             })
         });
         match found {
-            Ok(Cached::Known(Ok(found))) => InMemory::Known(Tier::Cache, found),
+            Ok(Cached::Known(Ok(Some(found)))) => InMemory::Known(Tier::Cache, found),
+            Ok(Cached::Known(Ok(None))) => InMemory::Incomplete,
             Ok(Cached::NeedsDisk) => InMemory::NeedsDisk,
             Ok(Cached::Known(Err(error))) | Err(error) => InMemory::Failed(error),
         }
@@ -111,7 +139,10 @@ impl Lookups {
     /// # Cancel safety
     /// The read is done all the same and its result kept in the hot map.
     pub async fn on_disk(&self, key: LinkKey) -> Result<Option<Block>, Unsure> {
-        self.disk.look_up(key, self.source.load_full()).await
+        match self.disk.look_up(key, self.source.load_full()).await {
+            Ok(None) if !self.whole.get() => Err(Unsure::Incomplete),
+            found => found,
+        }
     }
 
     /// The hot map.

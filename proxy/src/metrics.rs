@@ -63,6 +63,7 @@ impl Measured {
                 "disk_full": self.events(Event::DiskFull),
                 "disk_late": self.events(Event::DiskLate),
                 "disk_failed": self.events(Event::DiskFailed),
+                "incomplete": self.events(Event::Incomplete),
             },
             "requests": { "fast": self.events(Event::Fast), "session": self.events(Event::Session) },
             "connections": {
@@ -138,7 +139,12 @@ impl Collector for Collected {
             "tier",
             lookups.into_iter(),
         )?;
-        let unsure = [("full", Event::DiskFull), ("late", Event::DiskLate), ("failed", Event::DiskFailed)];
+        let unsure = [
+            ("full", Event::DiskFull),
+            ("late", Event::DiskLate),
+            ("failed", Event::DiskFailed),
+            ("incomplete", Event::Incomplete),
+        ];
         let unsure = unsure.map(|(reason, event)| (reason, measured.events(event)));
         counters(&mut encoder, "unsure", "Lookups answered 503 and why", "reason", unsure.into_iter())?;
         let requests = [("fast", Event::Fast), ("session", Event::Session)];

@@ -132,7 +132,7 @@ mod tests {
     }
 
     fn status(seq: u64) -> Status {
-        Status::new(head(seq), 0, Duration::from_secs(5), Instant::now())
+        Status::new(head(seq), 0, Duration::from_secs(5), Arc::default())
     }
 
     fn verdict(status: &Status, after: Duration) -> Verdict {

@@ -8,6 +8,7 @@ use daemon::exit::Exit;
 use daemon::health::HealthServer;
 use daemon::metrics::Latency;
 use daemon::{shutdown, telemetry};
+use linklog::Head;
 use linklog::replica::Replica;
 use linklog::store::{Contents, StoreOptions};
 use tokio_util::sync::CancellationToken;
@@ -22,7 +23,7 @@ use crate::hosts::Hosts;
 use crate::hot_map::HotMap;
 use crate::http::render::Pieces;
 use crate::listeners;
-use crate::lookup::{Lookups, Source};
+use crate::lookup::{Lookups, Source, Whole};
 use crate::metrics::{Measured, ProxyProbe};
 use crate::readiness::ReadyState;
 use crate::server::{self, Stop};
@@ -49,8 +50,10 @@ pub fn run(config: Config) -> Result<(), Exit> {
 
     let hot = Arc::new(HotMap::new(config.cache.hot_map_bytes, config.workers));
     let hosts = Arc::new(Hosts::load(&replica.reader()).map_err(Exit::failure)?);
-    let status = Status::new(replica.head(), replica.serve_entries(), config.ready.lag_max, started);
-    let status = Arc::new(status);
+    // A replica that was there before is taken for a whole one: how old it is, /readyz says.
+    let whole = Arc::new(Whole::new(replica.head() != Head::EMPTY));
+    let (head, keys) = (replica.head(), replica.serve_entries());
+    let status = Arc::new(Status::new(head, keys, config.ready.lag_max, Arc::clone(&whole)));
     let measured = Measured {
         workers: (0..config.workers).map(|_| Arc::new(Counters::default())).collect(),
         hot: Arc::clone(&hot),
@@ -66,7 +69,7 @@ pub fn run(config: Config) -> Result<(), Exit> {
     let disk = DiskPool::start(disk, &hot, &measured.disk_took).map_err(Exit::failure)?;
     let source = Source::new(GENERATION, replica.reader());
     let shared = Arc::new(Shared {
-        lookups: Lookups::new(Arc::clone(&hot), source, disk),
+        lookups: Lookups::new(Arc::clone(&hot), source, disk, whole),
         hosts: Arc::clone(&hosts),
         pieces: Pieces::new(),
         root_redirect: config.root_redirect.map(|target| target.into_bytes().into()),
@@ -82,13 +85,12 @@ pub fn run(config: Config) -> Result<(), Exit> {
         started,
     };
     let control = Control::start(&config.control_socket, commands).map_err(Exit::failure)?;
-    let at = replica.head().position;
     tracing::info!(
         listen = ?listen,
         health = %health.local_addr(),
         workers = config.workers,
-        replica = %at,
-        keys = replica.serve_entries(),
+        replica = %head.position,
+        keys,
         "starting"
     );
     let followed = Followed { hot, hosts, status, lag: measured.replication_lag.clone() };

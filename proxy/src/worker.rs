@@ -127,6 +127,7 @@ impl Worker {
             Err(Unsure::Full) => self.counters.count(Event::DiskFull),
             Err(Unsure::Late) => self.counters.count(Event::DiskLate),
             Err(Unsure::Failed(error)) => self.failed(error),
+            Err(Unsure::Incomplete) => self.counters.count(Event::Incomplete),
         }
         found
     }
@@ -157,6 +158,8 @@ pub enum Event {
     DiskLate,
     /// The database failed.
     DiskFailed,
+    /// Not here, and the replica has never been whole.
+    Incomplete,
     /// Parsed by the fast parser.
     Fast,
     /// Given to Pingora's session.
@@ -169,7 +172,7 @@ pub enum Event {
 
 impl Event {
     /// How many there are.
-    pub const COUNT: usize = 10;
+    pub const COUNT: usize = 11;
 
     const fn index(self) -> usize {
         match self {
@@ -183,6 +186,7 @@ impl Event {
             Event::Session => 7,
             Event::Opened => 8,
             Event::Closed => 9,
+            Event::Incomplete => 10,
         }
     }
 }

@@ -146,10 +146,10 @@ fn untold(journal: &dyn JournalRead, from: Seq, stop: impl Fn() -> bool) -> Resu
             |source| ReadError::Store(linklog::store::StoreError::Damaged { what: "record", source });
         for entry in entries.iter().filter(|entry| !entry.conflict) {
             let view = entry.view().map_err(damaged)?;
-            if view.kind != Kind::Change {
+            if view.header.kind != Kind::Change {
                 continue;
             }
-            let serve = record::read_serve(view.kind, view.serve).map_err(damaged)?;
+            let serve = record::read_serve(view.header, view.serve).map_err(damaged)?;
             let aliases =
                 serve.parts.iter().filter(|part| part.is_put && part.precondition == Precondition::Absent);
             codes.extend(aliases.filter_map(|part| match StateKey::decode(part.key) {

@@ -2,10 +2,11 @@
 //!
 //! ```text
 //! <pool id>-<number>.lease   a lease (`super::lease`); removed when its codes are used up
-//! seen                       a line per pool: <pool id> <highest lease number ever accepted>
+//! seen                       a line per pool: <pool id> <highest lease number ever accepted>[ distrusted]
 //! ```
 //! Owned here: a lease is on disk before anybody gets a code of it, and no number of a pool is accepted twice. A pool that hands out
-//! an old number has lost its memory (it was restored from a backup under its old id), and its codes may be in use.
+//! an old number has lost its memory (it was restored from a backup under its old id): its codes may be in use, and its next numbers
+//! will look new. So it is distrusted from then on, until it comes back under a new id.
 
 use std::collections::HashMap;
 use std::fs;
@@ -17,6 +18,7 @@ use crate::durable;
 
 const SEEN: &str = "seen";
 const LEASE: &str = "lease";
+const DISTRUSTED: &str = " distrusted";
 
 /// Why a lease was not accepted.
 #[derive(Debug, thiserror::Error)]
@@ -34,6 +36,14 @@ pub enum KeepError {
         /// The highest that was accepted.
         highest: u64,
     },
+    /// It gave out an old number before.
+    #[error(
+        "key pool {pool} has lost its memory, its codes are not used any more: restore it under a new pool id"
+    )]
+    Distrusted {
+        /// Which pool.
+        pool: PoolId,
+    },
     /// The disk.
     #[error(transparent)]
     Disk(#[from] io::Error),
@@ -43,7 +53,14 @@ pub enum KeepError {
 #[derive(Debug)]
 pub struct LeaseStore {
     dir: PathBuf,
-    seen: HashMap<PoolId, u64>,
+    seen: HashMap<PoolId, Seen>,
+}
+
+/// What is remembered of a pool.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+struct Seen {
+    highest: u64,
+    distrusted: bool,
 }
 
 impl LeaseStore {
@@ -68,8 +85,8 @@ impl LeaseStore {
             }
         }
         for lease in &leases {
-            let highest = seen.entry(lease.pool).or_default();
-            *highest = lease.number.max(*highest);
+            let seen = seen.entry(lease.pool).or_default();
+            seen.highest = lease.number.max(seen.highest);
         }
         leases.sort_by_key(Lease::id);
         Ok((LeaseStore { dir: dir.to_owned(), seen }, leases))
@@ -78,16 +95,24 @@ impl LeaseStore {
     /// Keeps a lease; when this returns it is on disk.
     ///
     /// # Errors
-    /// Its number is not new, or the disk refuses.
+    /// Its number is not new, or was not new once; or the disk refuses.
     pub fn keep(&mut self, lease: &Lease) -> Result<(), KeepError> {
-        let highest = self.seen.get(&lease.pool).copied().unwrap_or(0);
+        let Seen { highest, distrusted } = self.seen.get(&lease.pool).copied().unwrap_or_default();
+        if distrusted {
+            return Err(KeepError::Distrusted { pool: lease.pool });
+        }
         if lease.number <= highest {
+            self.remember(lease.pool, Seen { highest, distrusted: true })?;
             return Err(KeepError::SeenBefore { pool: lease.pool, number: lease.number, highest });
         }
         durable::replace(&self.path(lease.id()), &lease.encode())?;
-        self.seen.insert(lease.pool, lease.number);
-        durable::replace(&self.dir.join(SEEN), self.seen_text().as_bytes())?;
+        self.remember(lease.pool, Seen { highest: lease.number, distrusted })?;
         Ok(())
+    }
+
+    fn remember(&mut self, pool: PoolId, seen: Seen) -> io::Result<()> {
+        self.seen.insert(pool, seen);
+        durable::replace(&self.dir.join(SEEN), self.seen_text().as_bytes())
     }
 
     /// Forgets a lease that is used up, or belongs to another epoch. Its number stays remembered.
@@ -114,13 +139,16 @@ impl LeaseStore {
     }
 
     fn seen_text(&self) -> String {
-        let mut lines: Vec<_> = self.seen.iter().map(|(pool, number)| format!("{pool} {number}\n")).collect();
+        let line = |(pool, seen): (&PoolId, &Seen)| {
+            format!("{pool} {}{}\n", seen.highest, if seen.distrusted { DISTRUSTED } else { "" })
+        };
+        let mut lines: Vec<_> = self.seen.iter().map(line).collect();
         lines.sort_unstable();
         lines.concat()
     }
 }
 
-fn read_seen(path: &Path) -> io::Result<HashMap<PoolId, u64>> {
+fn read_seen(path: &Path) -> io::Result<HashMap<PoolId, Seen>> {
     let text = match fs::read_to_string(path) {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(HashMap::new()),
@@ -129,8 +157,10 @@ fn read_seen(path: &Path) -> io::Result<HashMap<PoolId, u64>> {
         }
     };
     let line = |line: &str| {
-        let (pool, number) = line.split_once(' ')?;
-        Some((PoolId::from_text(pool)?, number.parse().ok()?))
+        let (pool, rest) = line.split_once(' ')?;
+        let number = rest.strip_suffix(DISTRUSTED);
+        let seen = Seen { highest: number.unwrap_or(rest).parse().ok()?, distrusted: number.is_some() };
+        Some((PoolId::from_text(pool)?, seen))
     };
     text.lines().map(line).collect::<Option<_>>().ok_or_else(|| {
         let message = format!(
@@ -185,12 +215,23 @@ mod tests {
         store.keep(&lease(5)).unwrap();
         store.forget(lease(5).id()).unwrap();
         let (mut store, _) = LeaseStore::open(dir.path()).unwrap();
-        for number in [5, 4] {
-            assert!(matches!(store.keep(&lease(number)), Err(KeepError::SeenBefore { highest: 5, .. })));
-        }
+        assert!(matches!(store.keep(&lease(5)), Err(KeepError::SeenBefore { highest: 5, .. })));
         let other = Lease { pool: PoolId([2; 16]), ..lease(1) };
         store.keep(&other).unwrap();
-        store.keep(&lease(6)).unwrap();
+    }
+
+    #[test]
+    fn a_pool_that_gave_out_an_old_number_is_distrusted_for_good() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut store, _) = LeaseStore::open(dir.path()).unwrap();
+        store.keep(&lease(5)).unwrap();
+        assert!(matches!(store.keep(&lease(4)), Err(KeepError::SeenBefore { number: 4, highest: 5, .. })));
+        for _ in 0..2 {
+            assert!(matches!(store.keep(&lease(6)), Err(KeepError::Distrusted { .. })));
+            store = LeaseStore::open(dir.path()).unwrap().0;
+        }
+        let restored = Lease { pool: PoolId([2; 16]), ..lease(1) };
+        store.keep(&restored).unwrap();
     }
 
     #[test]

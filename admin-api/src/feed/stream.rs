@@ -241,7 +241,8 @@ impl<'a> Stream<'a> {
     fn confirm(&mut self, ack: &Ack) -> Result<(), Refusal> {
         let applied = ack.applied.map_or(Position::ZERO, |at| Position::new(at.epoch, at.seq));
         if applied > self.sent || applied < self.confirmed {
-            let detail = format!("confirms {applied}, was sent up to {}, had confirmed {}", self.sent, self.confirmed);
+            let detail =
+                format!("confirms {applied}, was sent up to {}, had confirmed {}", self.sent, self.confirmed);
             return Err(refuse(Reason::BadRequest, detail));
         }
         self.confirmed = applied;

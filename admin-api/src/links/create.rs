@@ -6,10 +6,13 @@ use linklog::{Code, Code7, Key, Position, Seq};
 
 use super::idempotency::IdempotencyKey;
 use super::order::Order;
-use super::{ChangeError, Links, TRIES_MAX};
+use super::{ChangeError, Links};
 use crate::auth::Caller;
 use crate::clock;
 use crate::replication::ReplicationReport;
+
+/// How often an order whose generated code turned out to be in use gets another one.
+const ROUNDS_MAX: usize = 8;
 
 /// What became of one order.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -83,7 +86,7 @@ impl Links {
         };
         work.replay().await?;
         work.refuse_expired();
-        for _ in 0..TRIES_MAX {
+        for _ in 0..ROUNDS_MAX {
             if work.open.is_empty() {
                 break;
             }

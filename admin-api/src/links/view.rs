@@ -96,6 +96,7 @@ const fn state_name(state: LinkState) -> &'static str {
         LinkState::Active => "active",
         LinkState::Disabled => "disabled",
         LinkState::Banned => "banned",
+        LinkState::Reserved => "reserved",
     }
 }
 

@@ -171,7 +171,10 @@ fn waiters_that_gave_up_do_not_pile_up_while_the_seq_is_not_reached() {
     }
     assert!(gate.waiting() < 3_000, "{} waiters are kept", gate.waiting());
     gate.set_reached(2_000_000);
-    assert!(kept.into_iter().all(|waiter| waiter.unwrap().try_recv().is_ok()), "a waiter that had not given up was lost");
+    assert!(
+        kept.into_iter().all(|waiter| waiter.unwrap().try_recv().is_ok()),
+        "a waiter that had not given up was lost"
+    );
 }
 
 #[test]

@@ -16,6 +16,7 @@ use wire::identity::{FleetId, Identity};
 use crate::clock;
 use crate::config::Config;
 use crate::domains::{self, Domains, ShortUrlBase};
+use crate::nonce;
 
 /// How many proposals may wait for the writer: one per connection of the API is the most that can be.
 const QUEUE_MAX: usize = 4096;
@@ -80,6 +81,7 @@ pub(super) fn open(
         on_commit: Box::new(move |commit| {
             on_commit.send_replace(*commit);
         }),
+        nonce: nonce::source().map_err(OpenLogError::Random)?,
         on_fatal: Box::new(move |error| {
             tracing::error!(%error, "a write failed, ending: what was acknowledged is safe");
             fatal.store(true, Ordering::Release);

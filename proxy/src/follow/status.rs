@@ -2,12 +2,14 @@
 //!
 //! One short lock, never taken on the way of a request.
 
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use linklog::{Head, Position};
 use serde_json::{Value, json};
 use wire::feed::refusal::Reason;
+
+use crate::lookup::Whole;
 
 /// What the feed is doing.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -127,11 +129,13 @@ fn millis(duration: Duration) -> u64 {
 pub struct Status {
     now: Mutex<Snapshot>,
     lag_max: Duration,
+    whole: Arc<Whole>,
 }
 
 impl Status {
-    /// The status at start: nobody heard of, with what the disk holds. `lag_max`: how far behind still counts as caught up.
-    pub fn new(applied: Head, keys: u64, lag_max: Duration, started: Instant) -> Status {
+    /// The status at start: nobody heard of, with what the disk holds. `lag_max`: how far behind still counts as caught up;
+    /// `whole` is told when that has been reached.
+    pub fn new(applied: Head, keys: u64, lag_max: Duration, whole: Arc<Whole>) -> Status {
         let now = Snapshot {
             state: FeedState::default(),
             writer: None,
@@ -143,12 +147,12 @@ impl Status {
             applied_at_ms: 0,
             clock_skew_ms: None,
             caught_up_once: false,
-            heard_at: started,
+            heard_at: Instant::now(),
             frames: 0,
             records: 0,
             streams: 0,
         };
-        Status { now: Mutex::new(now), lag_max }
+        Status { now: Mutex::new(now), lag_max, whole }
     }
 
     /// Returns a copy.
@@ -218,6 +222,7 @@ impl Status {
         let is_recent = age_ms.is_some_and(|age| age <= millis(self.lag_max));
         if has_replica && (now.lag_records() == Some(0) || is_recent) {
             now.caught_up_once = true;
+            self.whole.set();
         }
     }
 
@@ -237,7 +242,7 @@ mod tests {
     }
 
     fn status(seq: u64) -> Status {
-        Status::new(head(seq), 0, Duration::from_secs(5), Instant::now())
+        Status::new(head(seq), 0, Duration::from_secs(5), Arc::default())
     }
 
     #[test]

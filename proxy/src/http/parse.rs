@@ -216,7 +216,8 @@ impl Known {
     }
 }
 
-fn is_host(value: &[u8]) -> bool {
+/// Says whether a Host header, or an authority, may have this value.
+pub(super) fn is_host(value: &[u8]) -> bool {
     value.len() <= HOST_BYTES_MAX
         && value
             .iter()

@@ -102,6 +102,10 @@ impl Scratch {
                         worker.failed(&error);
                         self.append(worker, Answer::Page(Page::Unsure), form);
                     }
+                    InMemory::Incomplete => {
+                        worker.counters.count(Event::Incomplete);
+                        self.append(worker, Answer::Page(Page::Unsure), form);
+                    }
                 }
             }
             Route::Root => self.append(worker, shared.root(), form),

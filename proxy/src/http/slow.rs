@@ -15,6 +15,7 @@ use tokio::time::timeout;
 
 use crate::answer::{ASK_AGAIN, Answer, Page};
 use crate::http::clock::now_ms;
+use crate::http::parse::is_host;
 use crate::lookup::InMemory;
 use crate::route::{Route, route};
 use crate::worker::{Event, Worker};
@@ -100,7 +101,7 @@ async fn answer_to(
     let shared = &worker.shared;
     let Some(host) = host_of(request) else { return write(worker, Answer::Page(Page::BadRequest)) };
     let domain = shared.hosts.table().domain(host);
-    let path: Vec<u8> = percent_decode(path_of(request)).collect();
+    let path: Vec<u8> = percent_decode(request.uri.path().as_bytes()).collect();
     match route(domain, &path) {
         Route::Link(key) => {
             let found =
@@ -111,6 +112,7 @@ async fn answer_to(
                     return written;
                 }
                 InMemory::Failed(error) => worker.failed(&error),
+                InMemory::Incomplete => worker.counters.count(Event::Incomplete),
                 InMemory::NeedsDisk => {
                     if let Ok(block) = worker.look_up_on_disk(key).await {
                         let facts = block.as_ref().map(|block| block.facts());
@@ -129,8 +131,8 @@ async fn answer_to(
 
 /// The authority of an absolute form counts before the Host header (RFC 9112 §3.2.2). Only HTTP/1.0 may have neither.
 fn host_of(request: &RequestHeader) -> Option<&[u8]> {
-    if let Some(authority) = request.uri.authority() {
-        return Some(authority.as_str().as_bytes());
+    if let Some(authority) = authority_of(request.raw_path()) {
+        return Some(authority).filter(|host| is_host(host));
     }
     match request.headers.get("host") {
         Some(host) => Some(host.as_bytes()),
@@ -139,8 +141,13 @@ fn host_of(request: &RequestHeader) -> Option<&[u8]> {
     }
 }
 
-fn path_of(request: &RequestHeader) -> &[u8] {
-    request.uri.path().as_bytes()
+/// `None` for any other form of target. Pingora keeps the target as it came, and the path of every form in the URI.
+fn authority_of(target: &[u8]) -> Option<&[u8]> {
+    let (scheme, rest) = target.split_at_checked(memchr::memchr(b':', target)?)?;
+    let is_http = scheme.eq_ignore_ascii_case(b"http") || scheme.eq_ignore_ascii_case(b"https");
+    let rest = rest.strip_prefix(b"://").filter(|_| is_http)?;
+    let end = rest.iter().position(|b| matches!(b, b'/' | b'?' | b'#')).unwrap_or(rest.len());
+    Some(&rest[..end])
 }
 
 /// Writes an answer as Pingora wants it: the same headers as [`super::render`].
