@@ -16,16 +16,27 @@ fn a_body_that_is_no_json_is_400_and_an_empty_one_too() {
     let admin = Admin::start(&[]);
     let client = admin.client();
     for path in [LINKS, "/v1/links/batch"] {
-        for body in ["{", "{\"long_url\":", "[1,2", "nul", "{\"long_url\":\"https://a.example\"}}", "{'a':1}", "\u{feff}{}"] {
+        for body in [
+            "{",
+            "{\"long_url\":",
+            "[1,2",
+            "nul",
+            "{\"long_url\":\"https://a.example\"}}",
+            "{'a':1}",
+            "\u{feff}{}",
+        ] {
             let reply = client.send(Method::POST, path, &[], Some(body.to_owned()));
             assert_eq!(reply.problem(), (400, "malformed_json"), "{path} {body}");
         }
         let reply = client.send(Method::POST, path, &[], Some(String::new()));
         assert_eq!(reply.problem(), (400, "empty_body"), "{path}");
     }
-    let invalid_utf8 = b"POST /v1/links HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Type: application/json\r\n";
+    let invalid_utf8 =
+        b"POST /v1/links HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Type: application/json\r\n";
     let mut request = invalid_utf8.to_vec();
-    request.extend_from_slice(format!("Authorization: Bearer {}\r\nContent-Length: 16\r\n\r\n", admin.token).as_bytes());
+    request.extend_from_slice(
+        format!("Authorization: Bearer {}\r\nContent-Length: 16\r\n\r\n", admin.token).as_bytes(),
+    );
     request.extend_from_slice(b"{\"long_url\":\"\xff\"}");
     assert!(client.raw(&request).starts_with("HTTP/1.1 400 "));
 }
@@ -41,15 +52,24 @@ fn wrong_types_and_unknown_fields_are_422_and_each_field_is_named() {
         ("{\"long_url\":{\"a\":[1]}}", &[("long_url", "wrong_type")]),
         ("{\"long_url\":\"https://a.example\",\"url\":1}", &[("url", "unknown_field")]),
         ("{\"long_url\":\"https://a.example\",\"state\":\"active\"}", &[("state", "unknown_field")]),
-        ("{\"long_url\":\"https://a.example\",\"long_url\":\"https://b.example\"}", &[("long_url", "duplicate_field")]),
+        (
+            "{\"long_url\":\"https://a.example\",\"long_url\":\"https://b.example\"}",
+            &[("long_url", "duplicate_field")],
+        ),
         ("{\"long_url\":\"https://a.example\",\"alias\":7}", &[("alias", "wrong_type")]),
         ("{\"long_url\":\"https://a.example\",\"domain\":true}", &[("domain", "wrong_type")]),
         ("{\"long_url\":\"https://a.example\",\"status\":\"302\"}", &[("status", "wrong_type")]),
         ("{\"long_url\":\"https://a.example\",\"status\":303}", &[("status", "status_not_allowed")]),
         ("{\"long_url\":\"https://a.example\",\"status\":302.5}", &[("status", "wrong_type")]),
         ("{\"long_url\":\"https://a.example\",\"expires_at\":1893456000}", &[("expires_at", "wrong_type")]),
-        ("{\"long_url\":\"https://a.example\",\"expires_at\":\"tomorrow\"}", &[("expires_at", "expires_at_not_a_time")]),
-        ("{\"long_url\":\"https://a.example\",\"expires_at\":\"2030-01-01\"}", &[("expires_at", "expires_at_not_a_time")]),
+        (
+            "{\"long_url\":\"https://a.example\",\"expires_at\":\"tomorrow\"}",
+            &[("expires_at", "expires_at_not_a_time")],
+        ),
+        (
+            "{\"long_url\":\"https://a.example\",\"expires_at\":\"2030-01-01\"}",
+            &[("expires_at", "expires_at_not_a_time")],
+        ),
         ("{\"long_url\":\"https://a.example\",\"title\":[]}", &[("title", "wrong_type")]),
         ("{\"long_url\":\"https://a.example\",\"tags\":\"a\"}", &[("tags", "wrong_type")]),
         ("{\"long_url\":\"https://a.example\",\"tags\":[1]}", &[("tags", "wrong_type")]),
@@ -68,7 +88,9 @@ fn wrong_types_and_unknown_fields_are_422_and_each_field_is_named() {
         assert_eq!(reply.problem(), (422, "validation_failed"), "{body}");
         assert_eq!(reply.errors(), errors, "{body}");
     }
-    for body in ["[]", "null", "\"https://a.example\"", "17", "true", "[{\"long_url\":\"https://a.example\"}]"] {
+    for body in
+        ["[]", "null", "\"https://a.example\"", "17", "true", "[{\"long_url\":\"https://a.example\"}]"]
+    {
         assert_eq!(post_text(&client, body).problem(), (422, "validation_failed"), "{body}");
     }
 }
@@ -159,8 +181,13 @@ fn an_end_that_is_not_in_the_future_is_422() {
     client.create(&json!({ "long_url": "https://a.example", "alias": "ends" }));
     for end in ["2020-01-01T00:00:00Z", "1970-01-01T00:00:00.001Z"] {
         let body = json!({ "long_url": "https://a.example", "expires_at": end });
-        for reply in [client.post(LINKS, &body), client.patch("/v1/links/ends", &json!({ "expires_at": end }))] {
-            assert_eq!((reply.problem().0, reply.errors()), (422, vec![("expires_at", "expires_at_in_the_past")]));
+        for reply in
+            [client.post(LINKS, &body), client.patch("/v1/links/ends", &json!({ "expires_at": end }))]
+        {
+            assert_eq!(
+                (reply.problem().0, reply.errors()),
+                (422, vec![("expires_at", "expires_at_in_the_past")])
+            );
         }
     }
 }
@@ -172,7 +199,10 @@ fn a_body_that_is_too_large_is_413_whether_it_says_so_or_not() {
     let large = json!({ "long_url": "https://a.example", "title": "x".repeat(1 << 20) }).to_string();
     assert_eq!(post_text(&client, &large).problem(), (413, "body_too_large"));
     let larger = format!("{{\"links\":[{}]}}", large.repeat(9));
-    assert_eq!(client.send(Method::POST, "/v1/links/batch", &[], Some(larger)).problem(), (413, "body_too_large"));
+    assert_eq!(
+        client.send(Method::POST, "/v1/links/batch", &[], Some(larger)).problem(),
+        (413, "body_too_large")
+    );
     let head = format!(
         "POST /v1/links HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {}\r\nContent-Type: application/json\r\n",
         admin.token
@@ -219,7 +249,8 @@ fn a_missing_wrong_or_revoked_token_is_401_and_one_without_the_right_403() {
         (Method::GET, "/v1/replication", &writer, "links:read"),
     ];
     for (method, path, lacking, scope) in routes {
-        let ask = |token: &str| Client::new(admin.addresses().http, token).send(method.clone(), path, &[], None);
+        let ask =
+            |token: &str| Client::new(admin.addresses().http, token).send(method.clone(), path, &[], None);
         let missing = ask("");
         assert_eq!(missing.problem(), (401, "token_missing"), "{method} {path}");
         assert_eq!(missing.header("www-authenticate"), Some("Bearer realm=\"signpost\""));

@@ -75,7 +75,8 @@ fn bad_items_have_their_problem_in_their_place_and_the_others_are_made() {
         assert_eq!(result.get("link").is_some(), status == 201, "item {n}");
         assert_eq!(result["error"]["status"].as_u64().unwrap_or(201), status, "item {n}");
     }
-    let fields: Vec<_> = results[1]["error"]["errors"].as_array().unwrap().iter().map(|error| &error["field"]).collect();
+    let fields: Vec<_> =
+        results[1]["error"]["errors"].as_array().unwrap().iter().map(|error| &error["field"]).collect();
     assert_eq!(fields, ["long_url", "alias"]);
     assert_eq!(client.get("/v1/links/twice").json["long_url"], "https://a.example/3");
 }

@@ -79,7 +79,11 @@ fn what_was_deleted_since_is_said_to_be() {
     client.delete("/v1/links/short-lived");
     assert_eq!(send(&client, LINKS, "key", &body).problem(), (410, "link_deleted_since"));
     client.create(&body);
-    assert_eq!(send(&client, LINKS, "key", &body).problem(), (410, "link_deleted_since"), "this is another link");
+    assert_eq!(
+        send(&client, LINKS, "key", &body).problem(),
+        (410, "link_deleted_since"),
+        "this is another link"
+    );
 }
 
 #[test]
@@ -99,7 +103,12 @@ fn a_repeated_batch_gives_the_same_results_item_by_item() {
     assert_eq!((first.status, replayed(&first)), (200, false), "{first:?}");
     assert_eq!((second.status, replayed(&second)), (200, true));
     assert_eq!(first.json, second.json);
-    let statuses: Vec<_> = first.json["results"].as_array().unwrap().iter().map(|item| item["status"].as_u64().unwrap()).collect();
+    let statuses: Vec<_> = first.json["results"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|item| item["status"].as_u64().unwrap())
+        .collect();
     assert_eq!(statuses, [201, 422, 409, 201]);
     let other = json!({ "links": [{ "long_url": "https://a.example/0" }] });
     assert_eq!(send(&client, BATCH, "key", &other).problem(), (422, "idempotency_key_reused"));

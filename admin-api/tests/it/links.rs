@@ -89,10 +89,19 @@ fn a_patch_changes_what_it_names_and_null_clears() {
         Method::PATCH,
         path,
         &[("content-type", "application/merge-patch+json")],
-        Some(json!({ "title": null, "tags": null, "expires_at": null, "status": null, "state": null }).to_string()),
+        Some(
+            json!({ "title": null, "tags": null, "expires_at": null, "status": null, "state": null })
+                .to_string(),
+        ),
     );
     assert_eq!(cleared.status, 200, "{cleared:?}");
-    let expected = [("title", json!(null)), ("tags", json!([])), ("expires_at", json!(null)), ("status", json!(302)), ("state", json!("active"))];
+    let expected = [
+        ("title", json!(null)),
+        ("tags", json!([])),
+        ("expires_at", json!(null)),
+        ("status", json!(302)),
+        ("state", json!("active")),
+    ];
     for (field, value) in expected {
         assert_eq!(cleared.json[field], value, "{field}");
     }
@@ -114,7 +123,10 @@ fn a_patch_that_makes_no_sense_changes_nothing() {
         (json!({ "state": "gone" }), vec![("state", "state_not_allowed")]),
         (json!({ "alias": "other" }), vec![("alias", "unknown_field")]),
         (json!({ "domain": "s.test" }), vec![("domain", "unknown_field")]),
-        (json!({ "version": 2, "status": "x" }), vec![("version", "unknown_field"), ("status", "wrong_type")]),
+        (
+            json!({ "version": 2, "status": "x" }),
+            vec![("version", "unknown_field"), ("status", "wrong_type")],
+        ),
     ] {
         let reply = client.patch("/v1/links/patched", &body);
         assert_eq!((reply.problem().0, reply.errors()), (422, errors), "{body}");
@@ -162,7 +174,10 @@ fn two_clients_that_patch_at_once_lose_nothing() {
         scope.spawn(patch("tags", |n| json!([n.to_string()])));
     });
     let link = admin.client().get("/v1/links/busy").json;
-    assert_eq!((&link["title"], &link["tags"], &link["version"]), (&json!("title 49"), &json!(["49"]), &json!(101)));
+    assert_eq!(
+        (&link["title"], &link["tags"], &link["version"]),
+        (&json!("title 49"), &json!(["49"]), &json!(101))
+    );
 }
 
 #[test]
@@ -192,7 +207,10 @@ fn a_domain_has_links_of_its_own() {
     assert_eq!(reply.header("location"), Some("/v1/links/same?domain=two.test"));
     assert_eq!(client.get("/v1/links/same").json["long_url"], "https://a.example/");
     assert_eq!(client.get("/v1/links/same?domain=TWO.test").json["long_url"], "https://b.example/");
-    assert_eq!(client.patch("/v1/links/same?domain=two.test", &json!({ "title": "b" })).json["domain"], "two.test");
+    assert_eq!(
+        client.patch("/v1/links/same?domain=two.test", &json!({ "title": "b" })).json["domain"],
+        "two.test"
+    );
     assert_eq!(client.delete("/v1/links/same?domain=two.test").status, 204);
     assert_eq!(client.get("/v1/links/same").status, 200);
     let looping = client.post("/v1/links", &json!({ "long_url": "http://two.test/x", "alias": "loop" }));
@@ -214,7 +232,8 @@ fn a_generated_code_never_comes_back() {
     pool.state.lock().unwrap().lease_max = 10;
     let admin = Admin::with(&[&pool], "[codes]\nblock = 10\nlow_watermark = 1\n");
     let client = admin.client();
-    let code = client.create(&json!({ "long_url": "https://a.example/" }))["code"].as_str().unwrap().to_owned();
+    let code =
+        client.create(&json!({ "long_url": "https://a.example/" }))["code"].as_str().unwrap().to_owned();
     assert_eq!(client.delete(&format!("/v1/links/{code}")).status, 204);
     // The pool loses its memory and hands out the same codes again, in a lease with a new number.
     pool.switch_off();

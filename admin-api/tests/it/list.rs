@@ -6,8 +6,10 @@ use super::fixture::{Admin, Client};
 
 fn fill(client: &Client, count: usize) {
     for chunk in (0..count).collect::<Vec<_>>().chunks(1000) {
-        let links: Vec<_> =
-            chunk.iter().map(|n| json!({ "long_url": format!("https://a.example/{n}"), "alias": format!("link-{n}") })).collect();
+        let links: Vec<_> = chunk
+            .iter()
+            .map(|n| json!({ "long_url": format!("https://a.example/{n}"), "alias": format!("link-{n}") }))
+            .collect();
         let reply = client.post("/v1/links/batch", &json!({ "links": links }));
         assert_eq!(reply.status, 200, "{reply:?}");
     }
@@ -49,9 +51,11 @@ fn a_page_has_a_hundred_links_unless_said_otherwise_and_a_thousand_at_most() {
     assert_eq!((codes(&page).len(), page["next_cursor"].is_string()), (100, true));
     let page = client.get("/v1/links?limit=1000").json;
     assert_eq!((codes(&page).len(), page["next_cursor"].is_string()), (1000, true));
-    let last = client.get(&format!("/v1/links?limit=1000&cursor={}", page["next_cursor"].as_str().unwrap())).json;
+    let last =
+        client.get(&format!("/v1/links?limit=1000&cursor={}", page["next_cursor"].as_str().unwrap())).json;
     assert_eq!((codes(&last), &last["next_cursor"]), (vec!["link-0".to_owned()], &json!(null)));
-    let exactly = client.get(&format!("/v1/links?limit=1&cursor={}", page["next_cursor"].as_str().unwrap())).json;
+    let exactly =
+        client.get(&format!("/v1/links?limit=1&cursor={}", page["next_cursor"].as_str().unwrap())).json;
     assert_eq!((codes(&exactly).len(), &exactly["next_cursor"]), (1, &json!(null)));
 }
 

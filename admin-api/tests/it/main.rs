@@ -4,7 +4,7 @@
 //! - [`bad_input`]: everything a client can get wrong · [`links`]: the life of a link · [`batch`] · [`list`] · [`idempotency`]
 //! - [`tokens`], [`operator`]: the real binary against a running service · [`codes`]: key pools that come and go
 //! - [`ends`]: restarts, a stop under load, kill -9
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, unreachable_pub)]
 
 mod bad_input;
 mod batch;

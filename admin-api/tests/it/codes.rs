@@ -1,0 +1,183 @@
+//! Key pools that come and go.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use linklog::Code7;
+use serde_json::{Value, json};
+
+use super::fixture::{Admin, Client, FakePool, Reply, until};
+
+const SMALL: &str = "[codes]\nblock = 10\nlow_watermark = 5\n";
+
+fn create(client: &Client) -> Reply {
+    client.post("/v1/links", &json!({ "long_url": "https://a.example/" }))
+}
+
+fn code(reply: &Reply) -> String {
+    assert_eq!(reply.status, 201, "{reply:?}");
+    reply.json["code"].as_str().unwrap().to_owned()
+}
+
+fn text(code: u64) -> String {
+    Code7::new(code).unwrap().to_string()
+}
+
+#[test]
+fn creation_goes_on_without_key_pools_until_the_block_is_used_up() {
+    let mut pool = FakePool::start(1, 0);
+    let admin = Admin::with(&[&pool], SMALL);
+    admin.wait_for_codes(10);
+    pool.switch_off();
+    let client = admin.client();
+    let mut codes = HashSet::new();
+    let refused = loop {
+        let reply = create(&client);
+        if reply.status != 201 {
+            break reply;
+        }
+        assert!(codes.insert(code(&reply)));
+        assert!(codes.len() <= 10);
+    };
+    assert_eq!(codes.len(), 10);
+    assert_eq!(refused.problem(), (503, "no_codes_available"));
+    assert_eq!(refused.header("retry-after"), Some("1"));
+    let alias =
+        client.post("/v1/links", &json!({ "long_url": "https://a.example/", "alias": "still-works" }));
+    assert_eq!(alias.status, 201);
+
+    pool.switch_on();
+    let next = until("codes from the pool that is back", || {
+        Some(create(&client)).filter(|reply| reply.status == 201)
+    });
+    assert!(codes.insert(code(&next)));
+}
+
+#[test]
+fn a_restart_continues_the_block_without_key_pools_and_wastes_nothing() {
+    let mut pool = FakePool::start(1, 0);
+    let mut admin = Admin::with(&[&pool], SMALL);
+    admin.wait_for_codes(10);
+    pool.switch_off();
+    let mut codes = Vec::new();
+    for _ in 0..10 {
+        codes.push(code(&create(&admin.client())));
+        admin.restart();
+    }
+    assert_eq!(codes, (0..10).map(text).collect::<Vec<_>>());
+    assert_eq!(create(&admin.client()).problem(), (503, "no_codes_available"));
+}
+
+#[test]
+fn a_batch_is_made_as_far_as_the_codes_go() {
+    let mut pool = FakePool::start(1, 0);
+    let admin = Admin::with(&[&pool], SMALL);
+    admin.wait_for_codes(10);
+    pool.switch_off();
+    let links: Vec<_> = (0..12).map(|n| json!({ "long_url": format!("https://a.example/{n}") })).collect();
+    let reply = admin.client().post("/v1/links/batch", &json!({ "links": links }));
+    assert_eq!(reply.status, 200, "{reply:?}");
+    let statuses: Vec<_> = reply.json["results"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|result| result["status"].as_u64().unwrap())
+        .collect();
+    assert_eq!(statuses, [vec![201; 10], vec![503; 2]].concat());
+    assert_eq!(reply.json["results"][11]["error"]["code"], "no_codes_available");
+}
+
+#[test]
+fn the_next_pool_is_asked_when_one_does_not_answer() {
+    let mut first = FakePool::with_slots(1, 0, (0, 2047));
+    let second = FakePool::with_slots(2, 0, (2048, 4095));
+    first.switch_off();
+    let admin = Admin::with(&[&first, &second], SMALL);
+    for _ in 0..30 {
+        code(&create(&admin.client()));
+    }
+    assert!(second.leases() >= 3);
+    assert_eq!(first.leases(), 0);
+}
+
+#[test]
+fn two_pools_that_claim_one_slot_are_not_both_used() {
+    let first = FakePool::with_slots(1, 0, (0, 2048));
+    let second = FakePool::with_slots(2, 0, (2048, 4095));
+    let mut admin = Admin::with(&[&first, &second], SMALL);
+    for _ in 0..30 {
+        code(&create(&admin.client()));
+    }
+    assert_eq!(second.leases(), 0);
+    admin.stop();
+}
+
+#[test]
+fn a_pool_that_lost_its_memory_is_not_used() {
+    let mut pool = FakePool::start(1, 0);
+    let mut admin = Admin::with(&[&pool], SMALL);
+    admin.wait_for_codes(10);
+    pool.switch_off();
+    {
+        // A backup of an hour ago, under the old id: it counts leases from the beginning.
+        let mut state = pool.state.lock().unwrap();
+        (state.lease_number, state.next_code) = (0, 0);
+        state.leases.clear();
+    }
+    pool.switch_on();
+    let codes: Vec<_> = (0..10).map(|_| code(&create(&admin.client()))).collect();
+    assert_eq!(codes.iter().collect::<HashSet<_>>().len(), 10);
+    assert_eq!(create(&admin.client()).problem(), (503, "no_codes_available"));
+    admin.restart();
+    assert_eq!(create(&admin.client()).problem(), (503, "no_codes_available"), "nor after a restart");
+}
+
+#[test]
+fn an_alias_that_looks_like_a_code_is_told_to_its_pool_sooner_or_later() {
+    let mut pool = FakePool::start(1, 1 << 30);
+    let mut admin = Admin::with(&[&pool], SMALL);
+    let client = admin.client();
+    let alias = |code: u64| json!({ "long_url": "https://a.example/", "alias": text(code) });
+    client.create(&alias(123_456_789));
+    client.create(&json!({ "long_url": "https://a.example/", "alias": "longer-than-a-code" }));
+    until("the mark", || (pool.marked() == [123_456_789].into()).then_some(()));
+
+    pool.switch_off();
+    client.create(&alias(222_222_222));
+    let links: Vec<_> = [333_333_333, 444_444_444].map(alias).into();
+    client.post("/v1/links/batch", &json!({ "links": links }));
+    // It is remembered although nobody could be told before the end.
+    admin.restart();
+    pool.switch_on();
+    until("all marks", || {
+        (pool.marked() == [123_456_789, 222_222_222, 333_333_333, 444_444_444].into()).then_some(())
+    });
+}
+
+#[test]
+fn the_stock_is_filled_before_it_is_empty() {
+    let pool = FakePool::start(1, 0);
+    let admin = Admin::with(&[&pool], "[codes]\nblock = 100\nlow_watermark = 50\n");
+    let client = admin.client();
+    for _ in 0..500 {
+        code(&create(&client));
+    }
+    until("a full stock", || {
+        let ready = Client::new(admin.addresses().health, "").get("/readyz");
+        (ready.json["codes_left"].as_u64() >= Some(50)).then_some(())
+    });
+    assert!((5..=7).contains(&pool.leases()), "{} leases", pool.leases());
+}
+
+#[test]
+fn a_service_without_key_pools_makes_aliases_only() {
+    let admin = Admin::start(&[]);
+    let client = admin.client();
+    let started = std::time::Instant::now();
+    let batch = client.post("/v1/links/batch", &json!({ "links": [{ "long_url": "https://a.example" }] }));
+    assert_eq!(batch.json["results"][0]["status"], 503);
+    assert_eq!(create(&client).problem(), (503, "no_codes_available"));
+    assert!(started.elapsed() < Duration::from_secs(20));
+    let ready: Value = Client::new(admin.addresses().health, "").get("/readyz").json;
+    assert_eq!((&ready["keypools"], &ready["codes_left"]), (&json!("down"), &json!(0)));
+}
