@@ -5,6 +5,8 @@
 //! the latter in an open loop, from the moment at which a lease was due; bytes on disk per used code. In the end it checks
 //! that no code was leased twice. To measure one core, run it under `taskset -c N`.
 //!
+//! It works in a directory of its own only: a pool that is measured is used up.
+//!
 //! Deliberately not here: the network, which the whole system's load test measures.
 
 use std::fs;
@@ -32,6 +34,8 @@ use report::{Latencies, Report};
 
 /// Codes that one lease takes out of the way while filling.
 const DRAIN_CODES: u32 = 100_000;
+/// The file that says that a directory was made by a bench.
+const MARK: &str = "signpost-bench";
 /// About what a lease writes to the log.
 const LEASE_BYTES: usize = 160;
 /// How often the filling says how far it is.
@@ -74,6 +78,7 @@ pub fn run(args: &BenchArgs) -> Result<(), Exit> {
         blocklist: None,
         quarantine_days: 0,
     };
+    claim(&args.dir)?;
     let supply = Supply::open(&args.dir, &config, Arc::new(Metrics::default())).map_err(Exit::failure)?;
     let mut bench = Bench { supply, args, leased: Vec::new(), next_request: u128::from(now_ms()) << 64 };
     let fill_seconds = bench.fill()?;
@@ -241,6 +246,20 @@ impl Bench<'_> {
             count,
         }
     }
+}
+
+/// Makes the directory the bench's own, or refuses: measuring burns every code of the pool in it.
+fn claim(dir: &Path) -> Result<(), Exit> {
+    fs::create_dir_all(dir).map_err(Exit::failure)?;
+    let mark = dir.join(MARK);
+    let mut entries = fs::read_dir(dir).map_err(Exit::failure)?;
+    if entries.next().is_some() && !mark.exists() {
+        let dir = dir.display();
+        return Err(Exit::failure(format!(
+            "{dir} is not empty and not of an earlier bench: name another --dir"
+        )));
+    }
+    fs::write(mark, "").map_err(Exit::failure)
 }
 
 /// Measures what a lease cannot be faster than: appending a lease's bytes to a file and having them on the disk.

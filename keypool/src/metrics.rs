@@ -108,7 +108,7 @@ impl Metrics {
         self.refilling.get() != 0
     }
 
-    /// Says whether a write failed, so that nothing is handed out any more.
+    /// Says whether nothing is handed out any more, as after a failed write.
     pub fn is_stopped(&self) -> bool {
         self.stopped.load(Ordering::Acquire)
     }

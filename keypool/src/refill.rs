@@ -61,10 +61,9 @@ impl Refill {
 impl Drop for Refill {
     fn drop(&mut self) {
         self.bell.stop();
-        if let Some(thread) = self.thread.take()
-            && thread.join().is_err()
-        {
-            tracing::error!("refilling panicked");
+        if let Some(thread) = self.thread.take() {
+            // Whether it panicked is said where that happens.
+            let _ = thread.join();
         }
     }
 }
@@ -127,6 +126,15 @@ impl Refiller {
             tracing::warn!(free_bytes, dir = %dir.display(), "the disk is nearly full, no codes are generated");
         }
         enough
+    }
+}
+
+/// A pool that is not refilled runs dry unseen: better that the process ends, and is started again.
+impl Drop for Refiller {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.supply.fail("refilling panicked".to_owned());
+        }
     }
 }
 

@@ -88,9 +88,9 @@ pub enum SupplyError {
     Store(#[from] StoreError),
 }
 
-/// Nothing is done any more, because a write failed.
+/// Nothing is done any more, because a write failed or the refilling thread did.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("the pool has stopped after a failed write")]
+#[error("the pool has stopped after a failure")]
 pub struct Stopped;
 
 /// A pool in numbers.
@@ -184,27 +184,29 @@ impl Supply {
         &self.bell
     }
 
-    /// Returns what is cancelled when a write fails: the process must end then.
+    /// Returns what is cancelled when nothing can be handed out any more, as after a failed write: the process must end.
     pub fn failed(&self) -> &CancellationToken {
         &self.failed
     }
 
-    /// Returns which write failed, if one did.
+    /// Returns why nothing is handed out any more, if that is so.
     pub fn failure(&self) -> Option<&str> {
         self.failure.get().map(String::as_str)
     }
 
     /// Writes a batch; to be called with the lock held that guards what it changes, so that nothing follows a failure.
     fn commit(&self, batch: WriteBatch) -> Result<(), StoreError> {
-        self.store.commit(batch).inspect_err(|error| {
-            let cause = std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
-            let first = self.failure.set(format!("{error}: {cause}")).is_ok();
-            if first {
-                tracing::error!(%error, %cause, "a write failed, nothing is handed out any more");
-            }
-            self.metrics.stopped();
-            self.failed.cancel();
-        })
+        self.store.commit(batch).inspect_err(|error| self.fail(wire::channel::reason(error)))
+    }
+
+    /// Ends all work for good: every operation is refused from now on, and the process is to end.
+    pub(crate) fn fail(&self, reason: String) {
+        // Only the first reason counts: what follows, follows from it.
+        if self.failure.set(reason.clone()).is_ok() {
+            tracing::error!(reason, "nothing is handed out any more");
+        }
+        self.metrics.stopped();
+        self.failed.cancel();
     }
 
     fn running(&self) -> Result<(), Stopped> {

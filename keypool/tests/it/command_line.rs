@@ -140,4 +140,10 @@ fn the_bench_measures_and_finds_no_code_twice() {
     assert_eq!(report["used_codes"], 20_000);
     assert_eq!(report["distinct"], true);
     assert_eq!(report["lease_alone"]["count"], 20);
+    // A pool in use must not be measured: that would burn its codes.
+    let home = Home::new("low_watermark = 1\nhigh_watermark = 10\n");
+    home.start().stop();
+    let output = run(&["bench", "--dir", home.path("data/pool").to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains("is not empty and not of an earlier bench"), "{}", stderr(&output));
 }

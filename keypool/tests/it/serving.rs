@@ -56,6 +56,7 @@ async fn the_stock_is_refilled_below_the_low_watermark() {
 async fn health_readiness_and_metrics_say_how_the_pool_is() {
     let home = Home::new(SMALL);
     let daemon = home.start();
+    daemon.logged("\"refilled\"");
     daemon.client().await.lease(request(1, 123)).await.unwrap();
     until(|| daemon.get("/readyz").1.contains("\"unused\":39877"));
     let (status, body) = daemon.get("/readyz");
