@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use super::{create, eventually, fleet, health, real_links, verify};
+use super::{all_in_sync, create, eventually, fleet, real_links, verify};
 
 /// How often the writer is killed.
 const KILLS: u32 = 20;
@@ -48,12 +48,7 @@ fn twenty_kills_of_the_writer_lose_nothing_and_give_no_code_twice() {
         lines.iter().flat_map(|text| text.lines()).map(|line| line.split('\t').next().unwrap()).collect();
     assert_eq!(codes.len() as u64, acknowledged);
     assert_eq!(codes.iter().collect::<HashSet<_>>().len(), codes.len(), "a code was given twice");
-    eventually("both proxies have caught up", || {
-        fleet.ready().proxy_health.iter().all(|address| {
-            let state = health(address, "/readyz");
-            state["writer"]["connected"] == true && state["lag_records"] == 0
-        })
-    });
+    eventually("both proxies have caught up", || all_in_sync(&fleet));
     let all = dir.path().join("all.tsv");
     std::fs::write(&all, lines.concat()).unwrap();
     let results = verify(&fleet, &all);

@@ -99,3 +99,11 @@ fn health(address: &str, path: &str) -> Value {
     let (_, body) = answer.split_once("\r\n\r\n").unwrap();
     serde_json::from_str(body).unwrap_or_else(|error| panic!("{path} answered {answer:?}: {error}"))
 }
+
+/// Whether every proxy follows the writer and has everything it has.
+fn all_in_sync(fleet: &Fleet) -> bool {
+    fleet.ready().proxy_health.iter().all(|address| {
+        let feed = &health(address, "/readyz")["feed"];
+        feed["state"] == "following" && feed["lag_records"] == 0
+    })
+}

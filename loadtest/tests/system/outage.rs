@@ -1,6 +1,6 @@
 //! Proxies need nobody: not the writer, not the key pools, not each other.
 
-use super::{create, eventually, fleet, health, real_links, verify};
+use super::{all_in_sync, create, eventually, fleet, real_links, verify};
 
 #[test]
 fn redirects_go_on_with_everything_else_killed_and_a_cold_proxy_serves_from_its_disk() {
@@ -20,11 +20,7 @@ fn redirects_go_on_with_everything_else_killed_and_a_cold_proxy_serves_from_its_
     fleet.must("start keypool-0");
     fleet.must("start admin");
     let proxies = fleet.ready().proxies.join(",");
-    eventually("both proxies follow again", || {
-        let ready = health(&fleet.ready().proxy_health[0], "/readyz");
-        let other = health(&fleet.ready().proxy_health[1], "/readyz");
-        [ready, other].iter().all(|state| state["writer"]["connected"] == true)
-    });
+    eventually("both proxies follow again", || all_in_sync(&fleet));
     let later = dir.path().join("later.tsv");
     let more = ["--concurrency", "8", "--follow", "--proxies", &proxies];
     let results = create(&fleet, &real_links(), &later, &more);
