@@ -28,7 +28,7 @@ use s3_fifo::{Residents, S3Fifo};
 /// What an entry takes besides its block: its place in the table (16 bytes and a control byte, at two thirds full on average), in
 /// a queue, and a shadow's.
 const ENTRY_BYTES: usize = 48;
-/// What a typical entry takes: how many shadows are worth keeping.
+/// What a typical entry takes: how many there will be.
 const TYPICAL_ENTRY_BYTES: usize = 192;
 /// The largest part of a shard one entry may take: one of so many.
 const LARGEST_SHARE: usize = 4;
@@ -62,9 +62,9 @@ impl HotMap {
         let count = (workers * 16).next_power_of_two().clamp(16, 1024);
         let blocks = DashMap::with_capacity_and_hasher_and_shard_amount(0, SeededXxh3::random(), count);
         let shard_bytes_max = bytes / count;
-        let shadows = shard_bytes_max / TYPICAL_ENTRY_BYTES;
+        let residents = shard_bytes_max / TYPICAL_ENTRY_BYTES;
         let shard = |_| {
-            let state = State { policy: S3Fifo::new(shadows), fill: Fill::default() };
+            let state = State { policy: S3Fifo::new(residents), fill: Fill::default() };
             CachePadded::new(Mutex::new(Floored::new(state)))
         };
         HotMap { blocks, shards: (0..count).map(shard).collect(), shard_bytes_max }

@@ -135,12 +135,12 @@ impl Applier {
         // From here on every visitor sees the new state.
         let now_us = wall_clock::now_us();
         let lag_us = if synced_at_us == 0 { 0 } else { now_us.saturating_sub(synced_at_us).max(1) };
+        let keys = self.replica.serve_entries();
+        self.status.applied(applied.head, keys, applied.records, applied.at_ms, now_us / 1_000);
         acknowledge(acks, applied.head.position, lag_us);
         if lag_us > 0 {
             self.lag.observe(std::time::Duration::from_micros(lag_us));
         }
-        let keys = self.replica.serve_entries();
-        self.status.applied(applied.head, keys, applied.records, applied.at_ms, now_us / 1_000);
         Ok(())
     }
 
@@ -171,10 +171,10 @@ impl Applier {
             bytes => Some(bytes16(bytes).map(SlotSum::from_bytes).ok_or(Fault::BadHeartbeat)?),
         };
         self.replica.check(position, digest, sum)?;
-        acknowledge(acks, self.replica.head().position, 0);
         let skew_ms = wall_clock::now_us() as i64 / 1_000 - heartbeat.clock_ms as i64;
         let head = heartbeat.head.as_ref().map_or(position, |head| Position::new(head.epoch, head.seq));
         self.status.heard(head, skew_ms);
+        acknowledge(acks, self.replica.head().position, 0);
         Ok(skew_ms)
     }
 

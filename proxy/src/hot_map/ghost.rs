@@ -14,8 +14,7 @@ pub(super) struct Ghost {
 impl Ghost {
     /// Makes a table of at least `shadows` places.
     pub(super) fn new(shadows: usize) -> Ghost {
-        let buckets = shadows.div_ceil(4).next_power_of_two();
-        Ghost { buckets: vec![Bucket::default(); buckets].into() }
+        Ghost { buckets: vec![Bucket::default(); shadows.div_ceil(4).max(1)].into() }
     }
 
     /// How many places there are.
@@ -40,9 +39,9 @@ impl Ghost {
     }
 
     fn place(&mut self, word: u64) -> (&mut Bucket, u32) {
-        // Fibonacci hashing: the words of a shard are spread by their low bits, the product's high bits by all of them.
+        // Fibonacci hashing; the high half of the product, taken as a fraction of all buckets, is the place.
         let mixed = (word ^ word >> 32).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        let index = (mixed >> 32) as usize & (self.buckets.len() - 1);
+        let index = ((mixed >> 32) * self.buckets.len() as u64 >> 32) as usize;
         (&mut self.buckets[index], mixed as u32 | 1)
     }
 }

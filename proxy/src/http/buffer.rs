@@ -72,9 +72,13 @@ mod tests {
     use super::*;
 
     fn push(buffer: &mut ReadBuffer, bytes: &[u8]) {
-        for chunk in bytes.chunks(100) {
-            buffer.room().unwrap()[..chunk.len()].copy_from_slice(chunk);
-            buffer.filled(chunk.len());
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let room = buffer.room().unwrap();
+            let n = room.len().min(rest.len());
+            room[..n].copy_from_slice(&rest[..n]);
+            buffer.filled(n);
+            rest = &rest[n..];
         }
     }
 

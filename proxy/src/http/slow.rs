@@ -36,10 +36,11 @@ pub(super) async fn serve(worker: &Worker, stream: Stream, prefix: BytesMut) -> 
     match session.read_request().await {
         Ok(true) => {}
         Ok(false) => return None,
-        // Refused by Pingora alone. Its words would be one line a request in the log; the count says enough.
+        // Refused by Pingora alone, as it does a target that names another host than the Host header. What it says about that
+        // would be a line in the log for every such request; the count of answers says enough.
         Err(_) => {
-            worker.counters.answered(Page::BadRequest.text().status);
-            let _ = session.respond_error(Page::BadRequest.text().status).await;
+            let (header, _) = write(worker, Answer::Page(Page::BadRequest)).ok()?;
+            let _ = session.write_error_response(header, Bytes::new()).await;
             return None;
         }
     }
@@ -129,7 +130,8 @@ async fn answer_to(
     }
 }
 
-/// The authority of an absolute form counts before the Host header (RFC 9112 §3.2.2). Only HTTP/1.0 may have neither.
+/// The authority of an absolute form counts before the Host header (RFC 9112 §3.2.2); Pingora has made sure that they do not differ.
+/// Only HTTP/1.0 may have neither.
 fn host_of(request: &RequestHeader) -> Option<&[u8]> {
     if let Some(authority) = authority_of(request.raw_path()) {
         return Some(authority).filter(|host| is_host(host));

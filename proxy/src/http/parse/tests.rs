@@ -106,8 +106,6 @@ fn whatever_could_be_understood_in_two_ways_ends_the_connection() {
         "POST /a HTTP/1.0\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n",
         // Request lines.
         "GET  /a HTTP/1.1\r\nHost: a\r\n\r\n",
-        "GET /a  HTTP/1.1\r\nHost: a\r\n\r\n",
-        "GET /a b HTTP/1.1\r\nHost: a\r\n\r\n",
         "GET\t/a HTTP/1.1\r\nHost: a\r\n\r\n",
         "GET a HTTP/1.1\r\nHost: a\r\n\r\n",
         "GET * HTTP/1.1\r\nHost: a\r\n\r\n",
@@ -118,7 +116,7 @@ fn whatever_could_be_understood_in_two_ways_ends_the_connection() {
     ] {
         assert_eq!(parse(request.as_bytes()), Parsed::Bad(Fault::Malformed), "{request:?}");
     }
-    for version in ["HTTP/2.0", "HTTP/0.9", "HTTP/1.2", "http/1.1", "HTTP/1.10"] {
+    for version in ["HTTP/2.0", "HTTP/0.9", "HTTP/1.2", "http/1.1", "HTTP/1.10", " HTTP/1.1", "b HTTP/1.1"] {
         let request = format!("GET /a {version}\r\nHost: a\r\n\r\n");
         assert!(matches!(parse(request.as_bytes()), Parsed::Bad(_)), "{version}");
     }
@@ -182,7 +180,7 @@ fn read_strictly(bytes: &[u8]) -> Option<Strict> {
     let (mut host, mut keep_alive) = (None, true);
     for line in &lines[1..] {
         let colon = line.iter().position(|b| *b == b':')?;
-        let (name, value) = (&line[..colon], line[colon + 1..].trim_ascii());
+        let (name, value) = (&line[..colon], trimmed(&line[colon + 1..]));
         let is_token = |b: &u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(b);
         if name.is_empty() || !name.iter().all(is_token) {
             return None;
@@ -213,6 +211,14 @@ fn read_strictly(bytes: &[u8]) -> Option<Strict> {
     }
     let method = String::from_utf8(method.to_vec()).ok()?;
     Some(Strict { method, path, host, keep_alive, consumed: end })
+}
+
+/// Without optional white space, which is space and tab.
+fn trimmed(mut value: &[u8]) -> &[u8] {
+    while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = value {
+        value = rest;
+    }
+    value
 }
 
 fn as_strict(bytes: &[u8]) -> Option<Strict> {
@@ -264,7 +270,7 @@ fn request() -> impl Strategy<Value = Vec<u8>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(20_000))]
+    #![proptest_config(ProptestConfig { cases: 20_000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn what_is_fast_is_what_the_letter_of_the_rfc_calls_a_plain_request(bytes in request()) {

@@ -1,0 +1,402 @@
+//! The life of a connection, over loopback sockets, with a replica on disk behind it and short limits.
+
+use std::time::Duration;
+
+use linklog::{Link, LinkState, RedirectStatus};
+use signpost_proxy::worker::{Event, Limits};
+
+use crate::author::{Author, now_ms};
+use crate::client::{Visitor, eventually};
+use crate::site::Site;
+
+const SHORT: Limits = Limits {
+    head: Duration::from_millis(300),
+    idle: Duration::from_millis(600),
+    write: Duration::from_secs(5),
+    body: Duration::from_millis(500),
+    linger: Duration::from_millis(500),
+};
+
+fn some_links() -> Author {
+    let mut author = Author::new();
+    author.link("Ab3xY9z", "https://a.example/?q=%20x&y=\"'<>");
+    author.link("spring-sale", "https://b.example/spring");
+    let mut special = |code: &str, link: Link| {
+        author.link_on(0, code, &Link { target: format!("https://{code}.example/"), ..link });
+    };
+    special("moved", Link { status: RedirectStatus::MovedPermanently, ..Link::default() });
+    special("kept307", Link { status: RedirectStatus::TemporaryRedirect, ..Link::default() });
+    special("kept308", Link { status: RedirectStatus::PermanentRedirect, ..Link::default() });
+    special("off", Link { state: LinkState::Disabled, ..Link::default() });
+    special("banned", Link { state: LinkState::Banned, ..Link::default() });
+    special("ended", Link { expires_at_ms: Some(now_ms() - 1), ..Link::default() });
+    special("ending", Link { expires_at_ms: Some(now_ms() + 3_600_000), ..Link::default() });
+    author.link("deleted", "https://deleted.example/");
+    author.delete("deleted");
+    author.host("other.example", 7);
+    author.link_on(7, "Ab3xY9z", &Link { target: "https://seven.example/".into(), ..Link::default() });
+    author
+}
+
+#[test]
+fn every_kind_of_link_gets_its_answer_from_the_database_and_again_from_memory() {
+    let site = Site::new(&some_links());
+    let mut visitor = Visitor::new(site.address);
+    for _ in 0..2 {
+        for (path, status, location, cache_control) in [
+            ("/Ab3xY9z", 302, Some("https://a.example/?q=%20x&y=\"'<>"), "private, no-cache"),
+            ("/spring-sale?ignored=1", 302, Some("https://b.example/spring"), "private, no-cache"),
+            ("/moved", 301, Some("https://moved.example/"), "private, max-age=300"),
+            ("/kept307", 307, Some("https://kept307.example/"), "private, no-cache"),
+            ("/kept308", 308, Some("https://kept308.example/"), "private, max-age=300"),
+            ("/ending", 302, Some("https://ending.example/"), "private, no-cache"),
+            ("/off", 404, None, "private, no-cache"),
+            ("/banned", 451, None, "private, no-cache"),
+            ("/ended", 410, None, "private, no-cache"),
+            ("/deleted", 404, None, "private, no-cache"),
+            ("/unknown", 404, None, "private, no-cache"),
+            ("/Ab3xY9z/", 404, None, "private, no-cache"),
+            ("/ab3xy9z", 404, None, "private, no-cache"),
+        ] {
+            let answer = visitor.get(path);
+            assert_eq!(answer.status, status, "{path}: {answer:?}");
+            assert_eq!(answer.header("location"), location, "{path}");
+            assert_eq!(answer.header("cache-control"), Some(cache_control), "{path}");
+            assert!(answer.header("date").is_some_and(|date| date.ends_with(" GMT")), "{path}");
+        }
+    }
+    use signpost_proxy::lookup::Tier;
+    assert!(site.events(Event::LookedUp(Tier::Hot)) >= 9);
+    assert_eq!(site.events(Event::Session), 0);
+}
+
+#[test]
+fn a_link_ends_on_time_although_it_is_in_the_hot_map() {
+    let mut author = Author::new();
+    let end = now_ms() + 1_500;
+    let link = Link { target: "https://a/".into(), expires_at_ms: Some(end), ..Link::default() };
+    author.link_on(0, "moment1", &Link { status: RedirectStatus::MovedPermanently, ..link });
+    let site = Site::new(&author);
+    let mut visitor = Visitor::new(site.address);
+    let first = visitor.get("/moment1");
+    assert_eq!(first.status, 301);
+    assert!(["private, max-age=0", "private, max-age=1"].contains(&first.header("cache-control").unwrap()));
+    eventually("the end of the link", || (visitor.get("/moment1").status == 410).then_some(()));
+    assert!(now_ms() >= end);
+}
+
+#[test]
+fn the_host_picks_the_domain_and_an_undeclared_one_is_the_default() {
+    let site = Site::new(&some_links());
+    let mut visitor = Visitor::new(site.address);
+    for (host, location) in [
+        ("other.example", "https://seven.example/"),
+        ("OTHER.example.:8080", "https://seven.example/"),
+        ("nobody.example", "https://a.example/?q=%20x&y=\"'<>"),
+        ("", "https://a.example/?q=%20x&y=\"'<>"),
+    ] {
+        visitor.send(format!("GET /Ab3xY9z HTTP/1.1\r\nHost: {host}\r\n\r\n"));
+        assert_eq!(visitor.answer().location(), location, "{host}");
+        if !host.is_empty() {
+            visitor.send(format!("GET http://{host}/Ab3xY9z HTTP/1.1\r\nHost: {host}\r\n\r\n"));
+            assert_eq!(visitor.answer().location(), location, "{host}");
+        }
+    }
+    visitor.send("GET http://other.example/Ab3xY9z HTTP/1.0\r\nConnection: keep-alive\r\n\r\n");
+    assert_eq!(visitor.answer().location(), "https://seven.example/");
+    for (target, host) in [
+        ("http://other.example", "nobody.example"),
+        ("http://", "other.example"),
+        ("http://user@other.example", "other.example"),
+        ("http://other.example:x", "other.example"),
+    ] {
+        let mut visitor = Visitor::new(site.address);
+        visitor.send(format!("GET {target}/Ab3xY9z HTTP/1.1\r\nHost: {host}\r\n\r\n"));
+        let answer = visitor.answer();
+        assert_eq!((answer.status, answer.header("server")), (400, None), "{target} for {host}");
+        assert!(visitor.is_closed());
+    }
+}
+
+#[test]
+fn our_own_pages_are_served() {
+    let site = Site::new(&Author::new());
+    let mut visitor = Visitor::new(site.address);
+    let root = visitor.get("/");
+    assert_eq!((root.status, root.body.contains("Signpost")), (200, true));
+    let robots = visitor.get("/robots.txt");
+    assert_eq!((robots.status, &*robots.body), (200, "User-agent: *\nDisallow: /\n"));
+    assert_eq!(visitor.get("/favicon.ico").status, 404);
+    let elsewhere = Site::with(&Author::new(), Limits::default(), Some("https://www.example/"));
+    assert_eq!(Visitor::new(elsewhere.address).get("/").location(), "https://www.example/");
+}
+
+#[test]
+fn head_is_get_without_the_body_on_both_paths() {
+    let site = Site::new(&some_links());
+    let mut visitor = Visitor::new(site.address);
+    for path in ["/Ab3xY9z", "/unknown", "/banned", "/", "/%41b3xY9z", "/%75nknown"] {
+        visitor.send(format!("HEAD {path} HTTP/1.1\r\nHost: a\r\n\r\n"));
+        let head = visitor.answer_to_head();
+        let get = visitor.get(path);
+        assert_eq!(head.status, get.status, "{path}");
+        assert_eq!(head.header("content-length"), get.header("content-length"), "{path}");
+        assert_eq!(head.header("location"), get.header("location"), "{path}");
+    }
+}
+
+#[test]
+fn both_paths_write_the_same_headers() {
+    let site = Site::new(&some_links());
+    let mut visitor = Visitor::new(site.address);
+    for code in ["Ab3xY9z", "moved", "kept307", "kept308", "banned", "ended", "unknown", "favicon.ico", ""] {
+        let fast = visitor.get(&format!("/{code}"));
+        visitor.send(format!("GET http://go.example/{code} HTTP/1.1\r\nHost: go.example\r\n\r\n"));
+        let slow = visitor.answer();
+        let sorted = |mut answer: crate::client::Answer| {
+            answer
+                .headers
+                .retain(|(name, value)| (name.as_str(), value.as_str()) != ("connection", "keep-alive"));
+            answer.headers.retain(|(name, _)| name != "date");
+            answer.headers.sort();
+            answer
+        };
+        assert_eq!(sorted(fast), sorted(slow), "{code}");
+    }
+    assert_eq!(site.events(Event::Session), 9);
+}
+
+#[test]
+fn a_pipelined_mix_of_fast_and_slow_is_answered_in_order_on_one_connection() {
+    let site = Site::new(&some_links());
+    let mut visitor = Visitor::new(site.address);
+    let round = "GET /Ab3xY9z HTTP/1.1\r\nHost: a\r\n\r\n\
+                 POST /Ab3xY9z HTTP/1.1\r\nHost: a\r\nContent-Length: 27\r\n\r\nGET /evil HTTP/1.1\r\nHost: a\
+                 GET /moved HTTP/1.1\r\nHost: a\r\n\r\n\
+                 GET /kept307 HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n\
+                 HEAD /unknown HTTP/1.1\r\nHost: a\r\n\r\n\
+                 GET /%6doved HTTP/1.1\r\nHost: a\r\n\r\n\
+                 GET http://other.example/Ab3xY9z HTTP/1.1\r\nHost: other.example\r\n\r\n\
+                 GET /banned HTTP/1.1\r\nHost: a\r\n\r\n";
+    const ROUNDS: usize = 20;
+    visitor.send(round.repeat(ROUNDS));
+    for _ in 0..ROUNDS {
+        let mut statuses = Vec::new();
+        for is_head in [false, false, false, false, true, false, false, false] {
+            statuses.push(visitor.read_answer(is_head).expect("the connection goes on").status);
+        }
+        assert_eq!(statuses, [302, 405, 301, 307, 404, 301, 302, 451]);
+    }
+    assert_eq!(site.events(Event::Session), 4 * ROUNDS as u64);
+    assert_eq!(site.events(Event::Opened), 1);
+}
+
+#[test]
+fn requests_that_come_in_pieces_are_answered_when_they_are_whole() {
+    let site = Site::new(&some_links());
+    for pieces in [1, 2, 3, 7, 50] {
+        let mut visitor = Visitor::new(site.address);
+        let text = "GET /Ab3xY9z HTTP/1.1\r\nHost: go.example\r\nX: y\r\n\r\n".repeat(3);
+        for piece in text.as_bytes().chunks(pieces) {
+            visitor.send(piece);
+        }
+        (0..3).for_each(|_| assert_eq!(visitor.answer().status, 302));
+    }
+}
+
+#[test]
+fn a_long_pipeline_is_answered_whole_although_nobody_reads_at_first() {
+    let site = Site::new(&some_links());
+    let mut visitor = Visitor::new(site.address);
+    const COUNT: usize = 20_000;
+    let text = "GET /Ab3xY9z HTTP/1.1\r\nHost: a\r\n\r\n".repeat(COUNT);
+    let mut writer = visitor.split();
+    let sender = std::thread::spawn(move || std::io::Write::write_all(&mut writer, text.as_bytes()).unwrap());
+    for n in 0..COUNT {
+        assert_eq!(visitor.answer().status, 302, "answer {n}");
+    }
+    sender.join().unwrap();
+}
+
+#[test]
+fn the_connection_ends_when_the_visitor_says_so() {
+    let site = Site::new(&some_links());
+    for request in [
+        "GET /Ab3xY9z HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
+        "GET /Ab3xY9z HTTP/1.0\r\n\r\n",
+        "GET /Ab3xY9z HTTP/1.0\r\nHost: other\r\n\r\n",
+        "GET /%41b3xY9z HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
+    ] {
+        let mut visitor = Visitor::new(site.address);
+        visitor.send(format!("{request}GET /moved HTTP/1.1\r\nHost: a\r\n\r\n"));
+        let answer = visitor.answer();
+        assert_eq!((answer.status, answer.header("connection")), (302, Some("close")), "{request:?}");
+        assert!(visitor.is_closed(), "{request:?}");
+    }
+    let mut kept = Visitor::new(site.address);
+    for _ in 0..2 {
+        kept.send("GET /Ab3xY9z HTTP/1.0\r\nConnection: keep-alive\r\n\r\n");
+        assert_eq!(kept.answer().header("connection"), Some("keep-alive"));
+    }
+    let mut half = Visitor::new(site.address);
+    half.send("GET /Ab3xY9z HTTP/1.1\r\nHost: a\r\n\r\n");
+    half.finish();
+    assert_eq!(half.answer().status, 302);
+    assert!(half.is_closed());
+}
+
+#[test]
+fn what_makes_no_sense_is_answered_400_and_ends_the_connection() {
+    let site = Site::new(&some_links());
+    for (request, status) in [
+        ("GET /Ab3xY9z HTTP/1.1\r\n\r\n", 400),
+        ("GET /Ab3xY9z HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", 400),
+        ("GET /Ab3xY9z HTTP/1.1\nHost: a\n\n", 400),
+        ("GET /Ab3xY9z HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n", 400),
+        ("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505),
+        ("\u{16}\u{3}\u{1}\u{2}\0\u{1}\0\u{1}", 400),
+        ("GET /Ab3xY9z\r\n\r\n", 400),
+    ] {
+        let mut visitor = Visitor::new(site.address);
+        visitor.send(format!(
+            "GET /moved HTTP/1.1\r\nHost: a\r\n\r\n{request}GET /moved HTTP/1.1\r\nHost: a\r\n\r\n"
+        ));
+        assert_eq!(visitor.answer().status, 301, "{request:?}");
+        let answer = visitor.answer();
+        assert_eq!((answer.status, answer.header("connection")), (status, Some("close")), "{request:?}");
+        assert!(visitor.is_closed(), "{request:?}");
+    }
+    assert_eq!((site.answered(400), site.answered(505)), (6, 1));
+}
+
+#[test]
+fn other_methods_are_refused_with_what_is_allowed_and_the_connection_goes_on() {
+    let site = Site::new(&some_links());
+    let mut visitor = Visitor::new(site.address);
+    for method in ["POST", "PUT", "DELETE", "OPTIONS", "PATCH", "get"] {
+        visitor.send(format!("{method} /Ab3xY9z HTTP/1.1\r\nHost: a\r\n\r\n"));
+        let answer = visitor.answer();
+        assert_eq!((answer.status, answer.header("allow")), (405, Some("GET, HEAD")), "{method}");
+    }
+    visitor.send("OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert_eq!(visitor.answer().status, 405);
+}
+
+#[test]
+fn a_head_that_is_too_large_is_answered_431_and_one_that_just_fits_is_not() {
+    let site = Site::new(&some_links());
+    let request = |len: usize| {
+        let start = "GET /Ab3xY9z HTTP/1.1\r\nHost: a\r\nCookie: ";
+        format!("{start}{}\r\n\r\n", "x".repeat(len - start.len() - 4))
+    };
+    let mut visitor = Visitor::new(site.address);
+    for _ in 0..3 {
+        visitor.send(request(8 << 10));
+        assert_eq!(visitor.answer().status, 302);
+    }
+    visitor.try_send(request(64 << 10));
+    assert_eq!(visitor.answer().status, 431);
+    assert!(visitor.is_closed());
+    let mut many = Visitor::new(site.address);
+    many.send(format!("GET /Ab3xY9z HTTP/1.1\r\nHost: a\r\n{}\r\n", "X: y\r\n".repeat(64)));
+    assert_eq!(many.answer().status, 431);
+    assert!(many.is_closed());
+}
+
+#[test]
+fn whoever_takes_too_long_for_a_head_is_sent_away_however_busy_it_looks() {
+    let site = Site::with(&some_links(), SHORT, None);
+    let mut visitor = Visitor::new(site.address);
+    visitor.send("GET /Ab3xY9z HTTP/1.1\r\nHost: a\r\n\r\nGET /Ab3xY9z HTTP/1.1\r\n");
+    assert_eq!(visitor.answer().status, 302);
+    // A header every now and then does not buy time.
+    while visitor.try_send("X: y\r\n") && site.answered(408) == 0 {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert_eq!(visitor.answer().status, 408);
+    assert!(visitor.is_closed());
+    let mut silent = Visitor::new(site.address);
+    silent.send("G");
+    assert_eq!(silent.answer().status, 408);
+}
+
+#[test]
+fn idle_connections_are_closed_and_used_ones_are_not() {
+    let site = Site::with(&some_links(), SHORT, None);
+    let mut never = Visitor::new(site.address);
+    let mut used = Visitor::new(site.address);
+    for _ in 0..10 {
+        assert_eq!(used.get("/Ab3xY9z").status, 302);
+        std::thread::sleep(SHORT.idle / 5);
+    }
+    assert!(never.is_closed());
+    assert!(used.is_closed());
+    eventually("all connections counted out", || (site.events(Event::Closed) == 2).then_some(()));
+    assert_eq!(site.answered(408), 0);
+}
+
+#[test]
+fn a_body_that_does_not_come_or_does_not_end_costs_only_its_own_connection() {
+    let site = Site::with(&some_links(), SHORT, None);
+    let mut stuck = Visitor::new(site.address);
+    stuck.send("POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nabc");
+    let mut endless = Visitor::new(site.address);
+    endless.send("POST /a HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n");
+    while endless.try_send(format!("1000\r\n{}\r\n", "x".repeat(0x1000))) && site.answered(405) == 0 {}
+    assert_eq!(Visitor::new(site.address).get("/Ab3xY9z").status, 302);
+    let answer = stuck.answer();
+    assert_eq!((answer.status, answer.header("connection")), (405, Some("close")));
+    assert!(stuck.is_closed());
+    eventually("both gone", || (site.events(Event::Closed) >= 2).then_some(()));
+}
+
+#[test]
+fn expect_and_upgrade_are_answered_finally_and_end_the_connection() {
+    let site = Site::new(&some_links());
+    for header in [
+        "Expect: 100-continue\r\nContent-Length: 4",
+        "Upgrade: websocket\r\nConnection: upgrade",
+        "Expect: x",
+    ] {
+        let mut visitor = Visitor::new(site.address);
+        visitor.send(format!("GET /Ab3xY9z HTTP/1.1\r\nHost: a\r\n{header}\r\n\r\n"));
+        let answer = visitor.answer();
+        assert_eq!((answer.status, answer.header("connection")), (302, Some("close")), "{header}");
+        assert!(visitor.is_closed());
+    }
+}
+
+#[test]
+fn no_stored_target_can_break_out_of_its_header() {
+    for bad in ["https://a/\r\nSet-Cookie: x", "https://a/\n", "https://a/ b", "https://ä/", "https://a/\0"]
+    {
+        let mut replica = Author::new();
+        let encoded = Link { target: bad.into(), ..Link::default() }.encode();
+        assert!(Link::decode(&encoded).is_err(), "{bad:?}");
+        // A damaged replica is not believed either: such a value is answered like a failing disk.
+        replica.link("Ab3xY9z", "https://a/");
+        let mut value = vec![0x11, 1, 1, 3];
+        value.extend_from_slice(&encoded);
+        assert!(signpost_proxy::lookup::facts_of(Some(&value)).is_err(), "{bad:?}");
+    }
+}
+
+#[test]
+fn stopping_closes_idle_connections_and_answers_what_is_under_way() {
+    let site = Site::new(&some_links());
+    let mut idle = Visitor::new(site.address);
+    assert_eq!(idle.get("/Ab3xY9z").status, 302);
+    let mut half = Visitor::new(site.address);
+    half.send("GET /Ab3xY9z HTTP/1.1\r\nHost: a");
+    let mut fresh = Visitor::new(site.address);
+    eventually("all are connected", || (site.events(Event::Opened) == 3).then_some(()));
+    site.worker.stop();
+    assert!(idle.is_closed());
+    assert!(fresh.is_closed());
+    half.send("\r\n\r\n");
+    let answer = half.answer();
+    assert_eq!((answer.status, answer.header("connection")), (302, Some("close")));
+    assert!(half.is_closed());
+    fresh = Visitor::new(site.address);
+    assert!(fresh.is_closed());
+}

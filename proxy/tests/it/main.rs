@@ -1,0 +1,14 @@
+//! The proxy from outside: its connections over real sockets, the real binary against a scripted writer.
+
+#![allow(clippy::unwrap_used, clippy::print_stderr)]
+
+mod author;
+mod client;
+mod connection;
+mod disk;
+mod feed;
+mod following;
+mod lookups;
+mod process;
+mod serving;
+mod site;

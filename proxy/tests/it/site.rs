@@ -1,0 +1,97 @@
+//! One worker in this process, with a replica on disk behind it.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use daemon::metrics::Latency;
+use linklog::replica::Replica;
+use linklog::store::Contents;
+use pingora::protocols::Stream;
+use signpost_proxy::disk::{DiskOptions, DiskPool};
+use signpost_proxy::hosts::Hosts;
+use signpost_proxy::hot_map::HotMap;
+use signpost_proxy::http::connection;
+use signpost_proxy::http::render::Pieces;
+use signpost_proxy::lookup::{Lookups, Source, Whole};
+use signpost_proxy::worker::{Counters, Event, FailureLog, Limits, STATUSES, Shared, Worker};
+use tokio_util::sync::CancellationToken;
+
+use crate::author::{Author, SMALL};
+
+/// One worker with a replica of what an author wrote.
+pub(crate) struct Site {
+    pub(crate) address: SocketAddr,
+    pub(crate) worker: Arc<Worker>,
+    pub(crate) replica: Replica,
+    stop: CancellationToken,
+    runtime: tokio::runtime::Handle,
+    thread: Option<std::thread::JoinHandle<()>>,
+    _dir: tempfile::TempDir,
+}
+
+impl Site {
+    pub(crate) fn new(author: &Author) -> Site {
+        Site::with(author, Limits::default(), None)
+    }
+
+    pub(crate) fn with(author: &Author, limits: Limits, root: Option<&str>) -> Site {
+        let dir = tempfile::tempdir().unwrap();
+        let mut replica = Replica::open(dir.path(), Contents::Serve, &SMALL).unwrap();
+        for (frame, _) in &author.frames {
+            replica.apply(frame).unwrap();
+        }
+        let hot = Arc::new(HotMap::new(1 << 20, 1));
+        let options = DiskOptions { threads: 1, queue_max: 16, deadline: Duration::from_secs(10) };
+        let disk = DiskPool::start(options, &hot, &Latency::default()).unwrap();
+        let shared = Shared {
+            lookups: Lookups::new(hot, Source::new(1, replica.reader()), disk, Arc::new(Whole::new(true))),
+            hosts: Arc::new(Hosts::load(&replica.reader()).unwrap()),
+            pieces: Pieces::new(),
+            root_redirect: root.map(|root| root.as_bytes().into()),
+            database_failures: FailureLog::default(),
+        };
+        let worker = Arc::new(Worker::new(Arc::new(shared), Arc::new(Counters::default()), limits));
+        let stop = CancellationToken::new();
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let address = listener.local_addr().unwrap();
+        let (serving, stopped) = (Arc::clone(&worker), stop.clone());
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let handle = runtime.handle().clone();
+        let thread = std::thread::spawn(move || {
+            runtime.block_on(stopped.run_until_cancelled(async {
+                let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+                loop {
+                    let (stream, _) = listener.accept().await.unwrap();
+                    let stream: Stream = Box::new(pingora::protocols::l4::stream::Stream::from(stream));
+                    let worker = Arc::clone(&serving);
+                    tokio::spawn(async move { connection::serve(&worker, stream).await });
+                }
+            }));
+        });
+        Site { address, worker, replica, stop, runtime: handle, thread: Some(thread), _dir: dir }
+    }
+
+    /// Runs something on the worker's thread.
+    pub(crate) fn on_worker(&self, run: impl FnOnce() + Send + 'static) {
+        let done = self.runtime.spawn(async move { run() });
+        self.runtime.block_on(done).unwrap();
+    }
+
+    pub(crate) fn answered(&self, status: u16) -> u64 {
+        let index = STATUSES.iter().position(|known| *known == status).unwrap();
+        self.worker.counters.answers(index)
+    }
+
+    pub(crate) fn events(&self, event: Event) -> u64 {
+        self.worker.counters.events(event)
+    }
+}
+
+impl Drop for Site {
+    fn drop(&mut self) {
+        self.stop.cancel();
+        self.thread.take().unwrap().join().unwrap();
+    }
+}

@@ -1,0 +1,92 @@
+//! A redirect from the hot map allocates nothing: counted by an allocator around the whole process.
+//!
+//! A test binary of its own, since it replaces the global allocator. Only the worker's thread is counted.
+
+#![allow(clippy::unwrap_used, unsafe_code)]
+
+#[path = "it/author.rs"]
+#[allow(dead_code)]
+mod author;
+#[path = "it/client.rs"]
+#[allow(dead_code)]
+mod client;
+#[path = "it/site.rs"]
+#[allow(dead_code)]
+mod site;
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use author::Author;
+use client::Visitor;
+use site::Site;
+
+thread_local! {
+    static IS_COUNTED: Cell<bool> = const { Cell::new(false) };
+}
+static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
+
+struct Counting;
+
+// SAFETY: everything is passed on to the system's allocator; counting allocates nothing.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        if IS_COUNTED.try_with(Cell::get).unwrap_or(false) {
+            ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+        }
+        // SAFETY: the caller's promise is ours.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: as above.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// Requests of browsers: headers of some 700 bytes.
+fn request(path: &str) -> String {
+    format!(
+        "GET {path} HTTP/1.1\r\nHost: go.example\r\nConnection: keep-alive\r\nUpgrade-Insecure-Requests: 1\r\n\
+         User-Agent: {}\r\nAccept: text/html,application/xhtml+xml,*/*;q=0.8\r\nReferer: https://www.example/{}\r\n\
+         Accept-Encoding: gzip, deflate, br\r\nAccept-Language: en-GB,en;q=0.9\r\nCookie: {}\r\n\r\n",
+        "x".repeat(110),
+        "y".repeat(60),
+        "z".repeat(200)
+    )
+}
+
+#[test]
+fn redirects_and_pages_from_memory_allocate_nothing() {
+    let mut author = Author::new();
+    for n in 0..100 {
+        author.link(&format!("key{n:04}"), "https://www.example.com/some/path?and=a&query=string");
+    }
+    author.link("a-longer-alias", "https://www.example.com/alias");
+    let site = Site::new(&author);
+    site.on_worker(|| IS_COUNTED.set(true));
+    let paths: Vec<String> = (0..100).map(|n| format!("/key{n:04}")).collect();
+    let extra = ["/a-longer-alias", "/", "/robots.txt", "/favicon.ico", "/no.code"].map(str::to_owned);
+    let paths: Vec<String> = paths.into_iter().chain(extra).collect();
+    let mut visitor = Visitor::new(site.address);
+    let mut round = |paths: &[String], pipelined: usize| {
+        for paths in paths.chunks(pipelined) {
+            visitor.send(paths.iter().map(|path| request(path)).collect::<String>());
+            paths.iter().for_each(|_| drop(visitor.answer()));
+        }
+    };
+    // Buffers grow to their size and links come into the map.
+    (0..3).for_each(|_| round(&paths, 5));
+    let before = ALLOCATIONS.load(Ordering::Relaxed);
+    for _ in 0..50 {
+        round(&paths, 1);
+        round(&paths, 5);
+    }
+    let allocated = ALLOCATIONS.load(Ordering::Relaxed) - before;
+    assert_eq!(allocated, 0, "in {} requests", 100 * paths.len());
+    assert!(before > 0, "the worker's thread is the one that is counted");
+}
