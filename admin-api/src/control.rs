@@ -2,7 +2,7 @@
 //!
 //! Owned here: the tables in memory are renewed before a command is answered, so what an operator was told is in force.
 //!
-//! - [`tokens`] · [`domains`] · [`proxies`]
+//! One file for each group of commands: `tokens`, `domains`, `proxies`.
 
 mod domains;
 mod proxies;

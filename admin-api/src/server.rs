@@ -1,6 +1,6 @@
 //! The running service: what is started in which order, and how it ends.
 //!
-//! Start: health port, log, what the log must hold ([`open`]), tables in memory, stock of codes, ports. Stop, in the reverse order of
+//! Start: health port, log, what the log must hold (`open`), tables in memory, stock of codes, ports. Stop, in the reverse order of
 //! who needs whom: no new requests; requests that were accepted are answered, while followers still acknowledge; followers; the writer,
 //! which answers everything it took; the database. A failed write stops in the same order, with exit code 1.
 

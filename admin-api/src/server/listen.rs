@@ -4,17 +4,21 @@
 //! new request begins and every request that has begun is answered, for at most [`super::DRAIN_MAX`].
 
 use std::io;
+use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Router;
 use hyper::server::conn::http1;
+use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
+use tower::ServiceExt;
 
 use super::DRAIN_MAX;
 use crate::metrics::Metrics;
@@ -26,6 +30,8 @@ pub(super) const CONNECTIONS_MAX: usize = 1024;
 const HEAD_TIME_MAX: Duration = Duration::from_secs(60);
 /// Longest head of a request, in bytes.
 const HEAD_BYTES_MAX: usize = 64 << 10;
+/// How long a connection without a whole request may live on once the service is told to stop.
+const LAST_WORDS_MAX: Duration = Duration::from_secs(1);
 /// The pause after a failed accept: it is most often a lack of file descriptors, which does not pass by asking again.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -57,7 +63,7 @@ impl HttpServer {
                         tokio::time::sleep(ACCEPT_PAUSE).await;
                     }
                 },
-                Some(_) = connections.join_next() => {}
+                Some(ended) = connections.join_next() => report(ended),
             }
         }
         drop(listener);
@@ -69,6 +75,12 @@ impl HttpServer {
                 "requests were cut off by the end of the service"
             );
         }
+    }
+}
+
+fn report(ended: Result<(), tokio::task::JoinError>) {
+    if let Err(error) = ended {
+        tracing::error!(%error, "a connection's task panicked");
     }
 }
 
@@ -86,13 +98,30 @@ async fn converse(stream: TcpStream, router: Router, metrics: Metrics, stop: Can
     let _ = stream.set_nodelay(true);
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(HEAD_TIME_MAX).max_buf_size(HEAD_BYTES_MAX);
-    let connection = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
-    let mut connection = std::pin::pin!(connection);
+    let answering = Arc::new(AtomicBool::new(false));
+    let is_answering = answering.clone();
+    let service = service_fn(move |request| {
+        let (router, answering) = (router.clone(), answering.clone());
+        async move {
+            answering.store(true, Ordering::Relaxed);
+            let response = router.oneshot(request).await;
+            answering.store(false, Ordering::Relaxed);
+            response
+        }
+    });
+    let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
         () = stop.cancelled() => {
             connection.as_mut().graceful_shutdown();
-            connection.await
+            loop {
+                match timeout(LAST_WORDS_MAX, connection.as_mut()).await {
+                    Ok(ended) => break ended,
+                    // Half a request, or an answer that nobody reads: neither is worth the wait.
+                    Err(_) if !is_answering.load(Ordering::Relaxed) => break Ok(()),
+                    Err(_) => {}
+                }
+            }
         }
     };
     if let Err(error) = ended {

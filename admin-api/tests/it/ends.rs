@@ -1,7 +1,8 @@
 //! How the service ends: in order, under load, and by kill -9. Whatever was acknowledged is there afterwards.
 
 use std::collections::{HashMap, HashSet};
-use std::net::SocketAddr;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -10,7 +11,7 @@ use std::time::Duration;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::fixture::{Admin, Client, FakePool, config_text, until};
+use super::fixture::{Admin, Client, FakePool, PATIENCE, config_text, until};
 
 #[test]
 fn a_restart_keeps_everything() {
@@ -52,6 +53,24 @@ fn a_port_that_is_taken_is_named() {
     let config = signpost_admin::config::Config { http_listen: address, ..admin.config() };
     let refused = signpost_admin::server::Running::start(&config).err().unwrap().to_string();
     assert!(refused.contains(&address.to_string()), "{refused}");
+}
+
+#[test]
+fn connections_without_a_request_are_closed_by_a_stop() {
+    let mut admin = Admin::start(&[]);
+    let http = admin.addresses().http;
+    let fresh = TcpStream::connect(http).unwrap();
+    let mut kept = TcpStream::connect(http).unwrap();
+    kept.write_all(b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+    assert!(kept.read(&mut [0; 1024]).unwrap() > 0);
+    let mut half = TcpStream::connect(http).unwrap();
+    half.write_all(b"GET /healthz HTTP/1.1\r\nHost:").unwrap();
+    admin.stop();
+    for mut stream in [fresh, kept, half] {
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let end = stream.read_to_end(&mut Vec::new());
+        assert!(!matches!(end, Err(error) if error.kind() == std::io::ErrorKind::WouldBlock), "still open");
+    }
 }
 
 /// Creates links until told to stop or until nobody answers; returns what was acknowledged, code and target.
