@@ -41,7 +41,7 @@ impl Ghost {
     fn place(&mut self, word: u64) -> (&mut Bucket, u32) {
         // Fibonacci hashing; the high half of the product, taken as a fraction of all buckets, is the place.
         let mixed = (word ^ word >> 32).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        let index = ((mixed >> 32) * self.buckets.len() as u64 >> 32) as usize;
+        let index = (((mixed >> 32) * self.buckets.len() as u64) >> 32) as usize;
         (&mut self.buckets[index], mixed as u32 | 1)
     }
 }

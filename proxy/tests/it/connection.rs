@@ -390,7 +390,8 @@ fn stopping_closes_idle_connections_and_answers_what_is_under_way() {
     half.send("GET /Ab3xY9z HTTP/1.1\r\nHost: a");
     let mut fresh = Visitor::new(site.address);
     eventually("all are connected", || (site.events(Event::Opened) == 3).then_some(()));
-    site.worker.stop();
+    let worker = std::sync::Arc::clone(&site.worker);
+    site.on_worker(move || worker.stop());
     assert!(idle.is_closed());
     assert!(fresh.is_closed());
     half.send("\r\n\r\n");

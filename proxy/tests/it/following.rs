@@ -197,8 +197,8 @@ fn a_heartbeat_without_a_sum_or_about_another_position_says_nothing_against_us()
     let ahead = Position::new(1, author.head().position.seq.0 + 100);
     stream.heartbeat_with(author.head(), Some(author.sum()), ahead);
     stream.await_ack(author.head().position);
-    let body = proxy.await_feed("following");
-    assert_eq!(body["feed"]["lag_records"], 100);
+    eventually("the lag", || (proxy.readyz().1["feed"]["lag_records"] == 100).then_some(()));
+    proxy.await_feed("following");
     stream.say(ToFollower::Heartbeat(Heartbeat { digest: vec![1], ..Heartbeat::default() }));
     stream.await_end();
     serves(&proxy);
