@@ -266,7 +266,10 @@ impl From<ChangeError> for Problem {
             ChangeError::Propose(ProposeError::Busy) => {
                 new(UNAVAILABLE, "busy", "The writer is busy").retry_after(SOON)
             }
-            ChangeError::Propose(ProposeError::Closed | ProposeError::Fenced) | ChangeError::Ending(_) => {
+            ChangeError::Propose(ProposeError::Fenced) => {
+                new(UNAVAILABLE, "writer_replaced", "Another writer has taken over").retry_after(SOON)
+            }
+            ChangeError::Propose(ProposeError::Closed) | ChangeError::Ending(_) => {
                 new(UNAVAILABLE, "stopping", "The server is stopping")
                     .retry_after(SOON)
                     .with(|parts| parts.close = true)

@@ -213,7 +213,7 @@ async fn start_tasks(
     config: &Config,
     identity: Option<&Identity>,
     opened: &OpenLog,
-    probe: &HealthProbe,
+    probe: &Arc<HealthProbe>,
     stop: CancellationToken,
     health: SocketAddr,
 ) -> Result<(Addresses, Tasks), ServerError> {
@@ -243,7 +243,7 @@ async fn start_tasks(
         commits: opened.commits.clone(),
         members: members.clone(),
         replication: replication.clone(),
-        on_higher_epoch: stop_writing_when_replaced(opened.writer.handle()),
+        on_higher_epoch: stop_writing_when_replaced(opened.writer.handle(), probe.clone()),
     };
     others.spawn(serve_feed(feed, source, stop_others.clone()));
     let operator = Operator::new(
@@ -300,13 +300,17 @@ fn start_codes(
 }
 
 /// Returns what is called when a follower knows a writer with a higher epoch.
-fn stop_writing_when_replaced(writer: WriterHandle) -> Arc<dyn Fn(u32) + Send + Sync> {
+fn stop_writing_when_replaced(
+    writer: WriterHandle,
+    probe: Arc<HealthProbe>,
+) -> Arc<dyn Fn(u32) + Send + Sync> {
     Arc::new(move |epoch| {
         tracing::error!(
             epoch,
             "a follower knows a higher epoch: another writer has taken over, this one writes no more"
         );
         writer.fence();
+        probe.replaced(epoch);
     })
 }
 

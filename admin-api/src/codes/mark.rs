@@ -179,6 +179,7 @@ async fn tell(marks: &Marks, pools: &[Pool]) {
         untold = others;
         for codes in own.chunks(wire::limits::MARK_CODES_MAX) {
             if let Err(error) = pool.mark_used(codes).await {
+                pool.ask_again();
                 tracing::debug!(keypool = pool.url(), %error, "could not mark codes as used, will try again");
                 untold.extend_from_slice(codes);
             }

@@ -71,7 +71,10 @@ impl Description {
 
 #[derive(Default)]
 struct State {
+    /// What it said last, which stands against the claims of others even while it is away.
     description: Option<Description>,
+    /// Whether that is to be asked again: after a failure it may come back as another one.
+    is_current: bool,
     request_id: Option<[u8; 16]>,
     failures: u32,
     not_before: Option<Instant>,
@@ -112,10 +115,16 @@ impl Pool {
     /// Notes that it failed. True: it had answered before, so this is news.
     pub fn failed(&self) -> bool {
         let mut state = self.state.lock();
+        state.is_current = false;
         let wait = BACKOFF_MIN.saturating_mul(1 << state.failures.min(10)).min(BACKOFF_MAX);
         state.not_before = Some(Instant::now() + wait);
         state.failures += 1;
         state.failures == 1
+    }
+
+    /// Has it describe itself again before it is used.
+    pub fn ask_again(&self) {
+        self.state.lock().is_current = false;
     }
 
     /// Notes that it answered. True: it had failed before.
@@ -150,7 +159,7 @@ impl Pool {
         }
         if PoolId(pool) != description.id || !codes.iter().all(|code| description.owns(*code)) {
             // It became another pool since it described itself; ask it again next time.
-            self.state.lock().description = None;
+            self.state.lock().is_current = false;
             return Err(PoolError::Answer("codes of slots it does not own, or another pool id than before"));
         }
         Ok(Lease { epoch, pool: PoolId(pool), number: reply.lease_number, codes })
@@ -171,7 +180,7 @@ impl Pool {
     /// # Errors
     /// It cannot be asked, or claims what another one has.
     pub async fn described(&self, others: &[Pool]) -> Result<Description, PoolError> {
-        if let Some(known) = self.description() {
+        if let Some(known) = self.current_description() {
             return Ok(known);
         }
         let mut client = keys_client(self.channel.clone());
@@ -181,8 +190,15 @@ impl Pool {
                 return Err(PoolError::SharedSlot { slot, other: other.url.clone() });
             }
         }
-        self.state.lock().description = Some(description.clone());
+        let mut state = self.state.lock();
+        state.description = Some(description.clone());
+        state.is_current = true;
         Ok(description)
+    }
+
+    fn current_description(&self) -> Option<Description> {
+        let state = self.state.lock();
+        state.description.clone().filter(|_| state.is_current)
     }
 
     fn request_id(&self) -> Result<[u8; 16], PoolError> {

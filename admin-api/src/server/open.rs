@@ -1,5 +1,6 @@
 //! Opening the log, and what it must hold before anything else: which fleet it belongs to, and the default domain.
 
+use std::os::unix::fs::DirBuilderExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -29,6 +30,14 @@ pub enum OpenLogError {
     /// It cannot be opened.
     #[error(transparent)]
     Open(#[from] OpenError),
+    /// Its folder cannot be made.
+    #[error("cannot make {dir}")]
+    Directory {
+        /// Which one.
+        dir: String,
+        /// Why not.
+        source: std::io::Error,
+    },
     /// It cannot be read.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -70,6 +79,8 @@ pub(super) fn open(
     fatal: Arc<AtomicBool>,
     stop: CancellationToken,
 ) -> Result<OpenLog, OpenLogError> {
+    private_directory(&config.data_dir)
+        .map_err(|source| OpenLogError::Directory { dir: config.data_dir.display().to_string(), source })?;
     let (announce, commits) = watch::channel(Commit::default());
     let announce = Arc::new(announce);
     let on_commit = announce.clone();
@@ -96,6 +107,11 @@ pub(super) fn open(
         default_domain(base, &writer)?;
     }
     Ok(OpenLog { writer, commits, fleet })
+}
+
+/// Makes the folder of everything that customers entrusted to us, for nobody else to look into. One that exists is left as it is.
+fn private_directory(dir: &std::path::Path) -> std::io::Result<()> {
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)
 }
 
 /// An end that hangs on the failed disk must not go on pretending to be a writer.

@@ -1,6 +1,7 @@
 //! What the health port and the API say about readiness.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use daemon::health::{Probe, Readiness};
 use daemon::metrics::{Registry, render};
@@ -14,6 +15,8 @@ use crate::metrics::Observed;
 #[derive(Default)]
 pub(super) struct HealthProbe {
     open: RwLock<Option<(Registry, Arc<Observed>)>>,
+    /// The higher epoch of another writer; 0: none is known.
+    replaced_by: AtomicU32,
 }
 
 impl HealthProbe {
@@ -26,11 +29,22 @@ impl HealthProbe {
     pub(super) fn close(&self) {
         *self.open.write() = None;
     }
+
+    /// From now on it is not: another writer has taken over, with this epoch.
+    pub(super) fn replaced(&self, epoch: u32) {
+        self.replaced_by.fetch_max(epoch, Ordering::Relaxed);
+    }
 }
 
 impl Probe for HealthProbe {
     fn readiness(&self) -> Readiness {
+        let replaced_by = self.replaced_by.load(Ordering::Relaxed);
         match &*self.open.read() {
+            Some((_, observed)) if replaced_by > 0 => {
+                let mut detail = observed.detail();
+                detail["why"] = format!("a writer of epoch {replaced_by} has taken over").into();
+                Readiness { ready: false, detail }
+            }
             Some((_, observed)) => Readiness { ready: true, detail: observed.detail() },
             None => Readiness { ready: false, detail: json!({ "why": "starting or stopping" }) },
         }

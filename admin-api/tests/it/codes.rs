@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use linklog::Code7;
 use serde_json::{Value, json};
+use wire::identity::{Identity, Issuer, Role};
 
 use super::fixture::{Admin, Client, FakePool, Reply, until};
 
@@ -167,6 +168,38 @@ fn the_stock_is_filled_before_it_is_empty() {
         (ready.json["codes_left"].as_u64() >= Some(50)).then_some(())
     });
     assert!((5..=7).contains(&pool.leases()), "{} leases", pool.leases());
+}
+
+#[test]
+fn codes_come_over_mutual_tls_and_never_from_another_fleet() {
+    let dir = tempfile::tempdir().unwrap();
+    let bundle = |ca: &str, role, name: &str| {
+        let ca = dir.path().join(ca);
+        let issuer = Issuer::open(&ca).or_else(|_| Issuer::create(&ca)).unwrap();
+        let out = dir.path().join(name);
+        issuer.issue(role, name, &out).unwrap();
+        (Identity::load(&out).unwrap(), out)
+    };
+    let (_, writer) = bundle("ours", Role::Writer, "writer");
+    let own = FakePool::with_identity(1, 0, bundle("ours", Role::Keypool, "pool-a").0);
+    let strange = FakePool::with_identity(2, 0, bundle("theirs", Role::Keypool, "pool-b").0);
+    let wrong_role = FakePool::with_identity(3, 0, bundle("ours", Role::Proxy, "proxy-0").0);
+    let tls = format!("tls_dir = \"{}\"", writer.display());
+    let with = |pools: &[&FakePool]| {
+        let mut admin = Admin::with(&[], SMALL);
+        let pools: String =
+            pools.iter().map(|pool| format!("[[keypool]]\nurl = \"{}\"\n", pool.url())).collect();
+        admin.set_config(|text| text.replace("[feed]\n", &format!("[feed]\n{tls}\n")) + &pools);
+        admin.forget_data();
+        admin.restart();
+        admin.token = admin.make_token(&["links:write"]);
+        admin
+    };
+    code(&create(&with(&[&own]).client()));
+    for pool in [&strange, &wrong_role] {
+        assert_eq!(create(&with(&[pool]).client()).problem(), (503, "no_codes_available"));
+        assert_eq!(pool.leases(), 0);
+    }
 }
 
 #[test]
