@@ -17,4 +17,4 @@ if cargo nextest --version >/dev/null 2>&1; then
   exec cargo nextest run --release --locked "${selection[@]}"
 fi
 say 'cargo-nextest is not installed: using cargo test, which runs one test program after the other.'
-exec cargo test --release --locked "${selection[@]}"
+exec cargo test --release --locked --no-fail-fast "${selection[@]}"
