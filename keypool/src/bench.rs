@@ -88,7 +88,7 @@ pub fn run(args: &BenchArgs) -> Result<(), Exit> {
     let compact_seconds = began.elapsed().as_secs_f64();
     let used = bench.supply.stats().used;
     let (dir_bytes, table_bytes) =
-        (bytes_in(&args.dir).map_err(Exit::failure)?, bench.supply.stats().table_bytes);
+        (bytes_in(bench.supply.store().dir()).map_err(Exit::failure)?, bench.supply.stats().table_bytes);
     let generating = bench.generate()?;
     say("syncing");
     let sync_alone = sync_alone(&args.dir, args.leases).map_err(Exit::failure)?;

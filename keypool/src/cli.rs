@@ -137,7 +137,7 @@ fn serve_or_check(config: Option<PathBuf>, check: bool) -> Result<(), Exit> {
 
 fn restored(args: &RestoredArgs) -> Result<(), Exit> {
     let config = Config::load(&args.config)?.config;
-    let restored = restore(&config.database_dir()).map_err(Exit::failure)?;
+    let restored = restore(&config.data_dir).map_err(Exit::failure)?;
     print(&format!(
         "pool {} is pool {} now; {} unused codes are burned\n",
         restored.old_id, restored.new_id, restored.burned

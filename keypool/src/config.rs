@@ -75,11 +75,6 @@ impl Config {
         let log = LogConfig::read(&mut root.section("log"));
         Config { data_dir, grpc_listen, tls_dir, http_listen, control_socket, pool, log }
     }
-
-    /// Returns the directory of the database.
-    pub fn database_dir(&self) -> PathBuf {
-        self.data_dir.join("pool")
-    }
 }
 
 impl PoolConfig {

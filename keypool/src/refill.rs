@@ -3,6 +3,8 @@
 //! It sleeps until a lease takes the stock below the low watermark, generates until the high one is reached, says at which
 //! rate, and sleeps again. A pool without a single code gets a small first batch, so that it is ready at once.
 //!
+//! It also writes the head file now and then, and when it ends.
+//!
 //! It stops generating while the disk is nearly full, so that leasing what waits can go on: a lease writes a hundred bytes.
 
 use std::io;
@@ -22,7 +24,7 @@ pub use bell::{Bell, Woken};
 pub const FIRST_BATCH_CODES: usize = 1 << 16;
 /// Free bytes on the disk below which nothing is generated.
 pub const DISK_FREE_BYTES_MIN: u64 = 256 << 20;
-/// How often it looks after the pool unasked: at codes whose quarantine is over, at the disk.
+/// How often it looks after the pool unasked, and writes the head file.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
 /// How often a long refill says how far it is.
 const REPORT_EVERY: Duration = Duration::from_secs(5);
@@ -71,7 +73,8 @@ impl Drop for Refill {
 impl Refiller {
     fn run(&self) {
         let bell = self.supply.bell();
-        let mut asked = self.supply.unused() < self.low_watermark;
+        let mut asked = false;
+        let mut head_written = Instant::now();
         loop {
             self.supply.metrics().table_bytes(self.supply.store().table_bytes());
             if (asked || self.supply.unused() < self.low_watermark) && self.has_room() && !self.fill() {
@@ -80,11 +83,22 @@ impl Refiller {
                 }
                 bell.pause(RETRY_AFTER);
             }
-            match bell.wait(LOOK_EVERY) {
+            let woken = bell.wait(LOOK_EVERY);
+            if woken == Woken::Stop || head_written.elapsed() >= LOOK_EVERY {
+                head_written = Instant::now();
+                self.put_head();
+            }
+            match woken {
                 Woken::Stop => return,
                 Woken::Asked => asked = true,
                 Woken::Rung | Woken::TimePassed => asked = false,
             }
+        }
+    }
+
+    fn put_head(&self) {
+        if let Err(error) = self.supply.put_head() {
+            tracing::warn!(%error, "cannot write the head file, the one before stays");
         }
     }
 

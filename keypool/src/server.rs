@@ -48,7 +48,7 @@ pub fn run(loaded: Loaded<Config>, config_name: &str) -> Result<(), Exit> {
     let stopping = Arc::new(AtomicBool::new(false));
     let probe = PoolProbe { metrics: Arc::clone(&metrics), stopping: Arc::clone(&stopping) };
     let health = HealthServer::start(config.http_listen, Arc::new(probe)).map_err(Exit::failure)?;
-    let supply = Supply::open(&config.database_dir(), &config.pool, metrics);
+    let supply = Supply::open(&config.data_dir, &config.pool, metrics);
     let supply = Arc::new(supply.map_err(|error| refused(error, config_name))?);
     announce(&supply);
     let runtime = tokio::runtime::Builder::new_multi_thread()

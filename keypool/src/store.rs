@@ -17,13 +17,18 @@
 //!
 //! Numbers are little-endian unless said otherwise.
 //!
-//! Invariants: every write is a batch that is fsynced before anybody acts on it; a code is in `taken` before it is in
-//! `stock`, and its serial below `leased` before it is handed out. So a crash between any two writes can lose codes
-//! (taken and never handed out), and can never hand one out twice.
+//! Invariants: a code is in `taken` before it is in `stock`, and its serial below `leased` before it is handed out. So a
+//! crash between any two writes can lose codes (taken and never handed out), and can never hand one out twice.
 //!
-//! Recovery tolerates a torn end of the log, which is a write nobody was told of, and refuses any other damage: to go on
-//! from an older state would be to hand codes out again. That way out is `signpost-keypool restored`.
+//! What somebody is told of is fsynced before they are told: leases, marks, releases ([`Store::commit`]). Generated codes
+//! are not ([`Store::append`]): the log is one, and the fsync of a lease takes everything before it along. So generating
+//! costs no fsyncs, and hardly delays those of leases.
+//!
+//! After a power cut the database goes on from the last write that it can read; what followed was not fsynced, so nobody
+//! was told of it. That this is not older than it may be, [`head`] sees to. The way out of damage is
+//! `signpost-keypool restored`.
 
+use std::io;
 use std::path::{Path, PathBuf};
 
 use linklog::Code7;
@@ -33,6 +38,7 @@ use crate::codeset::Damaged;
 use crate::pool::{Lease, LeaseRecordError};
 use crate::slots::SlotSet;
 
+pub mod head;
 mod meta;
 mod open;
 mod options;
@@ -40,6 +46,7 @@ mod quarantine;
 mod stock;
 mod taken;
 
+pub use head::Head;
 pub use meta::Meta;
 pub use open::{OpenError, Recovery};
 pub use stock::{BLOCK_CODES, Stock};
@@ -55,6 +62,7 @@ const CODE_BYTES: usize = 6;
 pub struct Store {
     db: DB,
     dir: PathBuf,
+    head_path: PathBuf,
 }
 
 /// Something the database did not do.
@@ -129,6 +137,31 @@ impl Store {
         self.db
             .write_opt(batch, &options)
             .map_err(|source| StoreError::Write { dir: self.dir.clone(), source })
+    }
+
+    /// Writes a batch, which is on disk once a later one is that was given to [`commit`](Self::commit), or after
+    /// [`sync`](Self::sync).
+    ///
+    /// # Errors
+    /// As those of [`commit`](Self::commit).
+    pub fn append(&self, batch: WriteBatch) -> Result<(), StoreError> {
+        self.db.write(batch).map_err(|source| StoreError::Write { dir: self.dir.clone(), source })
+    }
+
+    /// Returns when everything that was written is on disk.
+    ///
+    /// # Errors
+    /// As those of [`commit`](Self::commit).
+    pub fn sync(&self) -> Result<(), StoreError> {
+        self.db.flush_wal(true).map_err(|source| StoreError::Write { dir: self.dir.clone(), source })
+    }
+
+    /// Writes the head file.
+    ///
+    /// # Errors
+    /// The system does not let us; then it is as it was.
+    pub fn put_head(&self, head: &Head) -> io::Result<()> {
+        head.write(&self.head_path)
     }
 
     /// Reads all leases that are remembered, oldest first.

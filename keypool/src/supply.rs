@@ -13,6 +13,7 @@
 //!
 //! One operation a file below. Deliberately not here: threads, the network, watermarks.
 
+use std::io;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
@@ -28,7 +29,7 @@ use crate::metrics::Metrics;
 use crate::pool::{Pool, PoolId};
 use crate::refill::Bell;
 use crate::slots::SlotSet;
-use crate::store::{OpenError, Opened, Store, StoreError};
+use crate::store::{Head, OpenError, Opened, Store, StoreError};
 
 mod add;
 mod lease;
@@ -194,9 +195,36 @@ impl Supply {
         self.failure.get().map(String::as_str)
     }
 
-    /// Writes a batch; to be called with the lock held that guards what it changes, so that nothing follows a failure.
+    /// Writes the head file.
+    ///
+    /// # Errors
+    /// The system does not let us. The pool can go on, with an older witness.
+    pub fn put_head(&self) -> io::Result<()> {
+        let head = {
+            let pool = self.pool.lock();
+            Head {
+                pool_id: pool.id,
+                leased: pool.waiting().start,
+                last_lease_number: pool.last_lease_number(),
+            }
+        };
+        self.store.put_head(&head)
+    }
+
+    /// Writes a batch and has it on disk; to be called, as the two below, with the lock held that guards what it changes,
+    /// so that nothing follows a failure.
     fn commit(&self, batch: WriteBatch) -> Result<(), StoreError> {
         self.store.commit(batch).inspect_err(|error| self.fail(wire::channel::reason(error)))
+    }
+
+    /// Writes a batch that nobody is told of.
+    fn append(&self, batch: WriteBatch) -> Result<(), StoreError> {
+        self.store.append(batch).inspect_err(|error| self.fail(wire::channel::reason(error)))
+    }
+
+    /// Has on disk what was written.
+    fn sync(&self) -> Result<(), StoreError> {
+        self.store.sync().inspect_err(|error| self.fail(wire::channel::reason(error)))
     }
 
     /// Ends all work for good: every operation is refused from now on, and the process is to end.

@@ -7,19 +7,25 @@ use std::path::{Path, PathBuf};
 
 use rocksdb::{DB, ErrorKind, WriteBatch};
 
+use super::head::{Head, HeadError};
 use super::meta::FORMAT_KEY;
 use super::{FORMAT, Opened, Store, StoreError, options};
 use crate::pool::PoolId;
 use crate::slots::SlotSet;
 
-/// What to do about damage to the end of the log.
+/// What to do about a log that is missing or too short.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Recovery {
-    /// Refuse anything but a torn last write: the pool goes on where it was.
+    /// Refuse it.
     Strict,
     /// Take what can still be read. Only for a pool that then burns everything unused.
     WhatIsLeft,
 }
+
+/// Where the database lies in a pool's directory.
+const DATABASE: &str = "pool";
+/// Where the head file lies in a pool's directory.
+const HEAD: &str = "head";
 
 /// Why a database was not opened.
 #[derive(Debug, thiserror::Error)]
@@ -52,6 +58,32 @@ pub enum OpenError {
         /// What RocksDB said.
         source: rocksdb::Error,
     },
+    /// It knows less than it once did.
+    #[error(
+        "the database in {} is older than it was: lease {head_number} was given, and it knows {found_number}. It is a copy \
+         from before, or its log is damaged; run `signpost-keypool restored`, which burns every unused code so that none is \
+         handed out twice",
+        dir.display()
+    )]
+    Older {
+        /// Where.
+        dir: PathBuf,
+        /// The latest lease's number by the head file.
+        head_number: u64,
+        /// The same by the database.
+        found_number: u64,
+    },
+    /// The head file is not readable.
+    #[error(
+        "{source}; run `signpost-keypool restored`, which burns every unused code so that none is handed out twice"
+    )]
+    Head {
+        /// What is wrong with it.
+        source: HeadError,
+    },
+    /// The head file cannot be replaced.
+    #[error("cannot write the head file")]
+    PutHead(#[source] io::Error),
     /// It cannot be opened for another reason.
     #[error("cannot open the database in {}", dir.display())]
     Database {
@@ -113,7 +145,7 @@ impl Opened {
     /// Opens the pool in `dir`, which owns `slots` from now on if it is new.
     ///
     /// # Errors
-    /// It is in use, damaged, of a newer format, or does not hold these slots.
+    /// It is in use, damaged, older than it was, of a newer format, or does not hold these slots.
     pub fn open(dir: &Path, slots: &SlotSet) -> Result<Opened, OpenError> {
         // Who can read what waits knows the codes of links to come.
         let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(dir);
@@ -125,6 +157,7 @@ impl Opened {
             store.commit(batch)?;
         }
         let opened = Opened::read(store)?;
+        opened.compare_with_head()?;
         match slots.without(&opened.slots) {
             None => Ok(opened),
             Some(missing) => {
@@ -138,7 +171,7 @@ impl Opened {
     /// # Errors
     /// There is none, it is in use, damaged beyond the log, or of a newer format.
     pub fn open_restored(dir: &Path) -> Result<Opened, OpenError> {
-        if !dir.join("CURRENT").exists() {
+        if !dir.join(DATABASE).join("CURRENT").exists() {
             return Err(OpenError::Missing { dir: dir.to_owned() });
         }
         let store = open(dir, Recovery::WhatIsLeft)?;
@@ -146,6 +179,16 @@ impl Opened {
             return Err(OpenError::Missing { dir: dir.to_owned() });
         }
         Opened::read(store)
+    }
+
+    fn compare_with_head(&self) -> Result<(), OpenError> {
+        let head = Head::read(&self.store.head_path).map_err(|source| OpenError::Head { source })?;
+        let Some(head) = head.filter(|head| head.pool_id == self.meta.pool_id) else { return Ok(()) };
+        let (head_number, found_number) = (head.last_lease_number, self.meta.last_lease_number);
+        if head_number <= found_number && head.leased <= self.meta.leased {
+            return Ok(());
+        }
+        Err(OpenError::Older { dir: self.store.dir.clone(), head_number, found_number })
     }
 
     fn read(store: Store) -> Result<Opened, OpenError> {
@@ -166,9 +209,9 @@ impl Store {
 }
 
 fn open(dir: &Path, recovery: Recovery) -> Result<Store, OpenError> {
-    let dir = dir.to_owned();
+    let (dir, head_path) = (dir.join(DATABASE), dir.join(HEAD));
     match DB::open_cf_descriptors(&options::database(recovery), &dir, options::families()) {
-        Ok(db) => Ok(Store { db, dir }),
+        Ok(db) => Ok(Store { db, dir, head_path }),
         // The message of the lock is RocksDB's only sign of it.
         Err(source) if source.to_string().contains("lock") => Err(OpenError::InUse { dir, source }),
         Err(source) if source.kind() == ErrorKind::Corruption => Err(OpenError::Corrupt { dir, source }),

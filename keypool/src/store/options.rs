@@ -21,6 +21,8 @@ const STOCK_BUFFER_BYTES: usize = 16 << 20;
 const SMALL_BUFFER_BYTES: usize = 4 << 20;
 /// Most bytes in logs, which is what a start after a crash has to read again.
 const WAL_BYTES_MAX: u64 = 128 << 20;
+/// How much a refill leaves to the kernel before it is asked to begin writing.
+const WAL_BYTES_PER_SYNC: u64 = 256 << 10;
 /// A block of `taken` holds several buckets: they are read in a sweep.
 const TAKEN_BLOCK_BYTES: usize = 32 << 10;
 /// RocksDB's own log: pieces, and bytes of each.
@@ -33,14 +35,13 @@ pub(super) fn database(recovery: Recovery) -> Options {
     options.create_missing_column_families(true);
     options.set_paranoid_checks(true);
     options.set_track_and_verify_wals_in_manifest(recovery == Recovery::Strict);
-    options.set_wal_recovery_mode(match recovery {
-        Recovery::Strict => DBRecoveryMode::TolerateCorruptedTailRecords,
-        Recovery::WhatIsLeft => DBRecoveryMode::PointInTime,
-    });
+    // A power cut can leave holes in what was not fsynced, and whole records behind them.
+    options.set_wal_recovery_mode(DBRecoveryMode::PointInTime);
     options.set_max_total_wal_size(WAL_BYTES_MAX);
     options.set_max_background_jobs(2);
-    // Written gradually, so that a lease's fsync never has to wait for a flush's megabytes.
+    // Written gradually, so that a lease's fsync never has to wait for the megabytes of a flush or a refill.
     options.set_bytes_per_sync(1 << 20);
+    options.set_wal_bytes_per_sync(WAL_BYTES_PER_SYNC);
     options.set_keep_log_file_num(INFO_LOGS_KEPT);
     options.set_max_log_file_size(INFO_LOG_BYTES_MAX);
     options

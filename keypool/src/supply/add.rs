@@ -2,9 +2,10 @@
 //!
 //! A batch is sorted once and walked through the set of taken codes, which costs much less a code than asking for each;
 //! the codes go into the stock in the order in which they were drawn, so what is leased next says nothing about what
-//! follows it. Everything is written in slices short enough that a lease in between does not wait for its fsync.
+//! follows it. Everything is written in slices so short that a lease in between hardly waits for one.
 //!
-//! First all codes go into the set, then into the stock: after a crash in between they are burned.
+//! First all codes go into the set, then into the stock: after a crash in between they are burned. Only the end of a batch
+//! is fsynced; a lease that comes earlier fsyncs what it takes.
 
 use std::collections::{HashMap, HashSet};
 
@@ -20,9 +21,9 @@ use crate::store::{BLOCK_CODES, StoreError};
 /// Most codes of one batch: some 40 MB of memory. The larger, the fewer walks through the set.
 pub const BATCH_CODES_MAX: usize = 1 << 20;
 /// Most bytes written at once to the set.
-const SLICE_BYTES: usize = 64 << 10;
-/// Most codes written at once to the stock: 96 KiB.
-const SLICE_CODES: usize = 4 * BLOCK_CODES;
+const SLICE_BYTES: usize = 32 << 10;
+/// Most codes written at once to the stock: 48 KiB.
+const SLICE_CODES: usize = 2 * BLOCK_CODES;
 
 /// What a batch came to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -84,6 +85,7 @@ impl Supply {
         mix_in(returning.keys().copied(), &mut codes, entropy)?;
         self.put_in_stock(&codes, &returning)?;
         self.drop_leased(adding)?;
+        self.sync()?;
         Ok(Added {
             stocked: codes.len() as u64,
             refused: refused.len() as u64,
@@ -112,7 +114,8 @@ impl Supply {
         Ok(refused.into_iter().map(Place::code).collect())
     }
 
-    /// Adds places (rising, each once) to the set; those that are in it already go to `refused`.
+    /// Adds places (rising, each once) to the set; those that are in it already go to `refused`. To be fsynced by the
+    /// caller before anybody is told.
     pub(super) fn take_places(
         &self,
         adding: &mut Adding,
@@ -125,15 +128,15 @@ impl Supply {
         for bucket in places.chunk_by(|a, b| a.bucket() == b.bucket()) {
             taken += sweep.take(bucket, &mut batch, refused)? as u64;
             if batch.size_in_bytes() >= SLICE_BYTES {
-                self.commit_taken(adding, std::mem::take(&mut batch), taken)?;
+                self.append_taken(adding, std::mem::take(&mut batch), taken)?;
             }
         }
-        if taken > adding.taken { self.commit_taken(adding, batch, taken) } else { Ok(()) }
+        if taken > adding.taken { self.append_taken(adding, batch, taken) } else { Ok(()) }
     }
 
-    fn commit_taken(&self, adding: &mut Adding, mut batch: WriteBatch, taken: u64) -> Result<(), StoreError> {
+    fn append_taken(&self, adding: &mut Adding, mut batch: WriteBatch, taken: u64) -> Result<(), StoreError> {
         self.store.put_taken_count(&mut batch, taken);
-        self.commit(batch)?;
+        self.append(batch)?;
         adding.taken = taken;
         Ok(())
     }
@@ -151,7 +154,7 @@ impl Supply {
                     new -= 1;
                 }
             }
-            self.commit(batch)?;
+            self.append(batch)?;
             let mut pool = self.pool.lock();
             pool.apply_stocked(end, new);
             self.metrics.show(&pool);
@@ -170,7 +173,7 @@ impl Supply {
         let mut batch = WriteBatch::default();
         let left_from = self.store.drop_stock(&mut batch, adding.stock_start, below)?;
         if left_from > adding.stock_start {
-            self.commit(batch)?;
+            self.append(batch)?;
             adding.stock_start = left_from;
         }
         Ok(())

@@ -54,6 +54,9 @@ impl Supply {
         let mut known = Vec::new();
         self.take_places(adding, places, &mut known)?;
         let new = places.len() - known.len();
+        if new > 0 {
+            self.sync()?;
+        }
         let known: HashSet<Code7> = known.into_iter().map(Place::code).collect();
         Ok(new + self.end_quarantine(&known)? + self.skip_waiting(adding, &known)?)
     }

@@ -11,7 +11,7 @@ use rocksdb::WriteBatch;
 
 use super::SupplyError;
 use crate::pool::PoolId;
-use crate::store::{OpenError, Opened};
+use crate::store::{Head, OpenError, Opened};
 
 /// What restoring did.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -39,7 +39,10 @@ pub fn restore(dir: &Path) -> Result<Restored, SupplyError> {
     store.clear_quarantine(&mut batch);
     store.clear_stock(&mut batch);
     store.commit(batch)?;
-    // Otherwise what was damaged in the log is still there at the next, strict, start.
+    store
+        .put_head(&Head { pool_id: new_id, leased: meta.stocked, last_lease_number: 0 })
+        .map_err(OpenError::PutHead)?;
+    // The damaged log is not needed any more once everything is in tables.
     store.settle()?;
     Ok(Restored { old_id: meta.pool_id, new_id, burned: meta.stocked - meta.leased })
 }

@@ -143,7 +143,7 @@ fn the_bench_measures_and_finds_no_code_twice() {
     // A pool in use must not be measured: that would burn its codes.
     let home = Home::new("low_watermark = 1\nhigh_watermark = 10\n");
     home.start().stop();
-    let output = run(&["bench", "--dir", home.path("data/pool").to_str().unwrap()]);
+    let output = run(&["bench", "--dir", home.path("data").to_str().unwrap()]);
     assert_eq!(output.status.code(), Some(1));
     assert!(stderr(&output).contains("is not empty and not of an earlier bench"), "{}", stderr(&output));
 }

@@ -8,12 +8,16 @@ use rocksdb::WriteBatch;
 use super::*;
 use crate::codeset::Place;
 
+/// Copies a pool's directory.
 fn copy(from: &Path) -> TempDir {
     let to = tempfile::tempdir().unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        if entry.file_name() != "LOCK" {
-            fs::copy(entry.path(), to.path().join(entry.file_name())).unwrap();
+    fs::create_dir(to.path().join("pool")).unwrap();
+    for part in ["", "pool"] {
+        for entry in fs::read_dir(from.join(part)).unwrap() {
+            let entry = entry.unwrap();
+            if entry.file_type().unwrap().is_file() && entry.file_name() != "LOCK" {
+                fs::copy(entry.path(), to.path().join(part).join(entry.file_name())).unwrap();
+            }
         }
     }
     to
@@ -21,7 +25,7 @@ fn copy(from: &Path) -> TempDir {
 
 /// The log that is being written, and its length.
 fn log(dir: &Path) -> (std::path::PathBuf, u64) {
-    let files = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
+    let files = fs::read_dir(dir.join("pool")).unwrap().map(|entry| entry.unwrap().path());
     let logs = files.filter(|path| path.extension().is_some_and(|extension| extension == "log"));
     let log = logs.max_by_key(|path| path.file_name().map(ToOwned::to_owned)).unwrap();
     let length = fs::metadata(&log).unwrap().len();
@@ -30,6 +34,11 @@ fn log(dir: &Path) -> (std::path::PathBuf, u64) {
 
 fn cut(dir: &Path, length: u64) {
     fs::File::options().write(true).open(log(dir).0).unwrap().set_len(length).unwrap();
+}
+
+fn overwrite(dir: &Path, at: u64, bytes: &[u8]) {
+    let file = fs::File::options().write(true).open(log(dir).0).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&file, bytes, at).unwrap();
 }
 
 /// Opens what is left and checks that it is in order; returns the codes it would lease.
@@ -117,29 +126,70 @@ fn a_log_cut_anywhere_leaves_a_pool_in_order() {
 }
 
 #[test]
-fn a_log_damaged_in_the_middle_is_refused_and_can_be_restored() {
+fn holes_in_what_was_not_synced_are_where_the_log_ends() {
+    let (dir, supply) = new_pool();
+    add(&supply, 300);
+    let first = lease(&supply, 1, 100);
+    supply.put_head().unwrap();
+    let (_, acknowledged) = log(dir.path());
+    add(&supply, 20_000);
+    let (_, end) = log(dir.path());
+    // Pages reach the disk in any order: one of them is missing, the ones behind it are there.
+    for page in (acknowledged.next_multiple_of(4_096)..end - 4_096).step_by(4_096) {
+        let left = copy(dir.path());
+        overwrite(left.path(), page, &[0; 4_096]);
+        assert_eq!(
+            lease(&open(left.path()), 1, 100),
+            first,
+            "page at {page}: what was acknowledged is there"
+        );
+        assert!(distinct(&[first.clone(), what_is_left(left.path())].concat()), "page at {page}");
+    }
+}
+
+#[test]
+fn a_database_that_has_lost_leases_is_refused_and_can_be_restored() {
     let (dir, supply) = new_pool();
     add(&supply, 300);
     let leased = lease(&supply, 1, 100);
     let (_, middle) = log(dir.path());
     let lost = lease(&supply, 2, 100);
     add(&supply, 300);
+    supply.put_head().unwrap();
     let left = copy(dir.path());
     drop(supply);
-    let (path, _) = log(left.path());
-    let mut bytes = fs::read(&path).unwrap();
-    bytes[middle as usize + 20] ^= 0xff;
-    fs::write(&path, bytes).unwrap();
+    overwrite(left.path(), middle + 20, &[0xff]);
     let error = open_as(left.path(), &config("0-4095", 0)).unwrap_err().to_string();
-    assert!(error.contains("is damaged") && error.contains("signpost-keypool restored"), "{error}");
+    assert!(error.contains("is older than it was: lease 2 was given, and it knows 1"), "{error}");
+    assert!(error.contains("signpost-keypool restored"), "{error}");
     restore(left.path()).unwrap();
     let supply = open(left.path());
     assert_eq!(supply.unused(), 0);
     add(&supply, 1_000);
+    let after = lease_all(&supply, 3);
     assert!(
-        distinct(&[leased, lost, lease_all(&supply, 3)].concat()),
+        distinct(&[leased, lost, after].concat()),
         "what was leased after the damage is not leased again"
     );
+}
+
+#[test]
+fn an_older_copy_put_in_place_of_the_database_is_refused() {
+    let (dir, supply) = new_pool();
+    add(&supply, 300);
+    lease(&supply, 1, 100);
+    let older = copy(dir.path());
+    lease(&supply, 2, 100);
+    supply.put_head().unwrap();
+    drop(supply);
+    fs::copy(dir.path().join("head"), older.path().join("head")).unwrap();
+    let error = open_as(older.path(), &config("0-4095", 0)).unwrap_err().to_string();
+    assert!(error.contains("lease 2 was given, and it knows 1"), "{error}");
+    fs::write(older.path().join("head"), "nonsense").unwrap();
+    let error = open_as(older.path(), &config("0-4095", 0)).unwrap_err().to_string();
+    assert!(error.contains("is damaged: it is no head file"), "{error}");
+    restore(older.path()).unwrap();
+    assert_eq!(open(older.path()).unused(), 0);
 }
 
 #[test]
