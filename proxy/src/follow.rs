@@ -195,7 +195,12 @@ impl Pilot {
                 self.status.lost(state, problem, None);
                 pause
             }
-            End::Over => None,
+            // Nobody stops the applier while we run: it has panicked.
+            End::Over => {
+                tracing::error!("the thread that applies is gone, still serving; restart this proxy");
+                self.status.lost(FeedState::Broken, "the thread that applies is gone".into(), None);
+                None
+            }
         }
     }
 

@@ -14,6 +14,7 @@ pub mod config;
 pub mod control;
 pub mod disk;
 pub mod follow;
+mod framework_log;
 pub mod hash;
 pub mod hosts;
 pub mod hot_map;

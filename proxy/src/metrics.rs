@@ -33,6 +33,8 @@ pub struct Measured {
     pub disk_took: Latency,
     /// From the fsync on the writer to visible here.
     pub replication_lag: Latency,
+    /// When our certificate ends, seconds since the Unix epoch; `None` without one.
+    pub credential_expires_at_s: Option<u64>,
 }
 
 impl Measured {
@@ -178,8 +180,18 @@ impl Collected {
             gauge(encoder, "writer_head_seq", "The writer's last record, as last heard", head.seq.0 as i64)?;
         }
         if let Some(skew_ms) = follow.clock_skew_ms {
-            let name = "clock_skew_milliseconds";
-            gauge(encoder, name, "This clock minus the writer's, the way included", skew_ms)?;
+            let skew = ConstGauge::new(skew_ms as f64 / 1_000.0);
+            let help = "This clock minus the writer's, the way included";
+            skew.encode(encoder.encode_descriptor("clock_skew_seconds", help, None, skew.metric_type())?)?;
+        }
+        if let Some(expires_at_s) = self.0.credential_expires_at_s {
+            let name = "credential_expiry_timestamp_seconds";
+            gauge(
+                encoder,
+                name,
+                "When the certificate ends, seconds since the Unix epoch",
+                expires_at_s as i64,
+            )?;
         }
         let states = FeedState::ALL.map(|state| (state.name(), i64::from(state == follow.state)));
         let mut family = encoder.encode_descriptor(

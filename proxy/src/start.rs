@@ -1,7 +1,7 @@
 //! Putting a proxy together, and taking it apart in the order that closes the database before the process ends.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Instant, UNIX_EPOCH};
 
 use daemon::control::ControlSocket;
 use daemon::exit::Exit;
@@ -19,6 +19,7 @@ use crate::control::ProxyCommands;
 use crate::disk::{DiskOptions, DiskPool};
 use crate::follow::status::Status;
 use crate::follow::{self, FollowOptions, Followed};
+use crate::framework_log;
 use crate::hosts::Hosts;
 use crate::hot_map::HotMap;
 use crate::http::render::Pieces;
@@ -42,6 +43,7 @@ const MEMTABLE_BYTES: usize = 32 << 20;
 /// What it needs at start cannot be had: the replica, a port, a credential, a thread.
 pub fn run(config: Config) -> Result<(), Exit> {
     telemetry::init(&config.log);
+    framework_log::init();
     let started = Instant::now();
     let asked = shutdown::on_signals().map_err(Exit::failure)?;
     let follow_as = follow_options(&config.writers)?;
@@ -60,6 +62,10 @@ pub fn run(config: Config) -> Result<(), Exit> {
         ready: Arc::new(ReadyState::new(Arc::clone(&status), config.ready.without_writer_after)),
         disk_took: Latency::default(),
         replication_lag: Latency::default(),
+        credential_expires_at_s: follow_as
+            .identity
+            .as_ref()
+            .map(|identity| identity.expires_at().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()),
     };
     let disk = DiskOptions {
         threads: config.cache.disk_threads,

@@ -13,11 +13,13 @@ pub(super) struct ReadBuffer {
     bytes: Vec<u8>,
     start: usize,
     end: usize,
+    /// So many unread bytes are known to be less than a request.
+    partial: usize,
 }
 
 impl ReadBuffer {
     pub(super) fn new() -> ReadBuffer {
-        ReadBuffer { bytes: vec![0; INITIAL_BYTES], start: 0, end: 0 }
+        ReadBuffer { bytes: vec![0; INITIAL_BYTES], start: 0, end: 0, partial: 0 }
     }
 
     /// What is to be answered.
@@ -25,8 +27,24 @@ impl ReadBuffer {
         &self.bytes[self.start..self.end]
     }
 
+    /// Says whether it is worth parsing: there are bytes, and if they were no whole request before, a line has ended since. So
+    /// somebody who sends a head byte by byte does not have it parsed for each.
+    pub(super) fn may_hold_a_request(&self) -> bool {
+        let unread = self.unread();
+        let new = unread.get(self.partial..).unwrap_or_default();
+        if self.partial == 0 { !new.is_empty() } else { memchr::memchr(b'\n', new).is_some() }
+    }
+
+    /// What is unread is the beginning of a request.
+    pub(super) fn no_request_yet(&mut self) {
+        self.partial = self.unread().len();
+    }
+
     /// The first `n` unread bytes are done with.
     pub(super) fn consume(&mut self, n: usize) {
+        if n > 0 {
+            self.partial = 0;
+        }
         self.start += n;
         if self.start == self.end {
             self.start = 0;
@@ -64,6 +82,7 @@ impl ReadBuffer {
         self.bytes[..unread.len()].copy_from_slice(unread);
         self.start = 0;
         self.end = unread.len();
+        self.partial = 0;
     }
 }
 
@@ -106,6 +125,24 @@ mod tests {
         assert_eq!(buffer.bytes.len(), INITIAL_BYTES);
         buffer.consume(1_950);
         assert_eq!((buffer.start, buffer.end), (0, 0));
+    }
+
+    #[test]
+    fn a_partial_request_is_worth_parsing_again_when_a_line_has_ended() {
+        let mut buffer = ReadBuffer::new();
+        assert!(!buffer.may_hold_a_request());
+        push(&mut buffer, b"GET / HT");
+        assert!(buffer.may_hold_a_request());
+        buffer.no_request_yet();
+        push(&mut buffer, b"TP/1.1\r");
+        assert!(!buffer.may_hold_a_request());
+        push(&mut buffer, b"\n");
+        assert!(buffer.may_hold_a_request());
+        buffer.no_request_yet();
+        push(&mut buffer, b"\r\nG");
+        assert!(buffer.may_hold_a_request());
+        buffer.consume(18);
+        assert!(buffer.may_hold_a_request(), "what follows a request has not been looked at");
     }
 
     #[test]

@@ -20,7 +20,7 @@ use tokio::time::timeout;
 use super::buffer::ReadBuffer;
 use super::patience::{Ended, Patience};
 use super::respond::{Next, OnDisk, Scratch};
-use super::slow;
+use super::slow::{self, Served};
 use crate::answer::{Answer, Page};
 use crate::worker::{Event, Worker};
 
@@ -48,14 +48,16 @@ pub async fn serve(worker: &Worker, mut stream: Stream) {
             Ok(After::Again) => continue,
             Ok(After::Session) => {
                 let prefix = BytesMut::from(buffer.unread());
+                // Boxed: what a session needs is much more than an idle connection should take.
                 match Box::pin(slow::serve(worker, stream, prefix)).await {
-                    Some((back, rest)) => {
+                    Served::GoesOn(back, rest) => {
                         stream = back;
                         buffer.replace(&rest);
                         patience.expect_request(super::clock::now_ms());
                         continue;
                     }
-                    None => return,
+                    Served::Answered(stream) => return linger(worker, stream).await,
+                    Served::Over => return,
                 }
             }
             Ok(After::Close) => return close(&mut stream).await,
@@ -96,7 +98,7 @@ async fn answer_all(
     buffer: &mut ReadBuffer,
     patience: &mut Patience<'_, '_>,
 ) -> io::Result<After> {
-    if buffer.unread().is_empty() {
+    if !buffer.may_hold_a_request() {
         return Ok(After::Read);
     }
     let round = |cx: &mut Context<'_>| {
@@ -115,6 +117,7 @@ async fn answer_all(
         Next::Read { begun } => {
             if begun {
                 patience.expect_head();
+                buffer.no_request_yet();
             }
             Ok(After::Read)
         }

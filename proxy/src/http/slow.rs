@@ -23,8 +23,18 @@ use crate::worker::{Event, Worker};
 /// Most bytes of a body that are read for the sake of the connection.
 const BODY_BYTES_MAX: usize = 64 << 10;
 
-/// Answers one request whose head is in `prefix`; gives the connection back, with the bytes that follow, if it goes on.
-pub(super) async fn serve(worker: &Worker, stream: Stream, prefix: BytesMut) -> Option<(Stream, BytesMut)> {
+/// What becomes of a connection after its request.
+pub(super) enum Served {
+    /// It goes on, with what was read beyond the request.
+    GoesOn(Stream, BytesMut),
+    /// It was answered for the last time; the peer may still be sending.
+    Answered(Stream),
+    /// It is gone.
+    Over,
+}
+
+/// Answers one request whose head is in `prefix`.
+pub(super) async fn serve(worker: &Worker, stream: Stream, prefix: BytesMut) -> Served {
     worker.counters.count(Event::Session);
     let mut session = ServerSession::new_http1(stream);
     session.set_keepalive(Some(worker.limits.idle.as_secs()));
@@ -35,21 +45,44 @@ pub(super) async fn serve(worker: &Worker, stream: Stream, prefix: BytesMut) -> 
     session.set_pipelined_prefix(prefix);
     match session.read_request().await {
         Ok(true) => {}
-        Ok(false) => return None,
+        Ok(false) => return Served::Over,
         // Refused by Pingora alone, as it does a target that names another host than the Host header. What it says about that
         // would be a line in the log for every such request; the count of answers says enough.
         Err(_) => {
-            let (header, _) = write(worker, Answer::Page(Page::BadRequest)).ok()?;
-            let _ = session.write_error_response(header, Bytes::new()).await;
-            return None;
+            return match refuse(worker, &mut session).await {
+                Ok(()) => stream_of(session).map_or(Served::Over, Served::Answered),
+                Err(_) => Served::Over,
+            };
         }
     }
-    if worker.is_stopping() || !read_body(worker, &mut session).await {
+    let is_whole = read_body(worker, &mut session).await;
+    if worker.is_stopping() || !is_whole {
         session.set_keepalive(None);
     }
-    respond(worker, &mut session).await.ok()?;
-    let (stream, rest) = session.finish().await.ok()??.into_parts();
-    Some((stream, rest.unwrap_or_default()))
+    match respond(worker, &mut session).await {
+        Ok(()) if is_whole => match session.finish().await {
+            Ok(Some(reusable)) => {
+                let (stream, rest) = reusable.into_parts();
+                Served::GoesOn(stream, rest.unwrap_or_default())
+            }
+            Ok(None) | Err(_) => Served::Over,
+        },
+        Ok(()) => stream_of(session).map_or(Served::Over, Served::Answered),
+        Err(_) => Served::Over,
+    }
+}
+
+async fn refuse(worker: &Worker, session: &mut ServerSession) -> pingora::Result<()> {
+    let (header, _) = write(worker, Answer::Page(Page::BadRequest))?;
+    session.write_error_response(header, Bytes::new()).await
+}
+
+/// Takes the connection out of a session that has written its answer.
+fn stream_of(session: ServerSession) -> Option<Stream> {
+    match session {
+        ServerSession::H1(session) => Some(session.into_inner()),
+        _ => None,
+    }
 }
 
 /// Reads a body to its end; says whether the connection can go on after it.

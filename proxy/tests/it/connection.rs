@@ -347,6 +347,7 @@ fn a_body_that_does_not_come_or_does_not_end_costs_only_its_own_connection() {
     let answer = stuck.answer();
     assert_eq!((answer.status, answer.header("connection")), (405, Some("close")));
     assert!(stuck.is_closed());
+    assert_eq!(endless.answer().status, 405);
     eventually("both gone", || (site.events(Event::Closed) >= 2).then_some(()));
 }
 

@@ -1,6 +1,7 @@
 //! A writer that says what the test tells it to say, over real sockets.
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use linklog::{Digest, Head, Position, SlotSum};
@@ -38,7 +39,16 @@ pub(crate) struct Stream {
 
 impl FakeWriter {
     pub(crate) fn start() -> FakeWriter {
-        FakeWriter::start_at("127.0.0.1:0".parse().unwrap(), None)
+        FakeWriter::start_at(FakeWriter::own_address(), None)
+    }
+
+    /// A free port of a loopback address that no other writer of this run has: a proxy that goes on asking for a writer that is gone
+    /// must not find another test's.
+    pub(crate) fn own_address() -> SocketAddr {
+        static NEXT: AtomicU16 = AtomicU16::new(1);
+        let [high, low] = NEXT.fetch_add(1, Ordering::Relaxed).to_be_bytes();
+        let run = std::process::id() as u8;
+        SocketAddr::from(([127, 1 + run % 200, high, low], 0))
     }
 
     pub(crate) fn start_at(address: SocketAddr, identity: Option<&Identity>) -> FakeWriter {

@@ -277,7 +277,7 @@ fn with_a_credential_it_follows_over_tls_and_with_a_wrong_one_it_says_so() {
     let (proxy_dir, _) = issue("ours", Role::Proxy, "proxy-7");
     let (stranger_dir, _) = issue("theirs", Role::Proxy, "proxy-7");
     let identity = Identity::load(&writer_dir).unwrap();
-    let writer = FakeWriter::start_at("127.0.0.1:0".parse().unwrap(), Some(&identity));
+    let writer = FakeWriter::start_at(FakeWriter::own_address(), Some(&identity));
     let author = Author::new();
     let start = |bundle: &std::path::Path| {
         let home = Home::new(&[writer.url().replace("http:", "https:")]);

@@ -64,6 +64,8 @@ impl Site {
                 let listener = tokio::net::TcpListener::from_std(listener).unwrap();
                 loop {
                     let (stream, _) = listener.accept().await.unwrap();
+                    // As Pingora does for every connection it accepts.
+                    stream.set_nodelay(true).unwrap();
                     let stream: Stream = Box::new(pingora::protocols::l4::stream::Stream::from(stream));
                     let worker = Arc::clone(&serving);
                     tokio::spawn(async move { connection::serve(&worker, stream).await });
