@@ -5,16 +5,17 @@ set -euo pipefail
 . "$(dirname "$0")/env.sh"
 
 export SIGNPOST_BIN_DIR=$PWD/bin
-# A terminal gets colours and a bar; a log gets plain lines.
 selection=(--workspace)
 [ $# -eq 0 ] || selection=("$@")
 
+# Examples in documentation come first, since nextest does not run them, and so that a reader finds the summary of the
+# tests at the end.
+if [ $# -eq 0 ] && grep -rqE --include='*.rs' '^ *//[/!] ```(rust|should_panic|no_run)?$' .; then
+  cargo test --release --locked --workspace --doc --quiet
+fi
+
 if cargo nextest --version >/dev/null 2>&1; then
-  # nextest runs no examples in documentation. They come first, so that its summary is what a reader finds at the end.
-  if [ $# -eq 0 ] && grep -rqE --include='*.rs' '^ *//[/!] ```(rust|should_panic|no_run)?$' .; then
-    cargo test --release --locked --workspace --doc --quiet
-  fi
   exec cargo nextest run --release --locked "${selection[@]}"
 fi
 say 'cargo-nextest is not installed: using cargo test, which runs one test program after the other.'
-exec cargo test --release --locked --no-fail-fast "${selection[@]}"
+exec cargo test --release --locked --no-fail-fast "${selection[@]}" --lib --bins --tests
