@@ -2,7 +2,7 @@
 //!
 //! A [`DashMap`] from words ([`LinkKey::word`]) to [`Block`]s. A hit takes the shared lock of its shard for the time of a copy and
 //! writes nothing but, at first, a hit count. Everything else happens under one mutex per shard: the floor that keeps map and disk
-//! together ([`floor`]), the bytes in use, and the eviction policy ([`s3_fifo`]).
+//! together ([`floor`]), the bytes in use, and the eviction policy (S3-FIFO).
 //!
 //! Invariants: a shard's entries take at most its share of the bytes; an entry is never older than the last acknowledged change of
 //! its link; nothing unknown, deleted or unread is kept, so a flood of unknown keys grows nothing.

@@ -3,7 +3,6 @@
 //! [`connection`] reads. What [`parse`] understands is answered by [`render`]; everything else is handed to Pingora's session in
 //! [`slow`] and comes back afterwards.
 
-mod buffer;
 pub mod clock;
 pub mod connection;
 pub mod parse;

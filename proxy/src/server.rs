@@ -1,7 +1,7 @@
 //! The visitors' side, assembled from Pingora's parts: as many services as workers, each with one thread and its own sockets.
 //!
 //! One service with several threads would do all accepting and polling in one of them. Stopping follows Pingora's order: the ports
-//! close, idle connections go, requests in flight are answered, and after [`GRACE`] the threads end.
+//! close, idle connections go, requests in flight are answered, and after a second the threads end.
 
 use std::sync::Arc;
 use std::time::Duration;

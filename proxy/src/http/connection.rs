@@ -1,7 +1,9 @@
 //! The life of a connection: one read, every complete request answered, one write, and again.
 //!
-//! Answers are put together in a buffer of the thread and written at once; only what a slow peer does not take is copied and waited
-//! for. What is bounded: the time for a head, the time between requests, the time for taking an answer, the bytes of a head.
+//! Reading, answering and writing happen in one poll, in buffers of the thread. What has to be kept over a wait is copied: the
+//! beginning of a request, the rest of answers that a slow peer does not take. An idle connection keeps nothing.
+//!
+//! Bounded: the time for a head, the time between requests, the time for taking an answer, the bytes of a head.
 //!
 //! One parser decides about every request. The fast one sees all of them first; a whole head that it finds unusual goes to Pingora's
 //! session ([`super::slow`]), which reads the rest of that request and gives the connection back.
@@ -9,6 +11,7 @@
 use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io;
+use std::mem;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 
@@ -17,7 +20,8 @@ use pingora::protocols::Stream;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::time::timeout;
 
-use super::buffer::ReadBuffer;
+use super::clock::now_ms;
+use super::parse::HEAD_BYTES_MAX;
 use super::patience::{Ended, Patience};
 use super::respond::{Next, OnDisk, Scratch};
 use super::slow::{self, Served};
@@ -26,6 +30,8 @@ use crate::worker::{Event, Worker};
 
 /// Most bytes read and thrown away after an error, so that the peer sees the answer before the reset.
 const LINGER_BYTES_MAX: usize = 64 << 10;
+/// Capacity for beginnings of requests that a connection may keep when it has none.
+const KEPT_BYTES: usize = 2 << 10;
 
 thread_local! {
     static SCRATCH: RefCell<Scratch> = RefCell::default();
@@ -35,41 +41,47 @@ thread_local! {
 ///
 /// # Cancel safety
 /// Cancelled, the connection is closed where it is.
-pub async fn serve(worker: &Worker, mut stream: Stream) {
+pub async fn serve(worker: &Worker, stream: Stream) {
     worker.counters.count(Event::Opened);
     let _closed = Closed(worker);
     let sleep = pin!(tokio::time::sleep(worker.limits.idle));
     let stopped = pin!(worker.stop_signal().notified());
-    let mut patience = Patience::new(worker, sleep, stopped);
-    let mut buffer = ReadBuffer::new();
+    let patience = Patience::new(worker, sleep, stopped);
+    let mut connection = Connection { worker, stream, patience, rest: Vec::new(), rest_is_new: false };
+    // Whatever is not the usual round is boxed: its state is larger than that of an idle connection, and seldom needed.
     loop {
-        match answer_all(worker, &mut stream, &mut buffer, &mut patience).await {
-            Ok(After::Read) => {}
-            Ok(After::Again) => continue,
-            Ok(After::Session) => {
-                let prefix = BytesMut::from(buffer.unread());
-                // Boxed: what a session needs is much more than an idle connection should take.
-                match Box::pin(slow::serve(worker, stream, prefix)).await {
-                    Served::GoesOn(back, rest) => {
-                        stream = back;
-                        buffer.replace(&rest);
-                        patience.expect_request(super::clock::now_ms());
-                        continue;
+        let round = poll_fn(|cx| connection.poll_round(cx)).await;
+        let next = match round {
+            Round::Answered(Ok(unsent), next) => match connection.finish_writing(unsent).await {
+                Ok(()) => next,
+                Err(_) => return,
+            },
+            Round::Answered(Err(_), _) | Round::Closed => return,
+            Round::TooLarge => return Box::pin(connection.refuse(Page::HeadTooLarge)).await,
+            Round::Ended(Ended::HeadLate) => return Box::pin(connection.refuse(Page::Timeout)).await,
+            Round::Ended(Ended::Idle | Ended::Stopping) => return connection.close().await,
+        };
+        match next {
+            Next::Read | Next::Again => {}
+            Next::Disk(request) => match Box::pin(connection.answer_from_disk(&request)).await {
+                Ok(()) if request.form.close => return connection.close().await,
+                Ok(()) => {}
+                Err(_) => return,
+            },
+            Next::Session => {
+                let prefix = BytesMut::from(&*mem::take(&mut connection.rest));
+                match Box::pin(slow::serve(worker, connection.stream, prefix)).await {
+                    Served::GoesOn(stream, rest) => {
+                        connection.stream = stream;
+                        connection.keep(&rest, true);
+                        connection.patience.expect_request(now_ms());
                     }
-                    Served::Answered(stream) => return linger(worker, stream).await,
+                    Served::Answered(stream) => return Box::pin(linger(worker, stream)).await,
                     Served::Over => return,
                 }
             }
-            Ok(After::Close) => return close(&mut stream).await,
-            Ok(After::Refuse) => return linger(worker, stream).await,
-            Err(_) => return,
-        }
-        match read(&mut stream, &mut buffer, &mut patience).await {
-            Read::Some => {}
-            Read::TooLarge => return refuse(worker, stream, Page::HeadTooLarge).await,
-            Read::Ended(Ended::HeadLate) => return refuse(worker, stream, Page::Timeout).await,
-            Read::Ended(Ended::Idle | Ended::Stopping) => return close(&mut stream).await,
-            Read::Closed => return,
+            Next::Close => return connection.close().await,
+            Next::Refuse => return Box::pin(linger(worker, connection.stream)).await,
         }
     }
 }
@@ -83,89 +95,147 @@ impl Drop for Closed<'_> {
     }
 }
 
-/// What to do after everything in the buffer was answered and written.
-enum After {
-    Read,
-    Again,
-    Session,
-    Close,
-    Refuse,
+struct Connection<'a, 'w> {
+    worker: &'w Worker,
+    stream: Stream,
+    patience: Patience<'a, 'w>,
+    /// What was read and is not answered yet.
+    rest: Vec<u8>,
+    /// The fast parser has not seen `rest`; otherwise it knows it for the beginning of a request.
+    rest_is_new: bool,
 }
 
-async fn answer_all(
-    worker: &Worker,
-    stream: &mut Stream,
-    buffer: &mut ReadBuffer,
-    patience: &mut Patience<'_, '_>,
-) -> io::Result<After> {
-    if !buffer.may_hold_a_request() {
-        return Ok(After::Read);
-    }
-    let round = |cx: &mut Context<'_>| {
-        with_scratch(|scratch| {
-            let (taken, next) = scratch.respond(worker, buffer.unread());
-            buffer.consume(taken);
-            if taken > 0 {
-                patience.expect_request(scratch.now_ms);
+/// What a round came to.
+enum Round {
+    /// Requests were answered; what the peer did not take at once, and what comes next.
+    Answered(io::Result<Vec<u8>>, Next),
+    /// A head does not end.
+    TooLarge,
+    /// The peer is gone.
+    Closed,
+    /// Nothing came.
+    Ended(Ended),
+}
+
+impl Connection<'_, '_> {
+    fn poll_round(&mut self, cx: &mut Context<'_>) -> Poll<Round> {
+        SCRATCH.with_borrow_mut(|scratch| {
+            if self.rest_is_new {
+                let rest = mem::take(&mut self.rest);
+                return Poll::Ready(self.answer(cx, scratch, &rest));
             }
-            (next, write_now(cx, stream, &scratch.out))
+            let mut input = mem::take(&mut scratch.input);
+            let round = self.poll_read_and_answer(cx, scratch, &mut input);
+            scratch.input = input;
+            round
         })
-    };
-    let (next, written) = once(round).await;
-    finish_writing(worker, stream, written?).await?;
-    match next {
-        Next::Read { begun } => {
-            if begun {
-                patience.expect_head();
-                buffer.no_request_yet();
+    }
+
+    fn poll_read_and_answer(
+        &mut self,
+        cx: &mut Context<'_>,
+        scratch: &mut Scratch,
+        input: &mut [u8],
+    ) -> Poll<Round> {
+        loop {
+            let held = self.rest.len();
+            if held >= HEAD_BYTES_MAX {
+                return Poll::Ready(Round::TooLarge);
             }
-            Ok(After::Read)
-        }
-        Next::Again => Ok(After::Again),
-        Next::Session => Ok(After::Session),
-        Next::Close => Ok(After::Close),
-        Next::Refuse => Ok(After::Refuse),
-        Next::Disk(request) => {
-            answer_from_disk(worker, stream, &request).await?;
-            Ok(if request.form.close { After::Close } else { After::Again })
+            input[..held].copy_from_slice(&self.rest);
+            let mut room = ReadBuf::new(&mut input[held..]);
+            match Pin::new(&mut self.stream).poll_read(cx, &mut room) {
+                Poll::Ready(Ok(())) if !room.filled().is_empty() => {}
+                Poll::Ready(_) => return Poll::Ready(Round::Closed),
+                Poll::Pending => return self.patience.poll(cx).map(Round::Ended),
+            }
+            let read = held + room.filled().len();
+            // A beginning becomes a request when a line ends. Who sends a head byte by byte does not have it parsed for each.
+            if held > 0 && memchr::memchr(b'\n', &input[held..read]).is_none() {
+                self.rest.extend_from_slice(&input[held..read]);
+                continue;
+            }
+            match self.answer(cx, scratch, &input[..read]) {
+                Round::Answered(Ok(unsent), Next::Read) if unsent.is_empty() => {}
+                round => return Poll::Ready(round),
+            }
         }
     }
-}
 
-async fn answer_from_disk(worker: &Worker, stream: &mut Stream, request: &OnDisk) -> io::Result<()> {
-    let found = worker.look_up_on_disk(request.key).await;
-    let write = |cx: &mut Context<'_>| {
-        with_scratch(|scratch| {
+    /// Answers what can be answered of `unread`, and keeps the rest.
+    fn answer(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch, unread: &[u8]) -> Round {
+        scratch.begin();
+        let (taken, next) = scratch.respond(self.worker, unread);
+        let is_beginning = matches!(next, Next::Read);
+        self.keep(&unread[taken..], !is_beginning);
+        if taken > 0 || unread.is_empty() {
+            self.patience.expect_request(scratch.now_ms);
+        }
+        if is_beginning && taken < unread.len() {
+            self.patience.expect_head();
+        }
+        let written = if scratch.out.is_empty() {
+            Ok(Vec::new())
+        } else {
+            write_now(cx, &mut self.stream, &scratch.out)
+        };
+        Round::Answered(written, next)
+    }
+
+    fn keep(&mut self, rest: &[u8], is_new: bool) {
+        self.rest.clear();
+        self.rest.extend_from_slice(rest);
+        self.rest_is_new = is_new && !rest.is_empty();
+        if rest.is_empty() && self.rest.capacity() > KEPT_BYTES {
+            self.rest = Vec::new();
+        }
+    }
+
+    async fn answer_from_disk(&mut self, request: &OnDisk) -> io::Result<()> {
+        let found = self.worker.look_up_on_disk(request.key).await;
+        let (worker, stream) = (self.worker, &mut self.stream);
+        let written = once(|cx, scratch| {
             let answer = match &found {
                 Ok(block) => Answer::of_link(block.as_ref().map(|block| block.facts()), scratch.now_ms),
                 Err(_) => Answer::Page(Page::Unsure),
             };
             scratch.append(worker, answer, request.form);
             write_now(cx, stream, &scratch.out)
-        })
-    };
-    let written = once(write).await;
-    finish_writing(worker, stream, written?).await
-}
+        });
+        let unsent = written.await?;
+        self.patience.expect_request(now_ms());
+        self.finish_writing(unsent).await
+    }
 
-async fn refuse(worker: &Worker, mut stream: Stream, page: Page) {
-    let write = |cx: &mut Context<'_>| {
-        with_scratch(|scratch| {
+    async fn refuse(mut self, page: Page) {
+        let (worker, stream) = (self.worker, &mut self.stream);
+        let written = once(|cx, scratch| {
             scratch.refuse(worker, page);
-            write_now(cx, &mut stream, &scratch.out)
-        })
-    };
-    let written = once(write).await;
-    if let Ok(rest) = written
-        && finish_writing(worker, &mut stream, rest).await.is_ok()
-    {
-        linger(worker, stream).await;
+            write_now(cx, stream, &scratch.out)
+        });
+        if let Ok(unsent) = written.await
+            && self.finish_writing(unsent).await.is_ok()
+        {
+            linger(worker, self.stream).await;
+        }
+    }
+
+    /// Waits for a peer that did not take everything.
+    async fn finish_writing(&mut self, unsent: Vec<u8>) -> io::Result<()> {
+        if unsent.is_empty() {
+            return Ok(());
+        }
+        Box::pin(timeout(self.worker.limits.write, self.stream.write_all(&unsent))).await?
+    }
+
+    async fn close(mut self) {
+        shut_down(&mut self.stream).await;
     }
 }
 
 /// A peer that is still sending would get a reset instead of our answer if we just closed: stop writing, read for a while.
 async fn linger(worker: &Worker, mut stream: Stream) {
-    close(&mut stream).await;
+    shut_down(&mut stream).await;
     let drained = timeout(worker.limits.linger, async {
         let mut waste = [0; 1024];
         let mut left = LINGER_BYTES_MAX;
@@ -181,22 +251,22 @@ async fn linger(worker: &Worker, mut stream: Stream) {
 }
 
 /// Says that nothing more will be written.
-async fn close(stream: &mut Stream) {
+async fn shut_down(stream: &mut Stream) {
     // A peer that is gone already needs no goodbye.
     let _ = stream.shutdown().await;
 }
 
-/// Runs `step` once, with the task's context and without waiting.
-async fn once<R>(step: impl FnOnce(&mut Context<'_>) -> R) -> R {
+/// Runs `step` once, with the task's context and the thread's buffers, and without waiting.
+async fn once<R>(step: impl FnOnce(&mut Context<'_>, &mut Scratch) -> R) -> R {
     let mut step = Some(step);
-    poll_fn(|cx| Poll::Ready(step.take().expect("ready at the first poll")(cx))).await
-}
-
-fn with_scratch<R>(round: impl FnOnce(&mut Scratch) -> R) -> R {
-    SCRATCH.with_borrow_mut(|scratch| {
-        scratch.begin();
-        round(scratch)
+    poll_fn(|cx| {
+        let step = step.take().expect("ready at the first poll");
+        Poll::Ready(SCRATCH.with_borrow_mut(|scratch| {
+            scratch.begin();
+            step(cx, scratch)
+        }))
     })
+    .await
 }
 
 /// Writes what the socket takes at once; returns a copy of the rest, normally nothing.
@@ -210,33 +280,4 @@ fn write_now(cx: &mut Context<'_>, stream: &mut Stream, mut out: &[u8]) -> io::R
         }
     }
     Ok(Vec::new())
-}
-
-async fn finish_writing(worker: &Worker, stream: &mut Stream, rest: Vec<u8>) -> io::Result<()> {
-    if rest.is_empty() {
-        return Ok(());
-    }
-    timeout(worker.limits.write, stream.write_all(&rest)).await?
-}
-
-enum Read {
-    Some,
-    TooLarge,
-    Closed,
-    Ended(Ended),
-}
-
-async fn read(stream: &mut Stream, buffer: &mut ReadBuffer, patience: &mut Patience<'_, '_>) -> Read {
-    let Some(room) = buffer.room() else { return Read::TooLarge };
-    let mut room = ReadBuf::new(room);
-    let read = poll_fn(|cx| match Pin::new(&mut *stream).poll_read(cx, &mut room) {
-        Poll::Ready(Ok(())) if room.filled().is_empty() => Poll::Ready(Read::Closed),
-        Poll::Ready(Ok(())) => Poll::Ready(Read::Some),
-        Poll::Ready(Err(_)) => Poll::Ready(Read::Closed),
-        Poll::Pending => patience.poll(cx).map(Read::Ended),
-    })
-    .await;
-    let n = room.filled().len();
-    buffer.filled(n);
-    read
 }

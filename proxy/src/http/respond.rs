@@ -3,7 +3,7 @@
 //! This is the whole of the fast path: parse, route, look up, copy. It allocates nothing on a hit.
 
 use super::clock::{DateTail, now_ms};
-use super::parse::{Fault, Method, Parsed, Request, parse};
+use super::parse::{Fault, HEAD_BYTES_MAX, Method, Parsed, Request, parse};
 use super::render::Form;
 use crate::answer::{Answer, Page};
 use crate::link_key::LinkKey;
@@ -11,12 +11,19 @@ use crate::lookup::InMemory;
 use crate::route::{Route, route};
 use crate::worker::{Event, Worker};
 
+/// Most bytes read at once.
+pub(super) const IN_BYTES: usize = 16 << 10;
 /// Answers are written out when they have come to this many bytes.
 const OUT_BYTES: usize = 16 << 10;
 
-/// A worker thread's own: where answers are put together before they are written.
-#[derive(Debug, Default)]
+const _: () = assert!(HEAD_BYTES_MAX <= IN_BYTES, "a head is read at once if it comes at once");
+
+/// A worker thread's own, used by one connection at a time and never across a wait: where requests are read to and answers put
+/// together before they are written. So an idle connection has no buffers.
+#[derive(Debug)]
 pub(super) struct Scratch {
+    /// Room for requests; [`IN_BYTES`] long.
+    pub(super) input: Vec<u8>,
     /// Answers in the order of their requests.
     pub(super) out: Vec<u8>,
     tail: DateTail,
@@ -26,8 +33,8 @@ pub(super) struct Scratch {
 
 /// What to do after the answers are written.
 pub(super) enum Next {
-    /// Read more; true if a request has begun.
-    Read { begun: bool },
+    /// Read more; what is left is the beginning of a request.
+    Read,
     /// There is more in the buffer.
     Again,
     /// Ask the disk, then answer.
@@ -48,6 +55,12 @@ pub(super) struct OnDisk {
     pub(super) form: Form,
 }
 
+impl Default for Scratch {
+    fn default() -> Self {
+        Scratch { input: vec![0; IN_BYTES], out: Vec::new(), tail: DateTail::default(), now_ms: 0 }
+    }
+}
+
 impl Scratch {
     /// Starts a round.
     pub(super) fn begin(&mut self) {
@@ -63,7 +76,8 @@ impl Scratch {
             if self.out.len() >= OUT_BYTES {
                 return (taken, Next::Again);
             }
-            match parse(&unread[taken..]) {
+            let head = &unread[taken..];
+            match parse(&head[..head.len().min(HEAD_BYTES_MAX)]) {
                 Parsed::Fast(request) => {
                     taken += request.consumed;
                     worker.counters.count(Event::Fast);
@@ -71,7 +85,7 @@ impl Scratch {
                         return (taken, next);
                     }
                 }
-                Parsed::Partial => return (taken, Next::Read { begun: true }),
+                Parsed::Partial => return (taken, Next::Read),
                 Parsed::Unusual => return (taken, Next::Session),
                 Parsed::Bad(fault) => {
                     self.refuse(worker, page_of(fault));
@@ -79,7 +93,7 @@ impl Scratch {
                 }
             }
         }
-        (taken, Next::Read { begun: false })
+        (taken, Next::Read)
     }
 
     fn answer_request(&mut self, worker: &Worker, request: &Request<'_>) -> Option<Next> {

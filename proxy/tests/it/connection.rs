@@ -402,3 +402,15 @@ fn stopping_closes_idle_connections_and_answers_what_is_under_way() {
     fresh = Visitor::new(site.address);
     assert!(fresh.is_closed());
 }
+
+#[test]
+fn the_state_of_a_connection_is_small() {
+    let site = Site::new(&Author::new());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let stream = tokio::net::TcpStream::connect(site.address).await.unwrap();
+        let stream = Box::new(pingora::protocols::l4::stream::Stream::from(stream));
+        let state = signpost_proxy::http::connection::serve(&site.worker, stream);
+        assert!(size_of_val(&state) <= 768, "{} bytes", size_of_val(&state));
+    });
+}
