@@ -1,7 +1,7 @@
 //! What a request is answered with, before anybody writes it down.
 //!
-//! Pure: a link's facts and the time go in, an [`Answer`] comes out. The two ways of writing it, [`crate::http::render`] for the fast
-//! path and [`crate::http::slow`] for Pingora's session, both take its [`Parts`], so they cannot differ.
+//! Pure: a link's facts and the time go in, an [`Answer`] comes out. There are two ways of writing it, [`crate::http::render`] for the
+//! fast path and [`crate::http::slow`] for Pingora's session; nothing is decided there.
 //!
 //! # Caching
 //! | answer | `Cache-Control` | why |

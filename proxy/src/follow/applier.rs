@@ -26,7 +26,7 @@ use crate::wall_clock;
 /// Frames and heartbeats that may wait to be applied. Their bytes are bounded by the window the writer keeps to.
 pub(super) const WORK_MAX: usize = 64;
 /// Above this the clocks of the fleet are wrong: links would end early or late.
-const CLOCK_SKEW_MAX_MS: i64 = 1_000;
+const CLOCK_SKEW_MAX_MS: u64 = 1_000;
 
 /// What the stream asks for.
 pub(super) enum Work {
@@ -35,7 +35,7 @@ pub(super) enum Work {
     /// Records.
     Frame { stream: u64, frame: Bytes, synced_at_us: u64, acks: Acks },
     /// Where the writer is.
-    Heartbeat { stream: u64, heartbeat: Heartbeat, acks: Acks },
+    Heartbeat { stream: u64, heartbeat: Heartbeat, skew_ms: i64, acks: Acks },
 }
 
 /// Where acknowledgements go.
@@ -108,9 +108,10 @@ impl Applier {
                     Ok(())
                 }
                 Work::Frame { frame, synced_at_us, acks, .. } => self.apply(&frame, synced_at_us, &acks),
-                Work::Heartbeat { heartbeat, acks, .. } => self
-                    .compare(&heartbeat, &acks)
-                    .map(|skew_ms| self.watch_clock(skew_ms, &mut clock_is_wrong)),
+                Work::Heartbeat { heartbeat, skew_ms, acks, .. } => {
+                    self.watch_clock(skew_ms, &mut clock_is_wrong);
+                    self.compare(&heartbeat, skew_ms, &acks)
+                }
             };
             if let Err(fault) = done
                 && let Some(on_fault) = on_fault.take()
@@ -161,8 +162,8 @@ impl Applier {
         }
     }
 
-    /// Compares with the writer; returns our clock minus its, in milliseconds.
-    fn compare(&mut self, heartbeat: &Heartbeat, acks: &Acks) -> Result<i64, Fault> {
+    /// Compares with the writer. `skew_ms`: our clock minus its.
+    fn compare(&mut self, heartbeat: &Heartbeat, skew_ms: i64, acks: &Acks) -> Result<(), Fault> {
         let position = heartbeat.position.as_ref().ok_or(Fault::BadHeartbeat)?;
         let position = Position::new(position.epoch, position.seq);
         let digest = bytes16(&heartbeat.digest).map(Digest::from_bytes).ok_or(Fault::BadHeartbeat)?;
@@ -171,15 +172,14 @@ impl Applier {
             bytes => Some(bytes16(bytes).map(SlotSum::from_bytes).ok_or(Fault::BadHeartbeat)?),
         };
         self.replica.check(position, digest, sum)?;
-        let skew_ms = wall_clock::now_us() as i64 / 1_000 - heartbeat.clock_ms as i64;
         let head = heartbeat.head.as_ref().map_or(position, |head| Position::new(head.epoch, head.seq));
         self.status.heard(head, skew_ms);
         acknowledge(acks, self.replica.head().position, 0);
-        Ok(skew_ms)
+        Ok(())
     }
 
     fn watch_clock(&self, skew_ms: i64, was_wrong: &mut bool) {
-        let is_wrong = skew_ms.abs() > CLOCK_SKEW_MAX_MS;
+        let is_wrong = skew_ms.unsigned_abs() > CLOCK_SKEW_MAX_MS;
         if is_wrong && !*was_wrong {
             tracing::warn!(skew_ms, "this clock and the writer's differ: links end early or late here");
         } else if !is_wrong && *was_wrong {

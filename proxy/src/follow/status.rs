@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use wire::feed::refusal::Reason;
 
 use crate::lookup::Whole;
+use crate::wall_clock::now_us;
 
 /// What the feed is doing.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -93,6 +94,18 @@ impl Snapshot {
         self.writer_head.map(|head| head.seq.0.saturating_sub(self.applied.position.seq.0))
     }
 
+    /// How old our last record is by the writer's clock, in milliseconds: our own clock may be wrong. `None` if either is unknown.
+    fn age_ms(&self, now_ms: u64) -> Option<u64> {
+        let writer_now = i128::from(now_ms) - i128::from(self.clock_skew_ms?);
+        let age = writer_now - i128::from(self.applied_at_ms);
+        (self.applied_at_ms > 0).then(|| u64::try_from(age.max(0)).unwrap_or(u64::MAX))
+    }
+
+    /// How far behind we are in time, in milliseconds: 0 with every record the writer has told of, else the age of our last one.
+    pub fn lag_ms(&self, now_ms: u64) -> Option<u64> {
+        if self.lag_records()? == 0 { Some(0) } else { self.age_ms(now_ms) }
+    }
+
     /// For `/readyz` and `stats`.
     pub fn to_json(&self, now: Instant) -> Value {
         json!({
@@ -102,6 +115,7 @@ impl Snapshot {
             "refusal": self.refusal.map(|reason| reason.as_str_name()),
             "writer_head": self.writer_head.map(|at| json!({"epoch": at.epoch.0, "seq": at.seq.0})),
             "lag_records": self.lag_records(),
+            "lag_ms": self.lag_ms(now_us() / 1_000),
             "clock_skew_ms": self.clock_skew_ms,
             "silent_for_ms": millis(now.saturating_duration_since(self.heard_at)),
         })
@@ -194,7 +208,7 @@ impl Status {
         });
     }
 
-    /// A frame was applied and is visible. `at_ms`: the writer's clock at its last record; `now_ms`: ours.
+    /// A frame was applied and is visible. `at_ms`: the writer's clock at its last record; `now_ms`: our clock.
     pub fn applied(&self, applied: Head, keys: u64, records: usize, at_ms: u64, now_ms: u64) {
         self.change(|now| {
             now.applied = applied;
@@ -203,7 +217,7 @@ impl Status {
             now.heard_at = Instant::now();
             now.frames += 1;
             now.records += records as u64;
-            self.see_whether_caught_up(now, Some(now_ms.saturating_sub(at_ms)));
+            self.see_whether_caught_up(now, now.age_ms(now_ms));
         });
     }
 
@@ -256,10 +270,12 @@ mod tests {
     #[test]
     fn at_the_writers_head_or_within_the_lag_it_is_caught_up_and_stays_so() {
         for (applied, head_seq, at_ms, caught_up) in
-            [(10, 10, 0, true), (9, 10, 95_000, true), (9, 10, 94_999, false)]
+            [(10, 10, 1, true), (9, 10, 3_695_000, true), (9, 10, 3_694_999, false)]
         {
             let status = status(1);
             status.welcomed(Position::new(1, head_seq));
+            // Our clock is an hour behind the writer's.
+            status.heard(Position::new(1, head_seq), -3_600_000);
             assert!(!status.snapshot().caught_up_once);
             status.applied(head(applied), 1, 1, at_ms, 100_000);
             assert_eq!(status.snapshot().caught_up_once, caught_up, "{applied} of {head_seq}, at {at_ms}");

@@ -17,6 +17,7 @@ use wire::identity::{Identity, Role};
 
 use super::applier::{Fault, Standing, WORK_MAX, Work};
 use super::status::Status;
+use crate::wall_clock::now_us;
 
 /// Most bytes of frames the writer may have on the way to us. Several of the largest frames.
 const WINDOW_BYTES: u64 = 16 << 20;
@@ -114,7 +115,11 @@ impl Follower {
                 Ok(Ok(FromWriter::Records(records))) => {
                     Work::Frame { stream, frame: records.frame, synced_at_us: records.synced_at_us, acks }
                 }
-                Ok(Ok(FromWriter::Heartbeat(heartbeat))) => Work::Heartbeat { stream, heartbeat, acks },
+                Ok(Ok(FromWriter::Heartbeat(heartbeat))) => {
+                    // Here and not where it is compared: it may wait behind frames that are applied first.
+                    let skew_ms = ((now_us() / 1_000) as i64).saturating_sub_unsigned(heartbeat.clock_ms);
+                    Work::Heartbeat { stream, heartbeat, skew_ms, acks }
+                }
                 Ok(Ok(FromWriter::Refusal(refusal))) => return refused(&refusal),
                 Ok(Ok(FromWriter::Welcome(_))) => return lost("the writer welcomed us twice".into()),
                 Ok(Err(problem)) => return lost(problem),

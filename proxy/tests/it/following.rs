@@ -1,7 +1,5 @@
 //! The real binary against a scripted writer: what it takes, what it refuses, what it says about it, and that it serves on.
 
-use std::time::Duration;
-
 use linklog::Position;
 use wire::feed::refusal::Reason;
 use wire::feed::writer_message::Message as ToFollower;
@@ -314,9 +312,7 @@ fn a_writer_that_falls_silent_or_talks_nonsense_is_left() {
     let mut twice = writer.welcome(&author);
     twice.welcome_with(FLEET, author.head().position);
     twice.await_end();
-    let begun = std::time::Instant::now();
     let mut silent = writer.welcome(&author);
     silent.await_end();
-    assert!(begun.elapsed() >= Duration::from_secs(5), "it was given no time");
     serves(&proxy);
 }
