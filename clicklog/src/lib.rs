@@ -1,0 +1,14 @@
+//! What a click is and how it is counted once.
+//!
+//! A proxy adds the clicks it has answered up into [`cell::Cell`]s, one per link, and writes them, fsynced, as a numbered [`batch::Batch`]
+//! into its ledger before anyone hears of them. The writer takes every batch of a ledger exactly once: number and counts are in one
+//! transaction, and a number at or below the ledger's watermark has no effect. So a batch may be lost, repeated, delayed or
+//! reordered on the way, and either side may be killed at any moment.
+//!
+//! Deliberately not here: how a worker records a click without waiting (the proxy's), the wire, and what an API says about counts.
+
+pub mod batch;
+pub mod cell;
+
+pub use batch::{Batch, BatchNumber, LedgerId};
+pub use cell::{Cell, Counts, Kind, Subject};
