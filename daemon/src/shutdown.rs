@@ -14,8 +14,9 @@ use crate::exit::FAILURE;
 
 /// Gives the token that SIGTERM or SIGINT cancels; a second signal ends the process at once with code 1.
 ///
-/// From here on these signals no longer end the process by themselves. To be called once, from anywhere: it needs no
-/// runtime.
+/// From here on these signals no longer end the process by themselves; neither does SIGXFSZ, so that a write beyond a limit
+/// on file sizes (`LimitFSIZE=`, setrlimit(2)) fails like one on a full disk, and the service can end in order. To be called
+/// once, from anywhere: it needs no runtime.
 ///
 /// # Errors
 /// No thread or no signal handler to be had.
@@ -23,6 +24,8 @@ pub fn on_signals() -> io::Result<CancellationToken> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
     let (mut term, mut int) = {
         let _inside = runtime.enter();
+        // Once handled, a signal stays handled for the life of the process, whatever becomes of what is returned here.
+        signal(SignalKind::from_raw(nix::libc::SIGXFSZ))?;
         (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?)
     };
     let asked = CancellationToken::new();

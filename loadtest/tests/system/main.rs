@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `follow` | a `201` means that every proxy redirects, at once |
 //! | `outage` | proxies need nobody |
+//! | `full` | a disk that takes no more ends the writer in order |
 //! | `kills` | nothing acknowledged is lost when the writer is killed |
 //! | `units` | the systemd units |
 //!
@@ -11,6 +12,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod follow;
+mod full;
 mod kills;
 mod outage;
 mod units;
