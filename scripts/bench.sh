@@ -3,7 +3,7 @@
 # shellcheck shell=bash
 
 # Where the fleet works. Not /tmp, which may be memory, where an fsync costs nothing.
-BENCH_DIR=$(dirname "$CARGO_TARGET_DIR")/bench
+BENCH_DIR=$(dirname "$CARGO_TARGET_DIR")/bench-fleet
 RESULTS=
 # What was measured, in its order, and with which commands.
 BENCH_NAMES=()
