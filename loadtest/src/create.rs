@@ -114,7 +114,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         start: Instant::now() + LEAD,
         next: AtomicU64::new(0),
         acknowledged,
-        series: Series::default(),
+        series: Series::new(plan.warm_up_ns / 1_000_000_000),
         stop,
     };
     say(args.announcement(&plan));
@@ -225,6 +225,7 @@ impl Args {
             interrupted: shared.stop.is_set(),
             seconds,
             latency: tally.latency.record_of(),
+            calm: shared.series.calm(),
             service: tally.service.record_of(),
             no_connection_free: tally.no_connection_free,
             followed: self.follow.then_some(tally.followed),

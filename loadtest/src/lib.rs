@@ -24,6 +24,7 @@ pub mod keys;
 pub mod latency;
 pub mod lines;
 pub mod pace;
+pub mod processors;
 pub mod progress;
 pub mod redirect;
 pub mod report;

@@ -24,7 +24,7 @@ use crate::progress::{Ticker, print, say};
 use crate::report::ReportArgs;
 use crate::saturation::{self, Generator, Measured};
 use crate::schedule::{Arrivals, Rate, Schedule};
-use crate::series::{Second, Series};
+use crate::series::{Calm, Second, Series};
 use tally::Tally;
 use worker::{Job, Worker};
 
@@ -108,6 +108,8 @@ pub struct Results {
     pub interrupted: bool,
     /// From the intended start to the answer read, of redirects.
     pub latency: Record,
+    /// The latencies of the seconds in which the hypervisor let this machine work.
+    pub calm: Calm,
     /// From the send to the answer read, of redirects.
     pub service: Record,
     /// Whether the generator was the limit.
@@ -142,7 +144,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
 }
 
 fn measure(args: &Args, keys: &Keys, stop: &StopFlag) -> anyhow::Result<Results> {
-    let series = Series::default();
+    let series = Series::new(u64::from(args.warm_up));
     let headers: String = args.header.iter().map(|line| format!("{line}\r\n")).collect();
     let warm_up_ns = u64::from(args.warm_up) * 1_000_000_000;
     let threads = args.threads.min(args.connections);
@@ -223,6 +225,7 @@ fn results(
         reconnects: tally.reconnects,
         interrupted: stop.is_set(),
         latency: tally.latency.record_of(),
+        calm: series.calm(),
         service: tally.service.record_of(),
         generator,
         series: series.seconds(),
@@ -234,12 +237,13 @@ impl Results {
     fn text(&self) -> String {
         let errors: Vec<String> = self.errors.iter().map(|(why, count)| format!("{count} × {why}")).collect();
         let mut text = format!(
-            "redirect: {} redirects, {:.1}/s of {} wanted, over {:.1} s\n  latency    {}\n  service    {}\n  generator  {}\n  errors     {}\n",
+            "redirect: {} redirects, {:.1}/s of {} wanted, over {:.1} s\n  latency    {}\n  calm       {}\n  service    {}\n  generator  {}\n  errors     {}\n",
             figures::count(self.redirected),
             self.redirected_per_s,
             self.rate_wanted,
             self.seconds,
             self.latency.summary.line(),
+            self.calm.line(),
             self.service.summary.line(),
             self.generator.line(),
             if errors.is_empty() { "0".to_owned() } else { errors.join(", ") },

@@ -10,6 +10,8 @@ use serde::Serialize;
 
 pub use host::Host;
 
+use crate::processors::StealMeter;
+
 /// A run and its results.
 #[derive(Debug, Serialize)]
 pub struct Run<R> {
@@ -23,6 +25,9 @@ pub struct Run<R> {
     pub started_at: String,
     /// The machine and the binaries.
     pub host: Host,
+    /// Processor time the hypervisor gave to others during the run, in percent of the time of all processors; `null` when
+    /// the system does not tell. See [`crate::processors`].
+    pub steal_percent: Option<f64>,
     /// What the command found out.
     pub results: R,
 }
@@ -42,6 +47,7 @@ pub struct Begun {
     command_line: String,
     started_at: String,
     host: Host,
+    steal: StealMeter,
 }
 
 impl ReportArgs {
@@ -53,6 +59,7 @@ impl ReportArgs {
             command_line: command_line(std::env::args()),
             host: Host::look(),
             started_at: jiff::Timestamp::now().to_string(),
+            steal: StealMeter::start(),
         }
     }
 }
@@ -63,9 +70,18 @@ impl Begun {
     /// # Errors
     /// What the file system says, with the path.
     pub fn write<R: Serialize>(self, results: R) -> anyhow::Result<PathBuf> {
-        let Self { path, command_line, started_at, host } = self;
+        let Self { path, command_line, started_at, host, mut steal } = self;
+        let steal_percent = steal.look();
         let version = env!("CARGO_PKG_VERSION");
-        let run = Run { tool: "signpost-loadtest", version, command_line, started_at, host, results };
+        let run = Run {
+            tool: "signpost-loadtest",
+            version,
+            command_line,
+            started_at,
+            host,
+            steal_percent,
+            results,
+        };
         write_json(&path, &run)?;
         Ok(path)
     }

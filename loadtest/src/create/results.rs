@@ -7,7 +7,7 @@ use serde::Serialize;
 use crate::figures;
 use crate::latency::Record;
 use crate::saturation::Generator;
-use crate::series::Second;
+use crate::series::{Calm, Second};
 use crate::verdict::Checked;
 
 /// What `create` found out.
@@ -39,6 +39,8 @@ pub struct Results {
     pub seconds: f64,
     /// From the intended start to the answer read, of answers that acknowledged a link.
     pub latency: Record,
+    /// The latencies of the seconds in which the hypervisor let this machine work.
+    pub calm: Calm,
     /// From the send to the answer read.
     pub service: Record,
     /// Requests that found every connection waiting for an answer when their time came.
@@ -57,12 +59,13 @@ impl Results {
     /// The summary, for people.
     pub(super) fn text(&self) -> String {
         let mut text = format!(
-            "create ({}): {} links acknowledged, {:.0}/s over {:.1} s\n  latency    {}\n  service    {}\n  generator  {}\n",
+            "create ({}): {} links acknowledged, {:.0}/s over {:.1} s\n  latency    {}\n  calm       {}\n  service    {}\n  generator  {}\n",
             self.kind,
             figures::count(self.created),
             self.created_per_s,
             self.seconds,
             self.latency.summary.line(),
+            self.calm.line(),
             self.service.summary.line(),
             self.generator.line(),
         );
