@@ -6,7 +6,7 @@
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-builtin-rules --no-print-directory
 
-.PHONY: help deps build demo test check bench-create bench-redirect bench-keypool
+.PHONY: help deps build demo test check bench-create bench-redirect bench-keypool bench-log
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -36,3 +36,6 @@ bench-redirect: build ## Measure redirects: latency at 10,000/s from a proxy wit
 
 bench-keypool: build ## Measure the key pool: codes per second, lease latency, bytes per code
 	@scripts/bench-keypool.sh
+
+bench-log: deps ## Measure the log by itself: changes and applies per second, bytes on disk per link
+	@scripts/bench-log.sh

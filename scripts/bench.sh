@@ -39,7 +39,7 @@ end_bench() { # TITLE TARGET
   {
     printf '# %s\n\n' "$1"
     printf '`make %s` repeats it. The parts, in their order:\n\n```sh\n' "$2"
-    printf '%s\n' "${BENCH_COMMANDS[@]//"$BENCH_DIR"/\$BENCH_DIR}"
+    printf "%s\n" "${BENCH_COMMANDS[@]//"$BENCH_DIR"/\$BENCH_DIR}" | sed "s#$CARGO_TARGET_DIR#\$CARGO_TARGET_DIR#g"
     printf '```\n\n| | |\n|---|---|\n'
     printf '| when | %s |\n' "$(date --utc +%FT%TZ)"
     printf '| commit | %s%s |\n' "$(git rev-parse --verify --quiet HEAD || echo unknown)" "$changed"

@@ -1,6 +1,7 @@
 //! Measures the log by itself: batches through the writer, single changes from many threads, and a replica that applies them.
 //!
 //! `cargo run --release -p linklog --example measure -- DIR [LINKS]` prints one line per measurement. CPU time is the process's.
+//! Bytes on disk are those of the files at the end, RocksDB's log and whatever it has not compacted yet included.
 #![allow(clippy::print_stdout, clippy::unwrap_used)]
 
 use std::path::{Path, PathBuf};
@@ -53,6 +54,19 @@ fn main() {
     });
     let commit = writer.handle().commit();
     replica.check(commit.head.position, commit.head.digest, Some(commit.serve_sum)).unwrap();
+    drop((writer, replica));
+    let links = links + single;
+    for (what, part) in [("writer, its whole journal kept", "writer"), ("replica", "replica")] {
+        let bytes = bytes_in(&dir.join(part));
+        println!("{what}: {bytes} bytes on disk, {:.1} a link", bytes as f64 / links as f64);
+    }
+}
+
+fn bytes_in(dir: &Path) -> u64 {
+    let entries = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap());
+    entries
+        .map(|entry| if entry.path().is_dir() { bytes_in(&entry.path()) } else { entry.metadata().unwrap().len() })
+        .sum()
 }
 
 fn open(dir: &Path) -> Writer {
