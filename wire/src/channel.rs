@@ -15,10 +15,14 @@ use tonic::{
 };
 
 use crate::{
+    clicks::clicks_client::ClicksClient,
     feed::feed_client::FeedClient,
     identity::{Identity, Role},
     keys::key_supply_client::KeySupplyClient,
-    limits::{FOLLOWER_MESSAGE_BYTES_MAX, KEYS_MESSAGE_BYTES_MAX, WRITER_MESSAGE_BYTES_MAX},
+    limits::{
+        ACCOUNTANT_MESSAGE_BYTES_MAX, FOLLOWER_MESSAGE_BYTES_MAX, KEYS_MESSAGE_BYTES_MAX,
+        REPORTER_MESSAGE_BYTES_MAX, WRITER_MESSAGE_BYTES_MAX,
+    },
 };
 
 /// How long the TCP connection may take.
@@ -111,6 +115,13 @@ pub fn feed_client(channel: Channel) -> FeedClient<Channel> {
     FeedClient::new(channel)
         .max_decoding_message_size(WRITER_MESSAGE_BYTES_MAX)
         .max_encoding_message_size(FOLLOWER_MESSAGE_BYTES_MAX)
+}
+
+/// Makes the client of the click accounts, with the limits both ends share.
+pub fn clicks_client(channel: Channel) -> ClicksClient<Channel> {
+    ClicksClient::new(channel)
+        .max_decoding_message_size(ACCOUNTANT_MESSAGE_BYTES_MAX)
+        .max_encoding_message_size(REPORTER_MESSAGE_BYTES_MAX)
 }
 
 /// Joins an error and its causes into one line, leaving out what a cause merely repeats.

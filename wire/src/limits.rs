@@ -20,5 +20,11 @@ pub const FOLLOWER_MESSAGE_BYTES_MAX: usize = 64 << 10;
 /// record larger than the writer's usual frame.
 pub const WRITER_MESSAGE_BYTES_MAX: usize = 8 << 20;
 
+/// Most bytes of one message of `Clicks` from a proxy: one batch of the most and largest cells, and room.
+pub const REPORTER_MESSAGE_BYTES_MAX: usize = 1 << 20;
+
+/// Most bytes of one message of `Clicks` to a proxy: a few numbers, or a refusal in words.
+pub const ACCOUNTANT_MESSAGE_BYTES_MAX: usize = 64 << 10;
+
 const _: () = assert!(LEASE_CODES_MAX as usize * 8 + 4096 <= KEYS_MESSAGE_BYTES_MAX);
 const _: () = assert!(MARK_CODES_MAX * 8 + 4096 <= KEYS_MESSAGE_BYTES_MAX);

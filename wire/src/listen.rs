@@ -17,10 +17,14 @@ use tokio::{
 use tonic::{service::Routes, transport::Server};
 
 use crate::{
+    clicks::clicks_server::{Clicks, ClicksServer},
     feed::feed_server::{Feed, FeedServer},
     identity::Identity,
     keys::key_supply_server::{KeySupply, KeySupplyServer},
-    limits::{FOLLOWER_MESSAGE_BYTES_MAX, KEYS_MESSAGE_BYTES_MAX, WRITER_MESSAGE_BYTES_MAX},
+    limits::{
+        ACCOUNTANT_MESSAGE_BYTES_MAX, FOLLOWER_MESSAGE_BYTES_MAX, KEYS_MESSAGE_BYTES_MAX,
+        REPORTER_MESSAGE_BYTES_MAX, WRITER_MESSAGE_BYTES_MAX,
+    },
 };
 
 /// Most connections at once. Further ones wait in the kernel's queue until one closes.
@@ -187,6 +191,15 @@ pub fn feed_routes(service: impl Feed) -> Routes {
         FeedServer::new(service)
             .max_decoding_message_size(FOLLOWER_MESSAGE_BYTES_MAX)
             .max_encoding_message_size(WRITER_MESSAGE_BYTES_MAX),
+    )
+}
+
+/// Adds the click accounts to the routes of a feed, with the limits both ends share: they are on one port.
+pub fn with_clicks(routes: Routes, service: impl Clicks) -> Routes {
+    routes.add_service(
+        ClicksServer::new(service)
+            .max_decoding_message_size(REPORTER_MESSAGE_BYTES_MAX)
+            .max_encoding_message_size(ACCOUNTANT_MESSAGE_BYTES_MAX),
     )
 }
 
