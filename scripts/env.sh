@@ -7,6 +7,9 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
 # Shared between checkouts, so that RocksDB is compiled once per machine and not once per clone.
 export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-${XDG_CACHE_HOME:-$HOME/.cache}/signpost/target}"
 
+# OpenSSL is the system's, so that its security updates reach the proxy without a new build.
+export OPENSSL_NO_VENDOR=1
+
 # Says a line on stderr; stdout belongs to results.
 say() {
   printf '%s\n' "$*" >&2

@@ -3,7 +3,8 @@
 //! A [`Config`] is valid as a whole: what can be known from the file alone has been checked. Whether folders exist and ports are
 //! free shows at start.
 
-use std::collections::HashSet;
+mod listeners;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -12,6 +13,8 @@ use daemon::config::Section;
 use daemon::telemetry::LogConfig;
 use wire::channel::{self, ChannelError};
 use wire::identity::{Role, check_name};
+
+pub use self::listeners::Listener;
 
 /// Most threads that serve.
 pub const WORKERS_MAX: usize = 256;
@@ -22,7 +25,7 @@ pub struct Config {
     /// Where the replica lies.
     pub data_dir: PathBuf,
     /// Where visitors come in, at least one address, each once.
-    pub addresses: Vec<SocketAddr>,
+    pub listeners: Vec<Listener>,
     /// Threads that serve, at least 1.
     pub workers: usize,
     /// Where health, readiness and metrics are answered.
@@ -82,7 +85,8 @@ impl Config {
     /// Reads the whole file.
     pub fn read(root: &mut Section) -> Config {
         let data_dir = root.value("data_dir", PathBuf::from("/var/lib/signpost-proxy"));
-        let (addresses, workers) = read_listen(&mut root.section("listen"));
+        let listeners = listeners::read(root);
+        let workers = read_workers(&mut root.section("listen"));
         let health = root.section("health").value("listen", SocketAddr::from(([127, 0, 0, 1], 8081)));
         let writers = read_writers(&mut root.section("writers"));
         let control_socket =
@@ -93,7 +97,7 @@ impl Config {
         let log = LogConfig::read(&mut root.section("log"));
         Config {
             data_dir,
-            addresses,
+            listeners,
             workers,
             health,
             writers,
@@ -106,21 +110,11 @@ impl Config {
     }
 }
 
-fn read_listen(section: &mut Section) -> (Vec<SocketAddr>, usize) {
-    let default = SocketAddr::from(([127, 0, 0, 1], 8080));
-    let addresses = section.value("addresses", vec![default]);
-    if addresses.is_empty() {
-        section.problem("addresses", "expected at least one address");
-    }
-    let mut seen = HashSet::new();
-    if !addresses.iter().all(|address| address.port() == 0 || seen.insert(address)) {
-        section.problem("addresses", "the same address stands there twice");
-    }
-    let workers = match section.in_range("workers", 0, 0..=WORKERS_MAX) {
+fn read_workers(section: &mut Section) -> usize {
+    match section.in_range("workers", 0, 0..=WORKERS_MAX) {
         0 => std::thread::available_parallelism().map_or(1, usize::from).min(WORKERS_MAX),
         workers => workers,
-    };
-    (addresses, workers)
+    }
 }
 
 fn read_writers(section: &mut Section) -> Writers {

@@ -9,6 +9,7 @@ use std::os::fd::IntoRawFd;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
+use pingora::apps::ServerApp;
 use pingora::listeners::{L4BufferSettings, ListenerConfig, TcpSocketOptions};
 use pingora::server::{Fds, ListenFds};
 use pingora::services::listening::Service;
@@ -91,18 +92,24 @@ fn new_socket(address: SocketAddr) -> io::Result<Socket> {
 }
 
 impl WorkerSockets {
-    /// Gives the sockets to a service: its endpoints find them in the table that is returned, under the addresses they are named by.
-    pub(crate) fn give_to<A>(self, service: &mut Service<A>) -> ListenFds {
-        let mut fds = Fds::new();
-        for (address, socket) in self.0 {
+    /// Makes a service of every socket, in the order of the addresses; `app` makes what serves the connections of the index it is
+    /// given. Pingora finds a socket in a table by its address; each has a table of its own.
+    pub(crate) fn into_services<A>(self, mut app: impl FnMut(usize) -> A) -> Vec<(Service<A>, ListenFds)>
+    where
+        A: ServerApp + Send + Sync + 'static,
+    {
+        let with_table = |(index, (address, socket)): (usize, (SocketAddr, Socket))| {
             let name = address.to_string();
+            let mut service = Service::new(name.clone(), app(index));
             let mut options = TcpSocketOptions::default();
             options.so_reuseport = Some(true);
             let buffers = L4BufferSettings::unbuffered();
             service.add_listener(ListenerConfig::tcp(&name).tcp_socket_options(options).l4_buffer(buffers));
+            let mut fds = Fds::new();
             fds.add(name, socket.into_raw_fd());
-        }
-        Arc::new(Mutex::new(fds))
+            (service, Arc::new(Mutex::new(fds)))
+        };
+        self.0.into_iter().enumerate().map(with_table).collect()
     }
 }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures::future::join_all;
 use pingora::apps::ServerApp;
 use pingora::protocols::Stream;
 use pingora::server::configuration::ServerConf;
@@ -66,7 +67,7 @@ impl ShutdownSignalWatch for Stop {
     }
 }
 
-/// Serves the connections of one worker.
+/// Serves the connections that one listener has for one worker.
 struct Connections(Arc<Worker>);
 
 #[async_trait]
@@ -77,19 +78,18 @@ impl ServerApp for Connections {
     }
 }
 
-/// A service that finds its sockets in a table of its own: Pingora keeps one per process, by address, and ours have the same.
+/// A worker's listeners, each a service that knows what is spoken there, all on the worker's thread. Their sockets are in tables of
+/// their own: Pingora keeps one per process, by address, and those of the other workers have the same.
 struct WorkerService {
-    service: Service<Connections>,
-    sockets: ListenFds,
+    name: String,
+    listeners: Vec<(Service<Connections>, ListenFds)>,
     worker: Arc<Worker>,
 }
 
 impl WorkerService {
     fn new(index: usize, worker: Arc<Worker>, sockets: WorkerSockets) -> WorkerService {
-        let mut service = Service::new(format!("worker-{index}"), Connections(Arc::clone(&worker)));
-        service.threads = Some(1);
-        let sockets = sockets.give_to(&mut service);
-        WorkerService { service, sockets, worker }
+        let listeners = sockets.into_services(|_| Connections(Arc::clone(&worker)));
+        WorkerService { name: format!("worker-{index}"), listeners, worker }
     }
 }
 
@@ -107,11 +107,14 @@ impl PingoraService for WorkerService {
             let _ = told.wait_for(|stop| *stop).await;
             worker.stop();
         });
-        self.service.start_service(Some(Arc::clone(&self.sockets)), shutdown, listeners_per_fd).await;
+        join_all(self.listeners.iter_mut().map(|(service, sockets)| {
+            service.start_service(Some(Arc::clone(sockets)), shutdown.clone(), listeners_per_fd)
+        }))
+        .await;
     }
 
     fn name(&self) -> &str {
-        self.service.name()
+        &self.name
     }
 
     fn threads(&self) -> Option<usize> {

@@ -1,5 +1,6 @@
 //! Putting a proxy together, and taking it apart in the order that closes the database before the process ends.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Instant, UNIX_EPOCH};
 
@@ -48,7 +49,13 @@ pub fn run(config: Config) -> Result<(), Exit> {
     let asked = shutdown::on_signals().map_err(Exit::failure)?;
     let follow_as = follow_options(&config.writers)?;
     let replica = open_replica(&config)?;
-    let (listen, sockets) = listeners::bind(&config.addresses, config.workers).map_err(Exit::failure)?;
+    if config.listeners.iter().any(|listener| listener.tls || listener.h2c) {
+        return Err(Exit::failure(
+            "this version has no TLS and no HTTP/2 yet: take tls and h2c out of [[listener]]",
+        ));
+    }
+    let addresses: Vec<SocketAddr> = config.listeners.iter().map(|listener| listener.address).collect();
+    let (listen, sockets) = listeners::bind(&addresses, config.workers).map_err(Exit::failure)?;
 
     let hot = Arc::new(HotMap::new(config.cache.hot_map_bytes, config.workers));
     let hosts = Arc::new(Hosts::load(&replica.reader()).map_err(Exit::failure)?);
