@@ -1,8 +1,9 @@
 //! HTTP/1.1 with a visitor: parsing, writing, the life of a connection.
 //!
-//! [`connection`] reads. What [`parse`] understands is answered by [`render`]; everything else is handed to Pingora's session in
-//! [`slow`] and comes back afterwards.
+//! [`connection`] reads. What [`parse`] understands is answered by [`render`]; the head of everything else is handed to Pingora's
+//! session in [`slow`], which gives the connection back afterwards. Where a request ends is decided by [`parse`] and [`body`] alone.
 
+pub mod body;
 pub mod clock;
 pub mod connection;
 pub mod parse;

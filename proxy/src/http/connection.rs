@@ -5,8 +5,8 @@
 //!
 //! Bounded: the time for a head, the time between requests, the time for taking an answer, the bytes of a head.
 //!
-//! One parser decides about every request. The fast one sees all of them first; a whole head that it finds unusual goes to Pingora's
-//! session ([`super::slow`]), which reads the rest of that request and gives the connection back.
+//! One parser decides about every request. The fast one sees all of them first; a whole head that it finds unusual goes to
+//! [`super::slow`], which reads the body, if there is one, has Pingora's session answer, and gives the connection back.
 
 use std::cell::RefCell;
 use std::future::poll_fn;
@@ -15,7 +15,6 @@ use std::mem;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 
-use bytes::BytesMut;
 use pingora::protocols::Stream;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::time::timeout;
@@ -68,13 +67,17 @@ pub async fn serve(worker: &Worker, stream: Stream) {
                 Ok(()) => {}
                 Err(_) => return,
             },
-            Next::Session => {
-                let prefix = BytesMut::from(&*mem::take(&mut connection.rest));
-                match Box::pin(slow::serve(worker, connection.stream, prefix)).await {
+            Next::Session(head) => {
+                let unread = mem::take(&mut connection.rest);
+                match Box::pin(slow::serve(worker, connection.stream, head, unread)).await {
                     Served::GoesOn(stream, rest) => {
                         connection.stream = stream;
                         connection.keep(&rest, true);
                         connection.patience.expect_request(now_ms());
+                    }
+                    Served::Refused(stream, page) => {
+                        connection.stream = stream;
+                        return Box::pin(connection.refuse(page)).await;
                     }
                     Served::Answered(stream) => return Box::pin(linger(worker, stream)).await,
                     Served::Over => return,

@@ -1,7 +1,8 @@
 //! The fast parser: decides, from the bytes alone, whether a request is one of those that are answered without further ado.
 //!
 //! It is a filter over `httparse`, stricter than it: what it calls [`Parsed::Fast`] has no body, one Host, one meaning. What has a
-//! body, another method, another form or another version is [`Parsed::Unusual`] and goes to Pingora's session. What could be framed
+//! body, another method, another form or another version is [`Parsed::Unusual`]: where its head ends and what kind of body follows is
+//! decided here all the same, where the body ends in [`super::body`]; the head goes to Pingora's session. What could be framed
 //! in two ways is [`Parsed::Bad`] and ends the connection, so that never two parsers disagree about where a request ends:
 //! line ends other than CRLF, `Content-Length` with `Transfer-Encoding`, repeated or odd lengths, codings other than `chunked`.
 //!
@@ -10,6 +11,8 @@
 use std::mem::MaybeUninit;
 
 use httparse::{Error, Header, Status};
+
+use super::body::Framing;
 
 /// Most bytes of request line and headers; more is answered 431.
 pub const HEAD_BYTES_MAX: usize = 8 << 10;
@@ -28,7 +31,7 @@ pub enum Parsed<'a> {
     /// The beginning of a request, so far without a fault.
     Partial,
     /// A whole head of a request that needs more than this parser.
-    Unusual,
+    Unusual(Head),
     /// Not a request that anybody may act on. Answer, then close.
     Bad(Fault),
 }
@@ -46,6 +49,17 @@ pub struct Request<'a> {
     pub keep_alive: bool,
     /// How many bytes of the buffer the request takes.
     pub consumed: usize,
+}
+
+/// Where an unusual request ends.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Head {
+    /// How many bytes of the buffer the head takes.
+    pub bytes: usize,
+    /// What comes after it.
+    pub body: Framing,
+    /// What comes after it could be one thing or another, depending on the answer: `Expect`, `Upgrade`, CONNECT.
+    pub is_last: bool,
 }
 
 /// The methods a redirect has.
@@ -98,20 +112,18 @@ fn read<'a>(
     };
     check_line_ends(buffer, consumed, method, request.headers)?;
     let headers = read_headers(request.headers, version)?;
-    let path = match read_target(method, target)? {
-        Target::Path(path) => path,
-        Target::Other => return Ok(Parsed::Unusual),
-    };
+    let target = read_target(method, target)?;
+    let head = Head { bytes: consumed, body: headers.body, is_last: headers.is_last || method == "CONNECT" };
     let method = match method {
         "GET" => Method::Get,
         "HEAD" => Method::Head,
-        _ => return Ok(Parsed::Unusual),
+        _ => return Ok(Parsed::Unusual(head)),
     };
-    match headers.host {
-        Some(host) if version == 1 && !headers.unusual => {
+    match (target, headers.host) {
+        (Target::Path(path), Some(host)) if version == 1 && !headers.unusual => {
             Ok(Parsed::Fast(Request { method, host, path, keep_alive: headers.keep_alive, consumed }))
         }
-        _ => Ok(Parsed::Unusual),
+        _ => Ok(Parsed::Unusual(head)),
     }
 }
 
@@ -138,10 +150,13 @@ struct Headers<'a> {
     host: Option<&'a [u8]>,
     keep_alive: bool,
     unusual: bool,
+    body: Framing,
+    is_last: bool,
 }
 
 fn read_headers<'a>(headers: &[Header<'a>], version: u8) -> Result<Headers<'a>, Ambiguous> {
-    let mut read = Headers { host: None, keep_alive: true, unusual: false };
+    let mut read =
+        Headers { host: None, keep_alive: true, unusual: false, body: Framing::None, is_last: false };
     let (mut length, mut coding) = (None, None);
     for header in headers {
         match Known::of(header.name.as_bytes()) {
@@ -151,12 +166,13 @@ fn read_headers<'a>(headers: &[Header<'a>], version: u8) -> Result<Headers<'a>, 
             Some(Known::ContentLength) => once(&mut length, header.value)?,
             Some(Known::TransferEncoding) => once(&mut coding, header.value)?,
             Some(Known::Special) => read.unusual = true,
+            Some(Known::Forking) => (read.unusual, read.is_last) = (true, true),
         }
     }
     if read.host.is_none() && version == 1 || !read.host.is_none_or(is_host) {
         return Err(Ambiguous);
     }
-    check_framing(length, coding, version)?;
+    read.body = framing(length, coding, version)?;
     read.unusual |= length.is_some() || coding.is_some();
     Ok(read)
 }
@@ -166,15 +182,22 @@ fn once<'a>(place: &mut Option<&'a [u8]>, value: &'a [u8]) -> Result<(), Ambiguo
 }
 
 /// RFC 9112 §6: one length in digits, or `chunked`, not both, and no coding in HTTP/1.0.
-fn check_framing(length: Option<&[u8]>, coding: Option<&[u8]>, version: u8) -> Result<(), Ambiguous> {
-    let is_number =
-        |value: &[u8]| (1..=LENGTH_DIGITS_MAX).contains(&value.len()) && value.iter().all(u8::is_ascii_digit);
+fn framing(length: Option<&[u8]>, coding: Option<&[u8]>, version: u8) -> Result<Framing, Ambiguous> {
     match (length, coding) {
-        (None, None) => Ok(()),
-        (Some(length), None) if is_number(length) => Ok(()),
-        (None, Some(coding)) if version == 1 && coding.eq_ignore_ascii_case(b"chunked") => Ok(()),
+        (None, None) => Ok(Framing::None),
+        (Some(length), None) => number(length).map(Framing::Length),
+        (None, Some(coding)) if version == 1 && coding.eq_ignore_ascii_case(b"chunked") => {
+            Ok(Framing::Chunked)
+        }
         _ => Err(Ambiguous),
     }
+}
+
+fn number(digits: &[u8]) -> Result<u64, Ambiguous> {
+    if !(1..=LENGTH_DIGITS_MAX).contains(&digits.len()) || !digits.iter().all(u8::is_ascii_digit) {
+        return Err(Ambiguous);
+    }
+    Ok(digits.iter().fold(0, |number, digit| number * 10 + u64::from(digit - b'0')))
 }
 
 fn read_connection(value: &[u8], read: &mut Headers<'_>) {
@@ -196,6 +219,8 @@ enum Known {
     TransferEncoding,
     /// Something is to be done before, after or instead of answering.
     Special,
+    /// As before, and what the peer sends next depends on whether we do it.
+    Forking,
 }
 
 impl Known {
@@ -203,8 +228,8 @@ impl Known {
         let (known, meaning): (&[u8], Known) = match name.len() {
             2 => (b"te", Known::Special),
             4 => (b"host", Known::Host),
-            6 => (b"expect", Known::Special),
-            7 if name[0] | 0x20 == b'u' => (b"upgrade", Known::Special),
+            6 => (b"expect", Known::Forking),
+            7 if name[0] | 0x20 == b'u' => (b"upgrade", Known::Forking),
             7 => (b"trailer", Known::Special),
             10 => (b"connection", Known::Connection),
             14 if name[0] | 0x20 == b'c' => (b"content-length", Known::ContentLength),

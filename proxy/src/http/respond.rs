@@ -3,7 +3,7 @@
 //! This is the whole of the fast path: parse, route, look up, copy. It allocates nothing on a hit.
 
 use super::clock::{DateTail, now_ms};
-use super::parse::{Fault, HEAD_BYTES_MAX, Method, Parsed, Request, parse};
+use super::parse::{Fault, HEAD_BYTES_MAX, Head, Method, Parsed, Request, parse};
 use super::render::Form;
 use crate::answer::{Answer, Page};
 use crate::link_key::LinkKey;
@@ -40,7 +40,7 @@ pub(super) enum Next {
     /// Ask the disk, then answer.
     Disk(Box<OnDisk>),
     /// The request at the start of the buffer is for Pingora's session.
-    Session,
+    Session(Head),
     /// An answer was the last one.
     Close,
     /// The peer does not speak HTTP as it should: close with care.
@@ -86,7 +86,7 @@ impl Scratch {
                     }
                 }
                 Parsed::Partial => return (taken, Next::Read),
-                Parsed::Unusual => return (taken, Next::Session),
+                Parsed::Unusual(head) => return (taken, Next::Session(head)),
                 Parsed::Bad(fault) => {
                     self.refuse(worker, page_of(fault));
                     return (taken, Next::Refuse);

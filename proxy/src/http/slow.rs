@@ -1,70 +1,83 @@
 //! Requests that the fast parser does not answer: bodies, other methods, HTTP/1.0, absolute form, escapes, `Expect`, `Upgrade`.
 //!
-//! Pingora's session reads them and writes the answer. It is given a whole head that the fast parser has found unambiguous, so its
-//! own tolerance never decides where a request ends, and the connection comes back afterwards with what was read beyond it.
+//! Pingora's session reads the head and writes the answer. It is given one whole head that the fast parser has found unambiguous,
+//! without the lines that announce a body, and never reads from the connection: its tolerance does not decide where a request
+//! ends. The body was read before, by [`super::body`], and thrown away.
 //!
-//! A body is read and thrown away, within bounds; nobody who wants to send more needs this connection any longer. `Expect` and
-//! `Upgrade` get their final answer at once and the connection ends, since what follows could be either.
+//! Bounded: a body of [`BODY_BYTES_MAX`] and [`crate::worker::Limits::body`]; nobody who wants to send more needs this connection any
+//! longer. What is no body as announced is answered 400, what does not come 408. `Expect`, `Upgrade` and CONNECT get their final
+//! answer at once and the connection ends, since what follows could be either.
 
 use bytes::{Bytes, BytesMut};
 use percent_encoding::percent_decode;
 use pingora::http::{Method, RequestHeader, ResponseHeader, Version};
 use pingora::protocols::Stream;
 use pingora::protocols::http::ServerSession;
+use tokio::io::AsyncReadExt;
 use tokio::time::timeout;
 
 use crate::answer::{ASK_AGAIN, Answer, Page};
+use crate::http::body::{Body, Framing};
 use crate::http::clock::now_ms;
-use crate::http::parse::is_host;
+use crate::http::parse::{Head, is_host};
 use crate::lookup::InMemory;
 use crate::route::{Route, route};
 use crate::worker::{Event, Worker};
 
-/// Most bytes of a body that are read for the sake of the connection.
+/// Most bytes of a body, its chunks' sizes and trailers included, that are read for the sake of the connection.
 const BODY_BYTES_MAX: usize = 64 << 10;
+/// Bytes of a body read at once.
+const PIECE_BYTES: usize = 4 << 10;
 
 /// What becomes of a connection after its request.
 pub(super) enum Served {
     /// It goes on, with what was read beyond the request.
-    GoesOn(Stream, BytesMut),
+    GoesOn(Stream, Vec<u8>),
+    /// Its last answer is this one, yet to be written.
+    Refused(Stream, Page),
     /// It was answered for the last time; the peer may still be sending.
     Answered(Stream),
     /// It is gone.
     Over,
 }
 
-/// Answers one request whose head is in `prefix`.
-pub(super) async fn serve(worker: &Worker, stream: Stream, prefix: BytesMut) -> Served {
+/// Answers the request with `head` at the start of `unread`, which is what was read so far.
+pub(super) async fn serve(worker: &Worker, mut stream: Stream, head: Head, mut unread: Vec<u8>) -> Served {
     worker.counters.count(Event::Session);
+    let mut rest = unread.split_off(head.bytes);
+    let goes_on = if head.is_last {
+        false
+    } else {
+        match read_body(worker, &mut stream, head.body, &mut rest).await {
+            Read::Whole => !worker.is_stopping(),
+            Read::TooMuch => false,
+            Read::Not(page) => return Served::Refused(stream, page),
+            Read::Gone => return Served::Over,
+        }
+    };
     let mut session = ServerSession::new_http1(stream);
-    session.set_keepalive(Some(worker.limits.idle.as_secs()));
+    session.set_keepalive(goes_on.then_some(worker.limits.idle.as_secs()));
     session.set_pipelining_enabled(true);
     session.set_read_timeout(Some(worker.limits.body));
     session.set_write_timeout(Some(worker.limits.write));
-    session.set_total_drain_timeout(Some(worker.limits.body));
-    session.set_pipelined_prefix(prefix);
+    session.set_pipelined_prefix(without_framing(&unread, head.body));
     match session.read_request().await {
         Ok(true) => {}
         Ok(false) => return Served::Over,
         // Refused by Pingora alone, as it does a target that names another host than the Host header. What it says about that
         // would be a line in the log for every such request; the count of answers says enough.
         Err(_) => {
-            return match refuse(worker, &mut session).await {
-                Ok(()) => stream_of(session).map_or(Served::Over, Served::Answered),
-                Err(_) => Served::Over,
-            };
+            return stream_of(session)
+                .map_or(Served::Over, |stream| Served::Refused(stream, Page::BadRequest));
         }
     }
-    let is_whole = read_body(worker, &mut session).await;
-    if worker.is_stopping() || !is_whole {
+    if !goes_on {
         session.set_keepalive(None);
     }
     match respond(worker, &mut session).await {
-        Ok(()) if is_whole => match session.finish().await {
-            Ok(Some(reusable)) => {
-                let (stream, rest) = reusable.into_parts();
-                Served::GoesOn(stream, rest.unwrap_or_default())
-            }
+        Ok(()) if goes_on => match session.finish().await {
+            // Nothing was read beyond the head, since nothing was read.
+            Ok(Some(reusable)) => Served::GoesOn(reusable.into_parts().0, rest),
             Ok(None) | Err(_) => Served::Over,
         },
         Ok(()) => stream_of(session).map_or(Served::Over, Served::Answered),
@@ -72,12 +85,21 @@ pub(super) async fn serve(worker: &Worker, stream: Stream, prefix: BytesMut) -> 
     }
 }
 
-async fn refuse(worker: &Worker, session: &mut ServerSession) -> pingora::Result<()> {
-    let (header, _) = write(worker, Answer::Page(Page::BadRequest))?;
-    session.write_error_response(header, Bytes::new()).await
+/// The head without the lines that announce a body, which is read already. Every line ends in CRLF and none is folded: the parser
+/// has made sure.
+fn without_framing(head: &[u8], body: Framing) -> BytesMut {
+    if body == Framing::None {
+        return BytesMut::from(head);
+    }
+    let is_framing = |line: &&[u8]| {
+        let name = line.split(|b| *b == b':').next().unwrap_or_default();
+        name.eq_ignore_ascii_case(b"content-length") || name.eq_ignore_ascii_case(b"transfer-encoding")
+    };
+    let lines = head.split_inclusive(|b| *b == b'\n').filter(|line| !is_framing(line));
+    lines.flatten().copied().collect()
 }
 
-/// Takes the connection out of a session that has written its answer.
+/// Takes the connection out of a session.
 fn stream_of(session: ServerSession) -> Option<Stream> {
     match session {
         ServerSession::H1(session) => Some(session.into_inner()),
@@ -85,30 +107,44 @@ fn stream_of(session: ServerSession) -> Option<Stream> {
     }
 }
 
-/// Reads a body to its end; says whether the connection can go on after it.
-async fn read_body(worker: &Worker, session: &mut ServerSession) -> bool {
-    if goes_on_in_two_ways(session.req_header()) {
-        return false;
+/// What came of a body.
+enum Read {
+    /// It was read to its end.
+    Whole,
+    /// There is more than we read.
+    TooMuch,
+    /// It is none, or did not come in time: to be answered with this.
+    Not(Page),
+    /// The peer is.
+    Gone,
+}
+
+/// Reads a body to its end. `unread` is what has come already; in the end, what came after the body.
+async fn read_body(worker: &Worker, stream: &mut Stream, framing: Framing, unread: &mut Vec<u8>) -> Read {
+    if matches!(framing, Framing::Length(bytes) if bytes > BODY_BYTES_MAX as u64) {
+        return Read::TooMuch;
     }
+    let mut body = Body::new(framing);
+    let mut bytes = 0;
     let whole = timeout(worker.limits.body, async {
-        let mut bytes = 0;
         loop {
-            match session.read_request_body().await {
-                Ok(None) => return true,
-                Ok(Some(chunk)) => bytes += chunk.len(),
-                Err(_) => return false,
+            let Ok(read) = body.read(unread) else { return Read::Not(Page::BadRequest) };
+            unread.drain(..read);
+            bytes += read;
+            if body.is_done() {
+                return Read::Whole;
             }
             if bytes > BODY_BYTES_MAX {
-                return false;
+                return Read::TooMuch;
+            }
+            unread.resize(PIECE_BYTES, 0);
+            match stream.read(unread).await {
+                Ok(read @ 1..) => unread.truncate(read),
+                Ok(0) | Err(_) => return Read::Gone,
             }
         }
     });
-    whole.await.unwrap_or(false)
-}
-
-/// After `Expect` or `Upgrade` the peer may send one thing or another.
-fn goes_on_in_two_ways(request: &RequestHeader) -> bool {
-    request.headers.contains_key("expect") || request.headers.contains_key("upgrade")
+    whole.await.unwrap_or(Read::Not(Page::Timeout))
 }
 
 async fn respond(worker: &Worker, session: &mut ServerSession) -> pingora::Result<()> {

@@ -345,10 +345,32 @@ fn a_body_that_does_not_come_or_does_not_end_costs_only_its_own_connection() {
     while endless.try_send(format!("1000\r\n{}\r\n", "x".repeat(0x1000))) && site.answered(405) == 0 {}
     assert_eq!(Visitor::new(site.address).get("/Ab3xY9z").status, 302);
     let answer = stuck.answer();
-    assert_eq!((answer.status, answer.header("connection")), (405, Some("close")));
+    assert_eq!((answer.status, answer.header("connection")), (408, Some("close")));
     assert!(stuck.is_closed());
     assert_eq!(endless.answer().status, 405);
     eventually("both gone", || (site.events(Event::Closed) >= 2).then_some(()));
+}
+
+#[test]
+fn what_is_no_body_as_announced_is_not_acted_on() {
+    let site = Site::new(&some_links());
+    let head = "GET /Ab3xY9z HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
+    for body in [
+        "3\nabc\r\n0\r\n\r\n",
+        "3;a\nb\r\nabc\r\n0\r\n\r\n",
+        "3\r\nabcd\r\n0\r\n\r\n",
+        "0\r\nno trailer\r\n\r\n",
+    ] {
+        let mut visitor = Visitor::new(site.address);
+        visitor.send(format!("{head}{body}GET /moved HTTP/1.1\r\nHost: a\r\n\r\n"));
+        let answer = visitor.answer();
+        assert_eq!((answer.status, answer.header("connection")), (400, Some("close")), "{body:?}");
+        assert!(visitor.is_closed(), "{body:?}");
+    }
+    let mut cut_off = Visitor::new(site.address);
+    cut_off.send(format!("{head}3\r\nab"));
+    cut_off.finish();
+    assert!(cut_off.is_closed());
 }
 
 #[test]
@@ -365,6 +387,10 @@ fn expect_and_upgrade_are_answered_finally_and_end_the_connection() {
         assert_eq!((answer.status, answer.header("connection")), (302, Some("close")), "{header}");
         assert!(visitor.is_closed());
     }
+    let mut tunnel = Visitor::new(site.address);
+    tunnel.send("CONNECT a:443 HTTP/1.1\r\nHost: a:443\r\n\r\nGET /Ab3xY9z HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert_eq!(tunnel.answer().status, 405);
+    assert!(tunnel.is_closed());
 }
 
 #[test]
