@@ -21,14 +21,16 @@ use crate::cell::{Cell, Counts, Kind, Subject};
 
 /// The highest level of the format this version reads, and the one it writes.
 pub const LEVEL: u8 = 1;
-/// Most cells in one batch; more clicks make more batches.
-pub const CELLS_MAX: usize = 32_768;
+/// Most cells in one batch; more clicks make more batches. A batch of this many fits one section of a record of the writer's journal.
+pub const CELLS_MAX: usize = 4_096;
 /// Most bytes of one batch: [`CELLS_MAX`] of the largest cells, and room.
 pub const BATCH_BYTES_MAX: usize = CELLS_MAX * CELL_BYTES_MAX + 64;
 
 /// Length and bytes of the longest key, epoch, seq, four counts, a time.
 const CELL_BYTES_MAX: usize = 1 + 3 + linklog::limits::CODE_BYTES_MAX + 5 + 6 * 10;
 const CRC_BYTES: usize = 4;
+
+const _: () = assert!(BATCH_BYTES_MAX < linklog::limits::SECTION_BYTES_MAX);
 
 /// Who counted: random, born with a ledger's directory.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]

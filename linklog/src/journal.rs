@@ -7,10 +7,12 @@
 //! was returned; an append that fails leaves the journal unusable until it is opened again.
 
 pub mod conformance;
+mod guard;
 mod head_file;
 mod memory;
 mod rocks;
 
+pub use guard::{Guarded, OpenError, open_guarded};
 pub use head_file::{HeadFile, HeadFileError};
 pub use memory::MemoryJournal;
 pub use rocks::{JournalReader, RocksJournal};

@@ -188,6 +188,7 @@ fn check_epoch_start(
     let rises = record.position.epoch > head.position.epoch;
     let at = record.position;
     match (record.header.kind, serve.previous) {
+        (Kind::Entry, _) => Err(ApplyError::NoChange { at }),
         (Kind::Change, _) if rises => Err(ApplyError::EpochWithoutStart { at }),
         (Kind::EpochStart, _) if !rises => Err(ApplyError::EpochWithoutStart { at }),
         (Kind::EpochStart, previous) if previous != Some(*head) => {

@@ -1,17 +1,20 @@
 //! The RocksDB database under a journal and a replica: tables, options, and closing in order.
 //!
-//! One directory holds one database. A proxy's has `serve` and `meta`; a full member's has all tables, so that one batch
-//! carries record, state, outcome, sums and head together. Nothing outside this crate sees RocksDB.
+//! One directory holds one database. A proxy's has `serve` and `meta`; a full member's has all tables of the links, so that one batch
+//! carries record, state, outcome, sums and head together; a journal of something else has rows beside it for the same reason.
+//! Nothing outside this crate sees the database of a log.
 
 pub(crate) mod meta;
 mod outcome;
 mod reader;
 pub(crate) mod replay;
+mod rows;
 mod state;
 mod tables;
 
 pub use outcome::Outcome;
 pub use reader::{Cached, LinkByAge, Reader, StoredLink};
+pub use rows::{RowReader, RowTable, Rows};
 pub use state::ChangedKey;
 
 pub(crate) use meta::{HEAD, HIGHEST_EPOCH, read_epoch, read_head, write_head};
@@ -33,6 +36,8 @@ pub enum Contents {
     Serve,
     /// Journal, served and managed state, outcomes: the writer and its standbys.
     Full,
+    /// A journal of something else than links, with the tables of [`RowTable`] beside it.
+    Journal,
 }
 
 /// How much memory and how many threads a database may use.
@@ -137,6 +142,7 @@ impl Store {
         let (byte, expected) = match contents {
             Contents::Serve => (b's', "the served state of a proxy, version 1"),
             Contents::Full => (b'f', "a full log with its state, version 1"),
+            Contents::Journal => (b'j', "a journal with rows beside it, version 1"),
         };
         let row = [STORE_VERSION, byte];
         match self.get(META, FORMAT)?.as_deref() {

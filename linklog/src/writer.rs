@@ -10,7 +10,7 @@
 mod group;
 mod open;
 
-pub use open::OpenError;
+pub use crate::journal::OpenError;
 
 use std::path::Path;
 use std::sync::Arc;

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  0  u8   format level (1)
-//!  1  u8   kind: 0 change · 1 first record of an epoch
+//!  1  u8   kind: 0 change · 1 first record of an epoch · 2 entry of a journal that is not the links'
 //!  2  u16  slot, 0..=4096
 //!  4  u32  epoch
 //!  8  u64  seq
@@ -32,6 +32,9 @@
 //! A record of kind 1 has an empty manage section, slot 4096, and carries the previous record's position and digest in its serve
 //! section after `at`: `u32 epoch · u64 seq · 16 bytes`.
 //!
+//! A record of kind 2 has slot 4096, nothing but `at` in its serve section, and in its manage section bytes that only the owner of that
+//! journal reads (clicks: `clicklog::entry`). A log of links holds none.
+//!
 //! The slot is that of the change's links; 4096 when it has none. Every part with a served key is in the serve section; a change of
 //! links changes no other served key, so that members that do not hold the slot miss nothing else.
 
@@ -55,6 +58,8 @@ pub enum Kind {
     Change,
     /// A writer has taken over: the first record of an epoch.
     EpochStart,
+    /// An entry of another journal than the links': its manage section is its owner's to read.
+    Entry,
 }
 
 impl Kind {
@@ -63,6 +68,7 @@ impl Kind {
         match self {
             Kind::Change => 0,
             Kind::EpochStart => 1,
+            Kind::Entry => 2,
         }
     }
 }
@@ -166,6 +172,7 @@ pub(super) fn read_kind(cursor: &mut Cursor<'_>) -> Result<Kind, DecodeError> {
     match cursor.u8("record kind")? {
         0 => Ok(Kind::Change),
         1 => Ok(Kind::EpochStart),
+        2 => Ok(Kind::Entry),
         _ => Err(DecodeError::invalid(at, "record kind")),
     }
 }
@@ -226,6 +233,14 @@ pub fn epoch_start(previous: Head, level: u8, at_ms: u64) -> Sections {
     serve.extend_from_slice(&previous.digest.to_bytes());
     let header = Header { level, kind: Kind::EpochStart, slot: Slot::EVERYWHERE };
     Sections { header, serve, manage: Vec::new() }
+}
+
+/// Encodes an entry of a journal that is not the links'; `body` has at most [`SECTION_BYTES_MAX`] bytes.
+pub fn entry(level: u8, at_ms: u64, body: Vec<u8>) -> Sections {
+    debug_assert!(body.len() <= SECTION_BYTES_MAX, "the owner bounds its entries");
+    let mut serve = Vec::with_capacity(10);
+    put_varint(&mut serve, at_ms);
+    Sections { header: Header { level, kind: Kind::Entry, slot: Slot::EVERYWHERE }, serve, manage: body }
 }
 
 fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
@@ -293,6 +308,13 @@ pub fn read_serve(header: Header, section: &[u8]) -> Result<ServeSection<'_>, De
         let digest = Digest::from_bytes(cursor.array("previous digest")?);
         cursor.finish("epoch start")?;
         return Ok(ServeSection { at_ms, parts: Vec::new(), previous: Some(Head { position, digest }) });
+    }
+    if header.kind == Kind::Entry {
+        if header.slot != Slot::EVERYWHERE {
+            return Err(DecodeError::invalid(0, "slot of an entry"));
+        }
+        cursor.finish("entry")?;
+        return Ok(ServeSection { at_ms, parts: Vec::new(), previous: None });
     }
     let count = part_count(&mut cursor, 0)?;
     let mut parts = Vec::with_capacity(count);

@@ -151,7 +151,7 @@ proptest! {
         let _ = Link::decode(&bytes);
         let _ = LinkManage::decode(&bytes);
         let _ = value::split(&bytes);
-        for kind in [Kind::Change, Kind::EpochStart] {
+        for kind in [Kind::Change, Kind::EpochStart, Kind::Entry] {
             let header = Header { level: 1, kind, slot: Slot::EVERYWHERE };
             if let Ok(serve) = record::read_serve(header, &bytes) {
                 let _ = record::read_manage(&serve, &bytes);

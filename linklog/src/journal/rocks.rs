@@ -17,7 +17,9 @@ use crate::codec::{Cursor, DecodeError};
 use crate::digest::{Digest, SectionHash};
 use crate::position::{Epoch, Head, Position, Seq};
 use crate::store::meta::{decode_head, encode_head};
-use crate::store::{Contents, HEAD, JOURNAL, META, Store, StoreError, StoreOptions, read_head, write_head};
+use crate::store::{
+    Contents, HEAD, JOURNAL, META, RowReader, Rows, Store, StoreError, StoreOptions, read_head, write_head,
+};
 
 const BASE: &[u8] = b"base";
 const BYTES: &[u8] = b"bytes";
@@ -44,12 +46,13 @@ pub struct RocksJournal {
 }
 
 impl RocksJournal {
-    /// Opens the journal in a directory of its own, for members that keep a log without state.
+    /// Opens a journal of something else than links, with rows beside it ([`Contents::Journal`]), in a directory of its own. Whoever
+    /// acknowledges what is in it opens it with [`super::open_guarded`].
     ///
     /// # Errors
     /// If the database cannot be opened or holds damaged bounds.
     pub fn open(dir: &Path, options: &StoreOptions) -> Result<RocksJournal, StoreError> {
-        RocksJournal::in_store(Store::open(dir, Contents::Full, options)?)
+        RocksJournal::in_store(Store::open(dir, Contents::Journal, options)?)
     }
 
     pub(crate) fn in_store(store: Arc<Store>) -> Result<RocksJournal, StoreError> {
@@ -137,6 +140,28 @@ impl RocksJournal {
         JournalReader { store: self.store.clone(), bounds: self.bounds.clone() }
     }
 
+    /// Returns an empty set of rows to be written with [`RocksJournal::append_with`].
+    pub fn rows(&self) -> Rows {
+        Rows::new(self.store.clone())
+    }
+
+    /// Returns a reader of the rows beside this journal.
+    pub fn row_reader(&self) -> RowReader {
+        RowReader::new(self.store.clone())
+    }
+
+    /// As [`Journal::append`], and writes `rows` with the records: all of it is durable when this returns, or none of it ever.
+    ///
+    /// # Errors
+    /// As [`Journal::append`].
+    pub fn append_with(&mut self, records: &[NewRecord], rows: Rows) -> Result<Vec<Position>, StoreError> {
+        assert_ne!(self.epoch, Epoch(0), "an epoch is started before records are appended");
+        let mut batch = rows.into_batch();
+        let positions = records.iter().map(|new| self.stage(&mut batch, new)).collect();
+        self.commit(batch)?;
+        Ok(positions)
+    }
+
     fn commit(&self, mut batch: WriteBatch) -> Result<(), StoreError> {
         self.stage_head(&mut batch);
         self.store.write(batch, true)?;
@@ -153,11 +178,8 @@ fn mark_row(seq: Seq) -> [u8; 9] {
 
 impl Journal for RocksJournal {
     fn append(&mut self, records: &[NewRecord]) -> Result<Vec<Position>, StoreError> {
-        assert_ne!(self.epoch, Epoch(0), "an epoch is started before records are appended");
-        let mut batch = WriteBatch::default();
-        let positions = records.iter().map(|new| self.stage(&mut batch, new)).collect();
-        self.commit(batch)?;
-        Ok(positions)
+        let rows = self.rows();
+        self.append_with(records, rows)
     }
 
     fn start_epoch(&mut self, level: u8, at_ms: u64) -> Result<Position, StoreError> {

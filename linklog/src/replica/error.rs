@@ -49,6 +49,12 @@ pub enum ApplyError {
         /// The record.
         at: Position,
     },
+    /// The record belongs into another journal than the links'.
+    #[error("record {at} is no change of links: the frame is of another journal")]
+    NoChange {
+        /// The record.
+        at: Position,
+    },
     /// A new epoch continues another history than ours.
     #[error("the epoch that starts with record {at} does not continue our record {}", ours.position)]
     WrongPrevious {

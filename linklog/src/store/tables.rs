@@ -19,6 +19,10 @@ pub(crate) const OUTCOMES: &str = "outcomes";
 pub(crate) const OUTCOME_TIMES: &str = "outcome_times";
 /// Seq of creation (u64, big-endian) ‖ encoded link key → nothing: links by age.
 pub(crate) const CREATED: &str = "created";
+/// Rows of a journal's owner that are asked for one by one ([`super::RowTable::Points`]).
+pub(super) const POINTS: &str = "points";
+/// Rows of a journal's owner of which there are few ([`super::RowTable::Few`]).
+pub(super) const FEW: &str = "few";
 /// Head, epoch, slot sums, journal bounds (`super::meta`).
 pub(crate) const META: &str = "meta";
 
@@ -43,17 +47,25 @@ pub(super) fn descriptors(contents: Contents, options: &StoreOptions) -> Vec<Col
     let cache = Cache::new_hyper_clock_cache(options.block_cache_bytes, 4096);
     let mut tables = vec![
         ColumnFamilyDescriptor::new("default", small(&cache)),
-        ColumnFamilyDescriptor::new(SERVE, point_lookups(&cache, options)),
         ColumnFamilyDescriptor::new(META, small(&cache)),
     ];
-    if contents == Contents::Full {
-        tables.extend([
+    if contents != Contents::Journal {
+        tables.push(ColumnFamilyDescriptor::new(SERVE, point_lookups(&cache, options)));
+    }
+    match contents {
+        Contents::Serve => {}
+        Contents::Journal => tables.extend([
+            ColumnFamilyDescriptor::new(JOURNAL, append_only(&cache, options)),
+            ColumnFamilyDescriptor::new(POINTS, point_lookups(&cache, options)),
+            ColumnFamilyDescriptor::new(FEW, small(&cache)),
+        ]),
+        Contents::Full => tables.extend([
             ColumnFamilyDescriptor::new(MANAGE, point_lookups(&cache, options)),
             ColumnFamilyDescriptor::new(JOURNAL, append_only(&cache, options)),
             ColumnFamilyDescriptor::new(OUTCOMES, point_lookups(&cache, options)),
             ColumnFamilyDescriptor::new(OUTCOME_TIMES, small(&cache)),
             ColumnFamilyDescriptor::new(CREATED, append_only(&cache, options)),
-        ]);
+        ]),
     }
     tables
 }

@@ -12,7 +12,7 @@ use crate::change::{Change, CommandId};
 use crate::codec::record::{self, Envelope, Sections};
 use crate::codec::{FORMAT_LEVEL, value};
 use crate::entity::Fleet;
-use crate::journal::{HeadFile, Journal, JournalReader, NewRecord, RocksJournal};
+use crate::journal::{Guarded, HeadFile, Journal, JournalReader, NewRecord, OpenError, RocksJournal};
 use crate::key::StateKey;
 use crate::limits::{GROUP_BYTES_MAX, GROUP_RECORDS_MAX, OUTCOME_KEPT_MS, SECTION_BYTES_MAX};
 use crate::store::{
@@ -49,14 +49,13 @@ type OnFatal = Box<dyn FnOnce(&WriterFailure) + Send>;
 
 impl Engine {
     pub(super) fn new(
-        store: Arc<Store>,
-        journal: RocksJournal,
+        guarded: Guarded,
         sums: SumTable,
-        head_file: HeadFile,
         applied_seq: Arc<AtomicU64>,
-        last_at_ms: u64,
         options: WriterOptions,
-    ) -> Result<(Engine, OnFatal), StoreError> {
+    ) -> Result<(Engine, OnFatal), OpenError> {
+        let last_at_ms = guarded.last_time()?;
+        let Guarded { store, journal, head_file } = guarded;
         let engine = Engine {
             level: level_of(&store)?,
             store,

@@ -7,6 +7,7 @@ use std::fmt::Write;
 
 use prost::Message;
 use wire::{
+    clicks,
     feed::{
         Ack, FollowerMessage, Heartbeat, Hello, Position, Records, Refusal, Welcome, WriterMessage,
         follower_message, refusal::Reason, writer_message,
@@ -21,7 +22,7 @@ const GOLDEN: &str = include_str!("../golden/messages.txt");
 
 #[test]
 fn messages_are_encoded_as_they_were_released() {
-    let lines: String = [feed_lines(), keys_lines()].concat();
+    let lines: String = [feed_lines(), keys_lines(), clicks_lines()].concat();
     assert_eq!(lines, GOLDEN, "the encoding changed; it is now\n{lines}");
 }
 
@@ -43,6 +44,26 @@ fn every_reason_of_a_refusal_keeps_its_number() {
             Some("SHUTTING_DOWN"),
             Some("BAD_REQUEST"),
             Some("WRITER_BEHIND"),
+            None,
+        ]
+    );
+}
+
+#[test]
+fn every_reason_of_a_click_refusal_keeps_its_number() {
+    let name = |n| clicks::refusal::Reason::try_from(n).map(|reason| reason.as_str_name()).ok();
+    let numbers: Vec<_> = (0..=8).map(name).collect();
+    assert_eq!(
+        numbers,
+        [
+            Some("REASON_UNSPECIFIED"),
+            Some("WRONG_FLEET"),
+            Some("UNKNOWN_MEMBER"),
+            Some("LEDGER_IN_USE"),
+            Some("GAP"),
+            Some("BAD_BATCH"),
+            Some("BAD_REQUEST"),
+            Some("SHUTTING_DOWN"),
             None,
         ]
     );
@@ -111,6 +132,36 @@ fn keys_lines() -> String {
         line("keys.release_request", &ReleaseRequest { codes: vec![3] }),
         line("keys.release_reply", &ReleaseReply { quarantined: 1, ignored: 2 }),
         line("keys.describe_reply", &describe),
+    ]
+    .concat()
+}
+
+fn clicks_lines() -> String {
+    use clicks::{accountant_message::Message as Down, reporter_message::Message as Up};
+    let hello = clicks::Hello {
+        fleet_id: vec![0xf1; 16],
+        member: "proxy-0".into(),
+        ledger_id: vec![0xc1; 16],
+        first_kept: 4,
+        last: 300,
+        dropped_clicks: 5,
+        version: "0.1.0".into(),
+    };
+    let batch = clicks::Batch { number: 300, batch: vec![1, 2, 3] };
+    let up_to = clicks::UpTo { complete_until_ms: 1_700_000_000_000 };
+    let welcome = clicks::Welcome { fleet_id: vec![0xf1; 16], watermark: 299, version: "0.1.0".into() };
+    let watermark = clicks::Watermark { counted: 300, released: 299 };
+    let refusal =
+        clicks::Refusal { reason: clicks::refusal::Reason::Gap.into(), detail: "299 is next".into() };
+    let up = |message| clicks::ReporterMessage { message: Some(message) };
+    let down = |message| clicks::AccountantMessage { message: Some(message) };
+    [
+        line("clicks.hello", &up(Up::Hello(hello))),
+        line("clicks.batch", &up(Up::Batch(batch))),
+        line("clicks.up_to", &up(Up::UpTo(up_to))),
+        line("clicks.welcome", &down(Down::Welcome(welcome))),
+        line("clicks.watermark", &down(Down::Watermark(watermark))),
+        line("clicks.refusal", &down(Down::Refusal(refusal))),
     ]
     .concat()
 }

@@ -1,0 +1,138 @@
+//! Opening a journal for writing: is everything there that was acknowledged?
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::{HeadFile, HeadFileError, Journal, JournalRead, ReadError, RocksJournal};
+use crate::position::{Epoch, Head, Seq};
+use crate::store::{Contents, HIGHEST_EPOCH, META, Store, StoreError, StoreOptions};
+
+/// Why the log cannot be opened for writing.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The directory cannot be made.
+    #[error("cannot make {dir}: {source}")]
+    Directory {
+        /// Which directory.
+        dir: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The database.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The HEAD file.
+    #[error(transparent)]
+    HeadFile(#[from] HeadFileError),
+    /// The journal.
+    #[error(transparent)]
+    Journal(#[from] ReadError),
+    /// Acknowledged records are gone.
+    #[error(
+        "the journal in {dir} ends at record {}, but record {} had been written durably: acknowledged changes are missing, which a torn \
+         write cannot explain. Do not start a writer on it. Keep the directory, look at the disk, and recover from a follower or a \
+         backup that has record {}",
+        found.position, promised.position, promised.position
+    )]
+    Lost {
+        /// Where the log lies.
+        dir: PathBuf,
+        /// How far the journal goes.
+        found: Head,
+        /// How far it went.
+        promised: Head,
+    },
+    /// The file that would show a loss is not there.
+    #[error(
+        "{dir} holds a journal up to record {} but no HEAD file, so it cannot be told whether acknowledged records are missing. If the \
+         file was left behind in a copy, bring it along; if it is lost, compare with what the followers have applied before an empty \
+         start is forced by moving the directory away", found.position
+    )]
+    NoHeadFile {
+        /// Where the log lies.
+        dir: PathBuf,
+        /// How far the journal goes.
+        found: Head,
+    },
+    /// The writer's thread cannot be started.
+    #[error("cannot start the writer's thread: {0}")]
+    Thread(io::Error),
+}
+
+/// A journal in which nothing is missing that its HEAD file knows of.
+pub struct Guarded {
+    /// The journal; no epoch was started yet if it is new.
+    pub journal: RocksJournal,
+    /// To be written after every group.
+    pub head_file: HeadFile,
+    pub(crate) store: Arc<Store>,
+}
+
+/// Opens the journal in `dir` (its database in `dir/db`, its HEAD file beside that), making an empty one if there is none.
+///
+/// # Errors
+/// A database that cannot be opened; a journal that ends before the HEAD file says it did.
+pub fn open_guarded(dir: &Path, contents: Contents, options: &StoreOptions) -> Result<Guarded, OpenError> {
+    std::fs::create_dir_all(dir).map_err(|source| OpenError::Directory { dir: dir.to_owned(), source })?;
+    let (head_file, promised) = HeadFile::open(&dir.join("HEAD"))?;
+    let db = dir.join("db");
+    if promised != Head::EMPTY {
+        // Recovery throws away what lies behind damage. Look first, with a handle that writes nothing.
+        let found = match Store::open_read_only(&db, contents, options)? {
+            Some(store) => RocksJournal::in_store(Arc::new(store))?,
+            None => return Err(OpenError::Lost { dir: dir.to_owned(), found: Head::EMPTY, promised }),
+        };
+        check_nothing_lost(dir, &found, promised)?;
+    }
+    let store = Store::open(&db, contents, options)?;
+    let journal = RocksJournal::in_store(store.clone())?;
+    check_nothing_lost(dir, &journal, promised)?;
+    if promised == Head::EMPTY && journal.head().position.seq > FIRST_RECORD {
+        return Err(OpenError::NoHeadFile { dir: dir.to_owned(), found: journal.head() });
+    }
+    Ok(Guarded { journal, head_file, store })
+}
+
+/// The record that starts the first epoch: a process killed right after it has written no HEAD file yet.
+const FIRST_RECORD: Seq = Seq(1);
+
+fn check_nothing_lost(dir: &Path, journal: &RocksJournal, promised: Head) -> Result<(), OpenError> {
+    let found = journal.head();
+    let reader = journal.concrete_reader();
+    let known = promised == Head::EMPTY
+        || found.position.seq >= promised.position.seq
+            && (promised.position.seq < reader.first_retained()
+                || reader.digest_at(promised.position)? == Some(promised.digest));
+    if known { Ok(()) } else { Err(OpenError::Lost { dir: dir.to_owned(), found, promised }) }
+}
+
+impl Guarded {
+    /// Starts the first epoch if the journal has none, and lets the HEAD file know where the journal is.
+    ///
+    /// # Errors
+    /// A failed write.
+    pub fn begin(&mut self, level: u8, at_ms: u64) -> Result<(), OpenError> {
+        if self.journal.epoch() == Epoch(0) {
+            let position = self.journal.start_epoch(level, at_ms)?;
+            let mut batch = rocksdb::WriteBatch::default();
+            batch.put_cf(self.store.table(META), HIGHEST_EPOCH, position.epoch.0.to_le_bytes());
+            self.store.write(batch, true)?;
+        }
+        self.head_file.write(&self.journal.head(), at_ms)?;
+        Ok(self.head_file.sync()?)
+    }
+
+    /// Returns the time of the last record: the next one's is not below it, whatever the clock says.
+    ///
+    /// # Errors
+    /// Damage.
+    pub fn last_time(&self) -> Result<u64, OpenError> {
+        let reader = self.journal.concrete_reader();
+        let entries = reader.read(reader.head().position.seq, 1)?;
+        let Some(entry) = entries.first() else { return Ok(0) };
+        let damaged = |source| ReadError::Store(StoreError::Damaged { what: "last record", source });
+        let view = entry.view().map_err(damaged)?;
+        Ok(crate::codec::record::read_serve(view.header, view.serve).map_err(damaged)?.at_ms)
+    }
+}
