@@ -9,5 +9,6 @@ pub mod connection;
 pub mod parse;
 mod patience;
 pub mod render;
+mod reply;
 mod respond;
 pub mod slow;

@@ -22,9 +22,10 @@ use tokio::time::timeout;
 use super::clock::now_ms;
 use super::parse::HEAD_BYTES_MAX;
 use super::patience::{Ended, Patience};
+use super::reply;
 use super::respond::{Next, OnDisk, Scratch};
 use super::slow::{self, Served};
-use crate::answer::{Answer, Page};
+use crate::answer::Page;
 use crate::worker::{Event, Worker};
 
 /// Most bytes read and thrown away after an error, so that the peer sees the answer before the reset.
@@ -198,11 +199,8 @@ impl Connection<'_, '_> {
         let found = self.worker.look_up_on_disk(request.key).await;
         let (worker, stream) = (self.worker, &mut self.stream);
         let written = once(|cx, scratch| {
-            let answer = match &found {
-                Ok(block) => Answer::of_link(block.as_ref().map(|block| block.facts()), scratch.now_ms),
-                Err(_) => Answer::Page(Page::Unsure),
-            };
-            scratch.append(worker, answer, request.form);
+            let now_ms = scratch.now_ms;
+            reply::from_disk(&found, now_ms, |answer| scratch.append(worker, answer, request.form));
             write_now(cx, stream, &scratch.out)
         });
         let unsent = written.await?;

@@ -5,10 +5,9 @@
 use super::clock::{DateTail, now_ms};
 use super::parse::{Fault, HEAD_BYTES_MAX, Head, Method, Parsed, Request, parse};
 use super::render::Form;
+use super::reply::{self, Asked, Reply};
 use crate::answer::{Answer, Page};
 use crate::link_key::LinkKey;
-use crate::lookup::InMemory;
-use crate::route::{Route, route};
 use crate::worker::{Event, Worker};
 
 /// Most bytes read at once.
@@ -97,35 +96,15 @@ impl Scratch {
     }
 
     fn answer_request(&mut self, worker: &Worker, request: &Request<'_>) -> Option<Next> {
-        let shared = &worker.shared;
         let form = Form {
             head_only: request.method == Method::Head,
             close: !request.keep_alive || worker.is_stopping(),
         };
-        let domain = shared.hosts.table().domain(request.host);
-        match route(domain, request.path) {
-            Route::Link(key) => {
-                let now_ms = self.now_ms;
-                let found = shared
-                    .lookups
-                    .in_memory(&key, |facts| self.append(worker, Answer::of_link(facts, now_ms), form));
-                match found {
-                    InMemory::Known(tier, ()) => worker.counters.count(Event::LookedUp(tier)),
-                    InMemory::NeedsDisk => return Some(Next::Disk(Box::new(OnDisk { key, form }))),
-                    InMemory::Failed(error) => {
-                        worker.failed(&error);
-                        self.append(worker, Answer::Page(Page::Unsure), form);
-                    }
-                    InMemory::Incomplete => {
-                        worker.counters.count(Event::Incomplete);
-                        self.append(worker, Answer::Page(Page::Unsure), form);
-                    }
-                }
-            }
-            Route::Root => self.append(worker, shared.root(), form),
-            Route::Favicon => self.append(worker, Answer::Page(Page::Favicon), form),
-            Route::Robots => self.append(worker, Answer::Page(Page::Robots), form),
-            Route::Nothing => self.append(worker, Answer::Page(Page::NotFound), form),
+        let asked = Asked { host: request.host, path: request.path };
+        let reply =
+            reply::from_memory(worker, asked, self.now_ms, |answer| self.append(worker, answer, form));
+        if let Reply::OnDisk(key) = reply {
+            return Some(Next::Disk(Box::new(OnDisk { key, form })));
         }
         form.close.then_some(Next::Close)
     }

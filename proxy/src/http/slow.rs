@@ -18,10 +18,8 @@ use tokio::time::timeout;
 
 use crate::answer::{ASK_AGAIN, Answer, Page};
 use crate::http::body::{Body, Framing};
-use crate::http::clock::now_ms;
 use crate::http::parse::{Head, is_host};
-use crate::lookup::InMemory;
-use crate::route::{Route, route};
+use crate::http::reply::{self, Asked};
 use crate::worker::{Event, Worker};
 
 /// Most bytes of a body, its chunks' sizes and trailers included, that are read for the sake of the connection.
@@ -168,35 +166,9 @@ async fn answer_to(
     worker: &Worker,
     request: &RequestHeader,
 ) -> pingora::Result<(ResponseHeader, &'static str)> {
-    let shared = &worker.shared;
     let Some(host) = host_of(request) else { return write(worker, Answer::Page(Page::BadRequest)) };
-    let domain = shared.hosts.table().domain(host);
     let path: Vec<u8> = percent_decode(request.uri.path().as_bytes()).collect();
-    match route(domain, &path) {
-        Route::Link(key) => {
-            let found =
-                shared.lookups.in_memory(&key, |facts| write(worker, Answer::of_link(facts, now_ms())));
-            match found {
-                InMemory::Known(tier, written) => {
-                    worker.counters.count(Event::LookedUp(tier));
-                    return written;
-                }
-                InMemory::Failed(error) => worker.failed(&error),
-                InMemory::Incomplete => worker.counters.count(Event::Incomplete),
-                InMemory::NeedsDisk => {
-                    if let Ok(block) = worker.look_up_on_disk(key).await {
-                        let facts = block.as_ref().map(|block| block.facts());
-                        return write(worker, Answer::of_link(facts, now_ms()));
-                    }
-                }
-            }
-            write(worker, Answer::Page(Page::Unsure))
-        }
-        Route::Root => write(worker, shared.root()),
-        Route::Favicon => write(worker, Answer::Page(Page::Favicon)),
-        Route::Robots => write(worker, Answer::Page(Page::Robots)),
-        Route::Nothing => write(worker, Answer::Page(Page::NotFound)),
-    }
+    reply::wherever(worker, Asked { host, path: &path }, |answer| write(worker, answer)).await
 }
 
 /// The authority of an absolute form counts before the Host header (RFC 9112 §3.2.2); Pingora has made sure that they do not differ.
