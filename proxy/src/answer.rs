@@ -13,7 +13,7 @@
 //! | `/favicon.ico`, `/robots.txt` | `public, max-age=86400` | they never change |
 //! | `/` | `private, no-cache` | the operator may change it |
 
-use linklog::{LinkState, LinkView, RedirectStatus};
+use linklog::{LinkState, LinkView, Position, RedirectStatus};
 
 /// Longest time a browser may keep a permanent redirect, in seconds.
 pub const PERMANENT_MAX_AGE_S: u16 = 300;
@@ -31,6 +31,8 @@ pub struct Facts<'a> {
     pub state: LinkState,
     /// From when on it is gone, in milliseconds since the Unix epoch; [`NEVER`].
     pub expires_at_ms: u64,
+    /// The record that created it: its clicks are counted under key and creation.
+    pub created: Position,
 }
 
 impl<'a> From<LinkView<'a>> for Facts<'a> {
@@ -40,6 +42,7 @@ impl<'a> From<LinkView<'a>> for Facts<'a> {
             status: link.status,
             state: link.state,
             expires_at_ms: link.expires_at_ms.unwrap_or(NEVER),
+            created: link.stamp.created,
         }
     }
 }
@@ -238,6 +241,7 @@ mod tests {
         status: RedirectStatus::Found,
         state: LinkState::Active,
         expires_at_ms: NEVER,
+        created: Position::new(1, 2),
     };
 
     #[test]

@@ -1,8 +1,8 @@
 //! One link in the hot map: a single allocation behind a thin pointer, so that a hit is one hop from the table to the answer.
 //!
 //! ```text
-//! u64  expires at      u32  length of the target      u8  length of the tie breaker
-//! u8   status and state       u8  hits, 0 to 3        then the target, then the tie breaker
+//! u64  expires at      u64  seq of creation     u32  epoch of creation   u32  length of the target
+//! u8   length of the tie breaker    u8  status  u8  state  u8  hits, 0 to 3   then the target, then the tie breaker
 //! ```
 //! A boxed slice would be a fat pointer and a second length; at ten million links that is a third of the table. This is the only
 //! file of the crate with unsafe code.
@@ -14,7 +14,7 @@ use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use linklog::limits::TARGET_BYTES_MAX;
-use linklog::{LinkState, RedirectStatus};
+use linklog::{LinkState, Position, RedirectStatus};
 
 use crate::answer::Facts;
 
@@ -24,6 +24,8 @@ pub(super) const HITS_MAX: u8 = 3;
 #[repr(C)]
 struct Header {
     expires_at_ms: u64,
+    created_seq: u64,
+    created_epoch: u32,
     target_len: u32,
     tie_len: u8,
     status: RedirectStatus,
@@ -48,6 +50,8 @@ impl Block {
         assert!(facts.target.len() <= TARGET_BYTES_MAX, "targets are bounded by the codec");
         let header = Header {
             expires_at_ms: facts.expires_at_ms,
+            created_seq: facts.created.seq.0,
+            created_epoch: facts.created.epoch.0,
             target_len: facts.target.len() as u32,
             tie_len: u8::try_from(tie_breaker.len()).expect("keys are at most 255 bytes"),
             status: facts.status,
@@ -73,7 +77,13 @@ impl Block {
     pub fn facts(&self) -> Facts<'_> {
         let header = self.header();
         let target = &self.bytes()[..header.target_len as usize];
-        Facts { target, status: header.status, state: header.state, expires_at_ms: header.expires_at_ms }
+        Facts {
+            target,
+            status: header.status,
+            state: header.state,
+            expires_at_ms: header.expires_at_ms,
+            created: Position::new(header.created_epoch, header.created_seq),
+        }
     }
 
     /// What tells the link from another one with the same word.
@@ -163,18 +173,24 @@ mod tests {
                 status: RedirectStatus::PermanentRedirect,
                 state: LinkState::Banned,
                 expires_at_ms: NEVER - 1,
+                created: Position::new(u32::MAX, u64::MAX - 1),
             };
             let block = Block::new(facts, tie_breaker);
             assert_eq!(block.facts(), facts);
             assert_eq!(block.tie_breaker(), tie_breaker);
-            assert!(block.heap_bytes() >= 16 + target.len() + tie_breaker.len());
+            assert!(block.heap_bytes() >= 32 + target.len() + tie_breaker.len());
         }
     }
 
     #[test]
     fn hits_are_counted_to_three() {
-        let facts =
-            Facts { target: b"t", status: RedirectStatus::Found, state: LinkState::Active, expires_at_ms: 1 };
+        let facts = Facts {
+            target: b"t",
+            status: RedirectStatus::Found,
+            state: LinkState::Active,
+            expires_at_ms: 1,
+            created: Position::ZERO,
+        };
         let block = Block::new(facts, b"");
         let counted: Vec<u8> = (0..5).map(|_| (block.touch(), block.hits()).1).collect();
         assert_eq!(counted, [1, 2, 3, 3, 3]);
@@ -185,6 +201,6 @@ mod tests {
     #[test]
     fn a_pointer_is_all_the_table_holds() {
         assert_eq!(size_of::<Option<Block>>(), 8);
-        assert_eq!(size_of::<Header>(), 16);
+        assert_eq!(size_of::<Header>(), 32);
     }
 }

@@ -1,6 +1,6 @@
 //! The map as a whole.
 
-use linklog::{Code, DomainId, LinkState, RedirectStatus};
+use linklog::{Code, DomainId, LinkState, Position, RedirectStatus};
 
 use super::*;
 use crate::answer::NEVER;
@@ -21,6 +21,7 @@ fn facts(target: &str) -> Facts<'_> {
         status: RedirectStatus::Found,
         state: LinkState::Active,
         expires_at_ms: NEVER,
+        created: Position::new(1, 2),
     }
 }
 

@@ -49,6 +49,54 @@ pub struct Request<'a> {
     pub keep_alive: bool,
     /// How many bytes of the buffer the request takes.
     pub consumed: usize,
+    /// What it says about who asks, for the count of clicks.
+    pub says: Says<'a>,
+}
+
+/// What a request says about who sent it. The first header of a name counts, and none is trusted.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Says<'a> {
+    /// `User-Agent`; empty without one.
+    pub agent: &'a [u8],
+    /// `Referer`.
+    pub referer: &'a [u8],
+    /// `Accept-Language`.
+    pub language: &'a [u8],
+    /// A browser loads ahead of a click that may never come.
+    pub prefetch: bool,
+}
+
+impl<'a> Says<'a> {
+    /// Takes note of a header, whatever its case, if it is one of those above.
+    #[inline]
+    pub fn note(&mut self, name: &[u8], value: &'a [u8]) {
+        let place = match name.len() {
+            7 if name.eq_ignore_ascii_case(b"referer") => &mut self.referer,
+            10 if name.eq_ignore_ascii_case(b"user-agent") => &mut self.agent,
+            15 if name.eq_ignore_ascii_case(b"accept-language") => &mut self.language,
+            5 | 7 | 9 | 11 => {
+                self.prefetch |= says_purpose(name) && is_ahead(value);
+                return;
+            }
+            _ => return,
+        };
+        if place.is_empty() {
+            *place = value;
+        }
+    }
+}
+
+/// `Sec-Purpose` (Fetch Standard, "HTTP-network-or-cache fetch"), and what browsers sent before it was agreed on.
+fn says_purpose(name: &[u8]) -> bool {
+    [&b"sec-purpose"[..], b"purpose", b"x-purpose", b"x-moz"]
+        .iter()
+        .any(|known| name.eq_ignore_ascii_case(known))
+}
+
+/// `prefetch`, `prefetch;prerender`, `prefetch;anonymous-client-ip`, `prerender`, `preview`: a structured field with parameters.
+fn is_ahead(value: &[u8]) -> bool {
+    let item = value.split(|b| matches!(b, b';' | b',')).next().unwrap_or_default().trim_ascii();
+    [&b"prefetch"[..], b"prerender", b"preview"].iter().any(|known| item.eq_ignore_ascii_case(known))
 }
 
 /// Where an unusual request ends.
@@ -121,7 +169,8 @@ fn read<'a>(
     };
     match (target, headers.host) {
         (Target::Path(path), Some(host)) if version == 1 && !headers.unusual => {
-            Ok(Parsed::Fast(Request { method, host, path, keep_alive: headers.keep_alive, consumed }))
+            let Headers { keep_alive, says, .. } = headers;
+            Ok(Parsed::Fast(Request { method, host, path, keep_alive, consumed, says }))
         }
         _ => Ok(Parsed::Unusual(head)),
     }
@@ -152,15 +201,22 @@ struct Headers<'a> {
     unusual: bool,
     body: Framing,
     is_last: bool,
+    says: Says<'a>,
 }
 
 fn read_headers<'a>(headers: &[Header<'a>], version: u8) -> Result<Headers<'a>, Ambiguous> {
-    let mut read =
-        Headers { host: None, keep_alive: true, unusual: false, body: Framing::None, is_last: false };
+    let mut read = Headers {
+        host: None,
+        keep_alive: true,
+        unusual: false,
+        body: Framing::None,
+        is_last: false,
+        says: Says::default(),
+    };
     let (mut length, mut coding) = (None, None);
     for header in headers {
         match Known::of(header.name.as_bytes()) {
-            None => {}
+            None => read.says.note(header.name.as_bytes(), header.value),
             Some(Known::Host) => once(&mut read.host, header.value)?,
             Some(Known::Connection) => read_connection(header.value, &mut read),
             Some(Known::ContentLength) => once(&mut length, header.value)?,

@@ -314,3 +314,32 @@ proptest! {
         let _ = parse(&bytes);
     }
 }
+
+#[test]
+fn who_asks_is_read_along_and_nothing_of_it_is_needed() {
+    let says = |headers: &str| {
+        let text = format!("GET /a HTTP/1.1\r\nHost: a\r\n{headers}\r\n");
+        let Says { agent, referer, language, prefetch } = fast(&text).says;
+        let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+        (text(agent), text(referer), text(language), prefetch)
+    };
+    let none = (String::new(), String::new(), String::new(), false);
+    assert_eq!(says(""), none);
+    let headers = "user-agent: curl/8\r\nREFERER: https://r/\r\nAccept-Language:  de, en;q=0.5 \r\n";
+    let (agent, referer, language) = ("curl/8".into(), "https://r/".into(), "de, en;q=0.5".into());
+    assert_eq!(says(headers), (agent, referer, language, false));
+    assert_eq!(says("User-Agent: first\r\nUser-Agent: second\r\n").0, "first");
+    for ahead in [
+        "Sec-Purpose: prefetch",
+        "sec-purpose: prefetch;prerender",
+        "Sec-Purpose: prefetch;anonymous-client-ip",
+        "Purpose: prefetch",
+        "X-Moz: Prefetch",
+        "X-Purpose: preview",
+    ] {
+        assert!(says(&format!("{ahead}\r\n")).3, "{ahead}");
+    }
+    for other in ["Sec-Purpose: other", "Purpose:", "X-Purposes: prefetch", "Sec-Fetch-Dest: prefetch"] {
+        assert!(!says(&format!("{other}\r\n")).3, "{other}");
+    }
+}
