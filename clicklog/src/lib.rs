@@ -9,6 +9,8 @@
 
 pub mod batch;
 pub mod cell;
+pub mod ledger;
 
 pub use batch::{Batch, BatchNumber, LedgerId};
 pub use cell::{Cell, Counts, Kind, Subject};
+pub use ledger::{Ledger, LedgerOptions};
