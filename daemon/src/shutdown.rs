@@ -25,7 +25,7 @@ pub fn on_signals() -> io::Result<CancellationToken> {
     let (mut term, mut int) = {
         let _inside = runtime.enter();
         // Once handled, a signal stays handled for the life of the process, whatever becomes of what is returned here.
-        signal(SignalKind::from_raw(nix::libc::SIGXFSZ))?;
+        let _ = signal(SignalKind::from_raw(nix::libc::SIGXFSZ))?;
         (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?)
     };
     let asked = CancellationToken::new();

@@ -6,6 +6,7 @@
 pub mod body;
 pub mod clock;
 pub mod connection;
+mod farewell;
 pub mod parse;
 mod patience;
 pub mod render;

@@ -20,6 +20,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::time::timeout;
 
 use super::clock::now_ms;
+use super::farewell::BareSocket;
 use super::parse::HEAD_BYTES_MAX;
 use super::patience::{Ended, Patience};
 use super::reply;
@@ -47,7 +48,9 @@ pub async fn serve(worker: &Worker, stream: Stream) {
     let sleep = pin!(tokio::time::sleep(worker.limits.idle));
     let stopped = pin!(worker.stop_signal().notified());
     let patience = Patience::new(worker, sleep, stopped);
-    let mut connection = Connection { worker, stream, patience, rest: Vec::new(), rest_is_new: false };
+    let socket = BareSocket::of(&stream);
+    let mut connection =
+        Connection { worker, stream, socket, patience, rest: Vec::new(), rest_is_new: false };
     // Whatever is not the usual round is boxed: its state is larger than that of an idle connection, and seldom needed.
     loop {
         let round = poll_fn(|cx| connection.poll_round(cx)).await;
@@ -102,6 +105,8 @@ impl Drop for Closed<'_> {
 struct Connection<'a, 'w> {
     worker: &'w Worker,
     stream: Stream,
+    /// The stream's, if it is one without TLS.
+    socket: Option<BareSocket>,
     patience: Patience<'a, 'w>,
     /// What was read and is not answered yet.
     rest: Vec<u8>,
@@ -181,9 +186,17 @@ impl Connection<'_, '_> {
         let written = if scratch.out.is_empty() {
             Ok(Vec::new())
         } else {
-            write_now(cx, &mut self.stream, &scratch.out)
+            match (&next, self.socket) {
+                (Next::Close, Some(socket)) => self.write_last(cx, socket, &scratch.out),
+                _ => write_now(cx, &mut self.stream, &scratch.out),
+            }
         };
         Round::Answered(written, next)
+    }
+
+    fn write_last(&mut self, cx: &mut Context<'_>, socket: BareSocket, out: &[u8]) -> io::Result<Vec<u8>> {
+        let taken = socket.hold(out)?;
+        write_now(cx, &mut self.stream, &out[taken..])
     }
 
     fn keep(&mut self, rest: &[u8], is_new: bool) {
@@ -229,8 +242,11 @@ impl Connection<'_, '_> {
         Box::pin(timeout(self.worker.limits.write, self.stream.write_all(&unsent))).await?
     }
 
+    /// A bare socket is closed by being dropped, and what it holds is sent with that.
     async fn close(mut self) {
-        shut_down(&mut self.stream).await;
+        if self.socket.is_none() {
+            shut_down(&mut self.stream).await;
+        }
     }
 }
 
