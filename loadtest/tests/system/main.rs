@@ -7,6 +7,7 @@
 //! | `full` | a disk that takes no more ends the writer in order |
 //! | `kills` | nothing acknowledged is lost when the writer is killed |
 //! | `units` | the systemd units |
+//! | `updates` | no old target after an acknowledged change |
 //!
 //! `SIGNPOST_BIN_DIR` names the folder of the binaries; `make test` builds them and sets it.
 #![allow(clippy::unwrap_used)]
@@ -16,6 +17,7 @@ mod full;
 mod kills;
 mod outage;
 mod units;
+mod updates;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
