@@ -9,7 +9,7 @@
 //! | 302, 307 | `private, no-cache` | every visit comes here: counted, and an edit works at once |
 //! | 301, 308 | `private, max-age=N`, N = min(300, seconds the link has left) | the browser may skip us for five minutes, no shared cache may |
 //! | 400, 404, 405, 408, 410, 431, 451, 505 | `private, no-cache` | a link may come, come back or change in the next moment |
-//! | 503 | `no-store` | it says nothing about the link |
+//! | 429, 503 | `no-store` | it says nothing about the link |
 //! | `/favicon.ico`, `/robots.txt` | `public, max-age=86400` | they never change |
 //! | `/` | `private, no-cache` | the operator may change it |
 
@@ -61,6 +61,11 @@ pub enum Answer<'a> {
     },
     /// One of our own pages.
     Page(Page),
+    /// [`Page::TooMany`], and when to come back.
+    Limited {
+        /// In so many seconds.
+        retry_after_s: u32,
+    },
 }
 
 impl<'a> Answer<'a> {
@@ -90,7 +95,13 @@ impl<'a> Answer<'a> {
         match self {
             Answer::Redirect { status, .. } => status.code(),
             Answer::Page(page) => page.text().status,
+            Answer::Limited { .. } => Page::TooMany.text().status,
         }
+    }
+
+    /// Says whether there is a link behind it, or may be: what clients over their limit still get.
+    pub const fn is_of_a_link(&self) -> bool {
+        matches!(self, Answer::Redirect { .. } | Answer::Page(Page::Gone | Page::Banned | Page::Unsure))
     }
 }
 
@@ -117,6 +128,8 @@ pub enum Page {
     MethodNotAllowed,
     /// The head did not come in time.
     Timeout,
+    /// The client asks for too much; written with a `Retry-After`, see [`Answer::Limited`].
+    TooMany,
     /// The head is too large.
     HeadTooLarge,
     /// Another version of HTTP.
@@ -157,7 +170,7 @@ macro_rules! html {
 
 impl Page {
     /// Every page, in the order of their numbers.
-    pub const ALL: [Page; 12] = [
+    pub const ALL: [Page; 13] = [
         Page::Root,
         Page::Favicon,
         Page::Robots,
@@ -168,6 +181,7 @@ impl Page {
         Page::BadRequest,
         Page::MethodNotAllowed,
         Page::Timeout,
+        Page::TooMany,
         Page::HeadTooLarge,
         Page::Version,
     ];
@@ -226,6 +240,18 @@ impl Page {
                 const { &PageText { extra: Some(("Allow", "GET, HEAD")), ..page(405, "Method Not Allowed", "") } }
             }
             Page::Timeout => const { &page(408, "Request Timeout", "") },
+            Page::TooMany => {
+                const {
+                    &PageText {
+                        cache_control: "no-store",
+                        ..page(
+                            429,
+                            "Too Many Requests",
+                            html!("Too many requests", "Please try again later."),
+                        )
+                    }
+                }
+            }
             Page::HeadTooLarge => const { &page(431, "Request Header Fields Too Large", "") },
             Page::Version => const { &page(505, "HTTP Version Not Supported", "") },
         }
@@ -269,7 +295,7 @@ mod tests {
             5_000,
         ) {
             Answer::Redirect { max_age_s, .. } => max_age_s,
-            Answer::Page(page) => panic!("{page:?}"),
+            other => panic!("{other:?}"),
         };
         for status in [RedirectStatus::MovedPermanently, RedirectStatus::PermanentRedirect] {
             assert_eq!(age(status, 86_400_000), Some(300));

@@ -3,6 +3,7 @@
 //! A [`Config`] is valid as a whole: what can be known from the file alone has been checked. Whether folders exist and ports are
 //! free shows at start.
 
+mod limits;
 mod listeners;
 
 use std::net::SocketAddr;
@@ -14,6 +15,7 @@ use daemon::telemetry::LogConfig;
 use wire::channel::{self, ChannelError};
 use wire::identity::{Role, check_name};
 
+pub use self::limits::{LimitsConfig, PerNetwork};
 pub use self::listeners::Listener;
 
 /// Most threads that serve.
@@ -28,6 +30,8 @@ pub struct Config {
     pub listeners: Vec<Listener>,
     /// Threads that serve, at least 1.
     pub workers: usize,
+    /// What clients may do.
+    pub limits: LimitsConfig,
     /// Where health, readiness and metrics are answered.
     pub health: SocketAddr,
     /// Whom to follow.
@@ -87,6 +91,8 @@ impl Config {
         let data_dir = root.value("data_dir", PathBuf::from("/var/lib/signpost-proxy"));
         let listeners = listeners::read(root);
         let workers = read_workers(&mut root.section("listen"));
+        // No listener knows whose its connections are.
+        let limits = limits::read(root, listeners.first().map(|listener| listener.address));
         let health = root.section("health").value("listen", SocketAddr::from(([127, 0, 0, 1], 8081)));
         let writers = read_writers(&mut root.section("writers"));
         let control_socket =
@@ -99,6 +105,7 @@ impl Config {
             data_dir,
             listeners,
             workers,
+            limits,
             health,
             writers,
             control_socket,

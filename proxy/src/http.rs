@@ -13,3 +13,5 @@ pub mod render;
 mod reply;
 mod respond;
 pub mod slow;
+
+pub use respond::IN_BYTES;

@@ -9,7 +9,9 @@
 //! Nothing on the way of a visitor depends on another machine. [`run`] puts the parts together and takes them apart in order.
 
 pub mod answer;
+pub mod census;
 pub mod cli;
+pub mod client;
 pub mod config;
 pub mod control;
 pub mod disk;
@@ -19,10 +21,15 @@ pub mod hash;
 pub mod hosts;
 pub mod hot_map;
 pub mod http;
+pub mod limits;
 pub mod link_key;
 pub mod listeners;
 pub mod lookup;
 pub mod metrics;
+pub mod network;
+mod open_files;
+pub mod proxy_protocol;
+pub mod quota;
 pub mod readiness;
 pub mod route;
 pub mod server;

@@ -14,9 +14,12 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use serde_json::{Value, json};
 
+use crate::census::Census;
 use crate::follow::status::FeedState;
 use crate::hot_map::HotMap;
+use crate::limits::Limit;
 use crate::lookup::Tier;
+use crate::quota::{Quotas, Seen};
 use crate::readiness::ReadyState;
 use crate::worker::{Counters, Event, STATUSES};
 
@@ -27,6 +30,10 @@ pub struct Measured {
     pub workers: Vec<Arc<Counters>>,
     /// The hot map.
     pub hot: Arc<HotMap>,
+    /// Who is connected.
+    pub census: Arc<Census>,
+    /// What networks ask, if that is limited.
+    pub quotas: Option<Arc<Quotas>>,
     /// Readiness, and through it the feed.
     pub ready: Arc<ReadyState>,
     /// Lookups on the disk.
@@ -46,6 +53,16 @@ impl Measured {
         self.workers.iter().map(|worker| worker.answers(index)).sum()
     }
 
+    fn limited(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        Limit::ALL
+            .into_iter()
+            .map(|(limit, name)| (name, self.workers.iter().map(|worker| worker.limited(limit)).sum()))
+    }
+
+    fn seen(&self) -> Seen {
+        self.quotas.as_ref().map_or(Seen::default(), |quotas| quotas.seen())
+    }
+
     /// For `stats`.
     pub fn to_json(&self) -> Value {
         let answers: serde_json::Map<String, Value> = STATUSES
@@ -55,9 +72,16 @@ impl Measured {
             .filter(|(_, count)| *count > 0)
             .map(|(status, count)| (status, count.into()))
             .collect();
-        let fill = self.hot.fill_level();
+        let limited: serde_json::Map<String, Value> = self
+            .limited()
+            .filter(|(_, count)| *count > 0)
+            .map(|(name, count)| (name.to_owned(), count.into()))
+            .collect();
+        let (fill, seen) = (self.hot.fill_level(), self.seen());
         json!({
             "answers": answers,
+            "limited": limited,
+            "networks": { "scans": seen.scans, "forgotten": seen.forgotten },
             "lookups": {
                 "hot": self.events(Event::LookedUp(Tier::Hot)),
                 "cache": self.events(Event::LookedUp(Tier::Cache)),
@@ -71,6 +95,7 @@ impl Measured {
             "connections": {
                 "opened": self.events(Event::Opened),
                 "closed": self.events(Event::Closed),
+                "now": self.census.connected(),
             },
             "hot_map": { "entries": fill.entries, "bytes": fill.bytes },
         })
@@ -161,6 +186,17 @@ impl Collector for Collected {
             "what",
             connections.into_iter(),
         )?;
+        gauge(&mut encoder, "connections_now", "Connections", measured.census.connected() as i64)?;
+        counters(&mut encoder, "limited", "Limits reached, by limit", "limit", measured.limited())?;
+        let seen = measured.seen();
+        counter(
+            &mut encoder,
+            "network_scans",
+            "Networks that asked for very many unknown codes",
+            seen.scans,
+        )?;
+        let help = "Networks forgotten by the limits before their window was over";
+        counter(&mut encoder, "networks_forgotten", help, seen.forgotten)?;
         let fill = measured.hot.fill_level();
         gauge(&mut encoder, "hot_map_entries", "Links in the hot map", fill.entries as i64)?;
         gauge(&mut encoder, "hot_map_bytes", "Bytes the hot map takes", fill.bytes as i64)?;

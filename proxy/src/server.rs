@@ -16,7 +16,9 @@ use pingora::services::Service as PingoraService;
 use pingora::services::listening::Service;
 use tokio_util::sync::CancellationToken;
 
+use crate::client::Client;
 use crate::http::connection;
+use crate::limits::Limit;
 use crate::listeners::WorkerSockets;
 use crate::readiness::ReadyState;
 use crate::worker::Worker;
@@ -73,7 +75,11 @@ struct Connections(Arc<Worker>);
 #[async_trait]
 impl ServerApp for Connections {
     async fn process_new(self: &Arc<Self>, stream: Stream, _: &ShutdownWatch) -> Option<Stream> {
-        connection::serve(&self.0, stream).await;
+        let worker = &*self.0;
+        match worker.shared.census.enter() {
+            Some(_seat) => connection::serve(worker, stream, &Client::UNKNOWN).await,
+            None => worker.counters.reached(Limit::Connections),
+        }
         None
     }
 }

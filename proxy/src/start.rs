@@ -15,6 +15,8 @@ use linklog::store::{Contents, StoreOptions};
 use tokio_util::sync::CancellationToken;
 use wire::identity::Identity;
 
+use crate::census::Census;
+use crate::client::Clients;
 use crate::config::{Config, Writers};
 use crate::control::ProxyCommands;
 use crate::disk::{DiskOptions, DiskPool};
@@ -27,9 +29,11 @@ use crate::http::render::Pieces;
 use crate::listeners;
 use crate::lookup::{Lookups, Source, Whole};
 use crate::metrics::{Measured, ProxyProbe};
+use crate::open_files;
+use crate::quota::Quotas;
 use crate::readiness::ReadyState;
 use crate::server::{self, Stop};
-use crate::worker::{Counters, FailureLog, Limits, Shared, Worker};
+use crate::worker::{Counters, FailureLog, Shared, Worker};
 
 /// The first replica of a process.
 const GENERATION: u64 = 1;
@@ -63,7 +67,15 @@ pub fn run(config: Config) -> Result<(), Exit> {
     let whole = Arc::new(Whole::new(replica.head() != Head::EMPTY));
     let (head, keys) = (replica.head(), replica.serve_entries());
     let status = Arc::new(Status::new(head, keys, config.ready.lag_max, Arc::clone(&whole)));
+    let per_network = config.limits.per_network;
+    let census = Arc::new(Census::new(
+        open_files::for_connections(config.limits.connections_max),
+        per_network.as_ref().map_or(usize::MAX, |limits| limits.connections_max),
+    ));
+    let quotas = per_network.as_ref().and_then(|limits| Quotas::new(limits.quotas)).map(Arc::new);
     let measured = Measured {
+        census: Arc::clone(&census),
+        quotas: quotas.clone(),
         workers: (0..config.workers).map(|_| Arc::new(Counters::default())).collect(),
         hot: Arc::clone(&hot),
         ready: Arc::new(ReadyState::new(Arc::clone(&status), config.ready.without_writer_after)),
@@ -87,6 +99,9 @@ pub fn run(config: Config) -> Result<(), Exit> {
         pieces: Pieces::new(),
         root_redirect: config.root_redirect.map(|target| target.into_bytes().into()),
         database_failures: FailureLog::default(),
+        census,
+        clients: per_network.map_or_else(Clients::default, |limits| limits.clients),
+        quotas,
     });
 
     let health = HealthServer::start(config.health, Arc::new(ProxyProbe::new(measured.clone())));
@@ -109,8 +124,9 @@ pub fn run(config: Config) -> Result<(), Exit> {
     let followed = Followed { hot, hosts, status, lag: measured.replication_lag.clone() };
     let following = follow::start(follow_as, replica, GENERATION, followed).map_err(Exit::failure)?;
 
+    let limits = config.limits.limits;
     let workers = measured.workers.iter().zip(sockets).map(|(counters, sockets)| {
-        (Arc::new(Worker::new(Arc::clone(&shared), Arc::clone(counters), Limits::default())), sockets)
+        (Arc::new(Worker::new(Arc::clone(&shared), Arc::clone(counters), limits)), sockets)
     });
     let stop =
         Stop { asked, ready: Arc::clone(&measured.ready), unready_for: config.ready.unready_before_stop };

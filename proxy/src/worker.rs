@@ -4,7 +4,6 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
 
 use crossbeam::utils::CachePadded;
 use linklog::RedirectStatus;
@@ -12,13 +11,19 @@ use linklog::store::StoreError;
 use tokio::sync::Notify;
 
 use crate::answer::{Answer, Page};
+use crate::census::Census;
+use crate::client::{Client, Clients};
 use crate::disk::Unsure;
 use crate::hosts::Hosts;
 use crate::hot_map::Block;
 use crate::http::clock::now_ms;
 use crate::http::render::Pieces;
+use crate::limits::Limit;
+pub use crate::limits::Limits;
 use crate::link_key::LinkKey;
 use crate::lookup::{Lookups, Tier};
+use crate::quota::{Quotas, Verdict};
+
 /// What all workers answer from.
 pub struct Shared {
     /// Links.
@@ -31,6 +36,12 @@ pub struct Shared {
     pub root_redirect: Option<Box<[u8]>>,
     /// Keeps a failing disk from filling the log.
     pub database_failures: FailureLog,
+    /// Who is connected.
+    pub census: Arc<Census>,
+    /// Who counts as one client.
+    pub clients: Clients,
+    /// How much one network may ask, if that is limited.
+    pub quotas: Option<Arc<Quotas>>,
 }
 
 impl Shared {
@@ -59,33 +70,6 @@ impl FailureLog {
         // Of several threads that find it due, one logs.
         if due && self.last_ms.compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
             tracing::error!(%error, "cannot look links up in the replica, visitors get 503");
-        }
-    }
-}
-
-/// How long clients may take for things.
-#[derive(Clone, Copy, Debug)]
-pub struct Limits {
-    /// From the first byte of a request to the end of its head.
-    pub head: Duration,
-    /// Between requests.
-    pub idle: Duration,
-    /// For taking an answer.
-    pub write: Duration,
-    /// For the body of a request that should not have one.
-    pub body: Duration,
-    /// After an error, for reading what the client still sends, so that it sees the answer.
-    pub linger: Duration,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Limits {
-            head: Duration::from_secs(10),
-            idle: Duration::from_secs(60),
-            write: Duration::from_secs(10),
-            body: Duration::from_secs(5),
-            linger: Duration::from_secs(1),
         }
     }
 }
@@ -119,6 +103,43 @@ impl Worker {
         self.stopping.load(Ordering::Acquire)
     }
 
+    /// Counts a request and says what it may get.
+    #[inline]
+    pub(crate) fn admit(&self, client: &Client, now_ms: u64) -> Verdict {
+        match (&self.shared.quotas, client.network) {
+            (Some(quotas), Some(network)) => quotas.request(network, now_ms),
+            _ => Verdict::Free,
+        }
+    }
+
+    /// What a client gets in place of `answer`: that, or 429.
+    #[inline]
+    pub(crate) fn limited<'a>(
+        &self,
+        client: &Client,
+        verdict: Verdict,
+        answer: Answer<'a>,
+        now_ms: u64,
+    ) -> Answer<'a> {
+        let (Some(quotas), Some(network)) = (&self.shared.quotas, client.network) else { return answer };
+        let unknown = match answer {
+            Answer::Page(Page::NotFound) => quotas.not_found(network, now_ms),
+            _ => None,
+        };
+        let over = match verdict {
+            Verdict::Free => unknown,
+            Verdict::LinksOnly(_) if answer.is_of_a_link() => None,
+            Verdict::LinksOnly(over) | Verdict::Nothing(over) => Some(over),
+        };
+        match over {
+            None => answer,
+            Some(over) => {
+                self.counters.reached(over.limit);
+                Answer::Limited { retry_after_s: over.retry_after_s }
+            }
+        }
+    }
+
     /// Looks a link up on the disk, and counts how that went.
     pub(crate) async fn look_up_on_disk(&self, key: LinkKey) -> Result<Option<Block>, Unsure> {
         let found = self.shared.lookups.on_disk(key).await;
@@ -145,7 +166,7 @@ impl Worker {
 }
 
 /// The statuses we answer with; anything else is a bug and counted as the last.
-pub const STATUSES: [u16; 14] = [302, 301, 307, 308, 200, 404, 410, 451, 503, 400, 405, 408, 431, 505];
+pub const STATUSES: [u16; 15] = [302, 301, 307, 308, 200, 404, 410, 451, 503, 400, 405, 408, 429, 431, 505];
 
 /// What a request took, besides its answer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -196,6 +217,7 @@ impl Event {
 pub struct Counters {
     statuses: CachePadded<[AtomicU64; STATUSES.len()]>,
     events: CachePadded<[AtomicU64; Event::COUNT]>,
+    limits: CachePadded<[AtomicU64; Limit::ALL.len()]>,
 }
 
 impl Counters {
@@ -210,6 +232,16 @@ impl Counters {
     #[inline]
     pub fn count(&self, event: Event) {
         add_one(&self.events[event.index()]);
+    }
+
+    /// Counts that somebody has reached a limit.
+    pub(crate) fn reached(&self, limit: Limit) {
+        add_one(&self.limits[limit.index()]);
+    }
+
+    /// How often a limit was reached.
+    pub fn limited(&self, limit: Limit) -> u64 {
+        self.limits[limit.index()].load(Ordering::Relaxed)
     }
 
     /// Answers with one of [`STATUSES`], by its place there.

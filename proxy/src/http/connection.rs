@@ -21,12 +21,13 @@ use tokio::time::timeout;
 
 use super::clock::now_ms;
 use super::farewell::BareSocket;
-use super::parse::HEAD_BYTES_MAX;
 use super::patience::{Ended, Patience};
 use super::reply;
-use super::respond::{Next, OnDisk, Scratch};
+use super::respond::{Next, OnDisk, Scratch, Visit};
 use super::slow::{self, Served};
 use crate::answer::Page;
+use crate::client::Client;
+use crate::limits::Limit;
 use crate::worker::{Event, Worker};
 
 /// Most bytes read and thrown away after an error, so that the peer sees the answer before the reset.
@@ -42,15 +43,16 @@ thread_local! {
 ///
 /// # Cancel safety
 /// Cancelled, the connection is closed where it is.
-pub async fn serve(worker: &Worker, stream: Stream) {
+pub async fn serve<'w>(worker: &'w Worker, stream: Stream, client: &'w Client) {
     worker.counters.count(Event::Opened);
     let _closed = Closed(worker);
     let sleep = pin!(tokio::time::sleep(worker.limits.idle));
     let stopped = pin!(worker.stop_signal().notified());
     let patience = Patience::new(worker, sleep, stopped);
     let socket = BareSocket::of(&stream);
+    let visit = Visit { client, requests: 0 };
     let mut connection =
-        Connection { worker, stream, socket, patience, rest: Vec::new(), rest_is_new: false };
+        Connection { worker, stream, socket, visit, patience, rest: Vec::new(), rest_is_new: false };
     // Whatever is not the usual round is boxed: its state is larger than that of an idle connection, and seldom needed.
     loop {
         let round = poll_fn(|cx| connection.poll_round(cx)).await;
@@ -60,9 +62,19 @@ pub async fn serve(worker: &Worker, stream: Stream) {
                 Err(_) => return,
             },
             Round::Answered(Err(_), _) | Round::Closed => return,
-            Round::TooLarge => return Box::pin(connection.refuse(Page::HeadTooLarge)).await,
-            Round::Ended(Ended::HeadLate) => return Box::pin(connection.refuse(Page::Timeout)).await,
-            Round::Ended(Ended::Idle | Ended::Stopping) => return connection.close().await,
+            Round::TooLarge => {
+                worker.counters.reached(Limit::HeadBytes);
+                return Box::pin(connection.refuse(Page::HeadTooLarge)).await;
+            }
+            Round::Ended(Ended::HeadLate) => {
+                worker.counters.reached(Limit::HeadTime);
+                return Box::pin(connection.refuse(Page::Timeout)).await;
+            }
+            Round::Ended(Ended::Idle) => {
+                worker.counters.reached(Limit::Idle);
+                return connection.close().await;
+            }
+            Round::Ended(Ended::Stopping) => return connection.close().await,
         };
         match next {
             Next::Read | Next::Again => {}
@@ -73,7 +85,8 @@ pub async fn serve(worker: &Worker, stream: Stream) {
             },
             Next::Session(head) => {
                 let unread = mem::take(&mut connection.rest);
-                match Box::pin(slow::serve(worker, connection.stream, head, unread)).await {
+                let visit = &mut connection.visit;
+                match Box::pin(slow::serve(worker, visit, connection.stream, head, unread)).await {
                     Served::GoesOn(stream, rest) => {
                         connection.stream = stream;
                         connection.keep(&rest, true);
@@ -107,6 +120,7 @@ struct Connection<'a, 'w> {
     stream: Stream,
     /// The stream's, if it is one without TLS.
     socket: Option<BareSocket>,
+    visit: Visit<'w>,
     patience: Patience<'a, 'w>,
     /// What was read and is not answered yet.
     rest: Vec<u8>,
@@ -148,7 +162,7 @@ impl Connection<'_, '_> {
     ) -> Poll<Round> {
         loop {
             let held = self.rest.len();
-            if held >= HEAD_BYTES_MAX {
+            if held >= self.worker.limits.head_bytes {
                 return Poll::Ready(Round::TooLarge);
             }
             input[..held].copy_from_slice(&self.rest);
@@ -174,7 +188,7 @@ impl Connection<'_, '_> {
     /// Answers what can be answered of `unread`, and keeps the rest.
     fn answer(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch, unread: &[u8]) -> Round {
         scratch.begin();
-        let (taken, next) = scratch.respond(self.worker, unread);
+        let (taken, next) = scratch.respond(self.worker, &mut self.visit, unread);
         let is_beginning = matches!(next, Next::Read);
         self.keep(&unread[taken..], !is_beginning);
         if taken > 0 || unread.is_empty() {
@@ -209,11 +223,13 @@ impl Connection<'_, '_> {
     }
 
     async fn answer_from_disk(&mut self, request: &OnDisk) -> io::Result<()> {
-        let found = self.worker.look_up_on_disk(request.key).await;
-        let (worker, stream) = (self.worker, &mut self.stream);
+        let found = self.worker.look_up_on_disk(request.wanted.key).await;
+        let (worker, client, stream) = (self.worker, self.visit.client, &mut self.stream);
         let written = once(|cx, scratch| {
             let now_ms = scratch.now_ms;
-            reply::from_disk(&found, now_ms, |answer| scratch.append(worker, answer, request.form));
+            reply::from_disk(worker, client, request.wanted, &found, now_ms, |answer| {
+                scratch.append(worker, answer, request.form);
+            });
             write_now(cx, stream, &scratch.out)
         });
         let unsent = written.await?;
@@ -239,7 +255,11 @@ impl Connection<'_, '_> {
         if unsent.is_empty() {
             return Ok(());
         }
-        Box::pin(timeout(self.worker.limits.write, self.stream.write_all(&unsent))).await?
+        let taken = Box::pin(timeout(self.worker.limits.write, self.stream.write_all(&unsent))).await;
+        taken.unwrap_or_else(|late| {
+            self.worker.counters.reached(Limit::Write);
+            Err(late.into())
+        })
     }
 
     /// A bare socket is closed by being dropped, and what it holds is sent with that.

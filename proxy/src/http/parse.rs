@@ -14,7 +14,7 @@ use httparse::{Error, Header, Status};
 
 use super::body::Framing;
 
-/// Most bytes of request line and headers; more is answered 431.
+/// Bytes of request line and headers, unless configured otherwise; more is answered 431.
 pub const HEAD_BYTES_MAX: usize = 8 << 10;
 /// Most headers; more is answered 431. Browsers send about 20.
 pub const HEADERS_MAX: usize = 64;

@@ -43,6 +43,7 @@ const fn place(status: RedirectStatus) -> usize {
 }
 
 const LOCATION: &[u8] = b"\r\nLocation: ";
+const RETRY_AFTER: &[u8] = b"\r\nRetry-After: ";
 const CLOSE: &[u8] = b"\r\nConnection: close";
 
 impl Default for Pieces {
@@ -68,15 +69,18 @@ impl Pieces {
             Answer::Redirect { status, target, max_age_s } => {
                 out.extend_from_slice(&self.redirects[place(status)]);
                 if let Some(seconds) = max_age_s {
-                    append_number(out, seconds);
+                    append_number(out, u32::from(seconds));
                 }
                 out.extend_from_slice(LOCATION);
                 out.extend_from_slice(target);
                 ""
             }
-            Answer::Page(page) => {
-                out.extend_from_slice(&self.pages[page.index()]);
-                if form.head_only { "" } else { page.text().body }
+            Answer::Page(page) => self.append_page(out, page, form),
+            Answer::Limited { retry_after_s } => {
+                let body = self.append_page(out, Page::TooMany, form);
+                out.extend_from_slice(RETRY_AFTER);
+                append_number(out, retry_after_s);
+                body
             }
         };
         if form.close {
@@ -84,6 +88,11 @@ impl Pieces {
         }
         out.extend_from_slice(tail.bytes());
         out.extend_from_slice(body.as_bytes());
+    }
+
+    fn append_page(&self, out: &mut Vec<u8>, page: Page, form: Form) -> &'static str {
+        out.extend_from_slice(&self.pages[page.index()]);
+        if form.head_only { "" } else { page.text().body }
     }
 }
 
@@ -110,8 +119,8 @@ fn page_head(page: Page) -> Vec<u8> {
     head.into_bytes()
 }
 
-fn append_number(out: &mut Vec<u8>, number: u16) {
-    let mut digits = [0; 5];
+fn append_number(out: &mut Vec<u8>, number: u32) {
+    let mut digits = [0; 10];
     let mut rest = number;
     let mut start = digits.len();
     loop {
@@ -177,6 +186,17 @@ mod tests {
             assert_eq!(body, page.text().body);
             let head_only = text(Answer::Page(page), Form { head_only: true, ..GET });
             assert_eq!(head_only, format!("{head}\r\n\r\n"));
+        }
+    }
+
+    #[test]
+    fn who_asks_for_too_much_is_told_when_to_come_back() {
+        for seconds in [1, 60, u32::MAX] {
+            let whole = text(Answer::Limited { retry_after_s: seconds }, GET);
+            assert!(whole.starts_with("HTTP/1.1 429 Too Many Requests\r\n"), "{whole}");
+            assert!(whole.contains(&format!("\r\nRetry-After: {seconds}\r\nDate: ")), "{whole}");
+            assert!(whole.contains("\r\nCache-Control: no-store\r\n"), "{whole}");
+            assert!(whole.ends_with(Page::TooMany.text().body));
         }
     }
 

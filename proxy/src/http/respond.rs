@@ -3,19 +3,40 @@
 //! This is the whole of the fast path: parse, route, look up, copy. It allocates nothing on a hit.
 
 use super::clock::{DateTail, now_ms};
-use super::parse::{Fault, HEAD_BYTES_MAX, Head, Method, Parsed, Request, parse};
+use super::parse::{Fault, Head, Method, Parsed, Request, parse};
 use super::render::Form;
-use super::reply::{self, Asked, Reply};
+use super::reply::{self, Asked, Reply, Wanted};
 use crate::answer::{Answer, Page};
-use crate::link_key::LinkKey;
+use crate::client::Client;
+use crate::limits::Limit;
 use crate::worker::{Event, Worker};
 
-/// Most bytes read at once.
-pub(super) const IN_BYTES: usize = 16 << 10;
+/// Most bytes read at once, and so the most a head may have.
+pub const IN_BYTES: usize = 16 << 10;
 /// Answers are written out when they have come to this many bytes.
 const OUT_BYTES: usize = 16 << 10;
 
-const _: () = assert!(HEAD_BYTES_MAX <= IN_BYTES, "a head is read at once if it comes at once");
+/// A connection as its requests see it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Visit<'a> {
+    /// Who asks.
+    pub(super) client: &'a Client,
+    /// Requests so far.
+    pub(super) requests: u32,
+}
+
+impl Visit<'_> {
+    /// Counts a request; says whether the connection may go on after it.
+    #[inline]
+    pub(super) fn count_request(&mut self, worker: &Worker) -> bool {
+        self.requests += 1;
+        let goes_on = self.requests < worker.limits.requests_per_connection;
+        if !goes_on {
+            worker.counters.reached(Limit::RequestsPerConnection);
+        }
+        goes_on
+    }
+}
 
 /// A worker thread's own, used by one connection at a time and never across a wait: where requests are read to and answers put
 /// together before they are written. So an idle connection has no buffers.
@@ -49,7 +70,7 @@ pub(super) enum Next {
 /// A request that waits for the disk.
 pub(super) struct OnDisk {
     /// Which link.
-    pub(super) key: LinkKey,
+    pub(super) wanted: Wanted,
     /// How to answer.
     pub(super) form: Form,
 }
@@ -69,24 +90,27 @@ impl Scratch {
     }
 
     /// Answers requests at the start of `unread`; returns how many bytes they took and what comes next.
-    pub(super) fn respond(&mut self, worker: &Worker, unread: &[u8]) -> (usize, Next) {
+    pub(super) fn respond(&mut self, worker: &Worker, visit: &mut Visit<'_>, unread: &[u8]) -> (usize, Next) {
         let mut taken = 0;
         while taken < unread.len() {
             if self.out.len() >= OUT_BYTES {
                 return (taken, Next::Again);
             }
             let head = &unread[taken..];
-            match parse(&head[..head.len().min(HEAD_BYTES_MAX)]) {
+            match parse(&head[..head.len().min(worker.limits.head_bytes)]) {
                 Parsed::Fast(request) => {
                     taken += request.consumed;
                     worker.counters.count(Event::Fast);
-                    if let Some(next) = self.answer_request(worker, &request) {
+                    if let Some(next) = self.answer_request(worker, visit, &request) {
                         return (taken, next);
                     }
                 }
                 Parsed::Partial => return (taken, Next::Read),
                 Parsed::Unusual(head) => return (taken, Next::Session(head)),
                 Parsed::Bad(fault) => {
+                    if fault == Fault::TooManyHeaders {
+                        worker.counters.reached(Limit::HeadBytes);
+                    }
                     self.refuse(worker, page_of(fault));
                     return (taken, Next::Refuse);
                 }
@@ -95,16 +119,22 @@ impl Scratch {
         (taken, Next::Read)
     }
 
-    fn answer_request(&mut self, worker: &Worker, request: &Request<'_>) -> Option<Next> {
+    fn answer_request(
+        &mut self,
+        worker: &Worker,
+        visit: &mut Visit<'_>,
+        request: &Request<'_>,
+    ) -> Option<Next> {
+        let goes_on = visit.count_request(worker);
         let form = Form {
             head_only: request.method == Method::Head,
-            close: !request.keep_alive || worker.is_stopping(),
+            close: !request.keep_alive || !goes_on || worker.is_stopping(),
         };
-        let asked = Asked { host: request.host, path: request.path };
+        let asked = Asked { client: visit.client, host: request.host, path: request.path };
         let reply =
             reply::from_memory(worker, asked, self.now_ms, |answer| self.append(worker, answer, form));
-        if let Reply::OnDisk(key) = reply {
-            return Some(Next::Disk(Box::new(OnDisk { key, form })));
+        if let Reply::OnDisk(wanted) = reply {
+            return Some(Next::Disk(Box::new(OnDisk { wanted, form })));
         }
         form.close.then_some(Next::Close)
     }

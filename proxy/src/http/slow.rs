@@ -17,9 +17,12 @@ use tokio::io::AsyncReadExt;
 use tokio::time::timeout;
 
 use crate::answer::{ASK_AGAIN, Answer, Page};
+use crate::client::Client;
 use crate::http::body::{Body, Framing};
 use crate::http::parse::{Head, is_host};
 use crate::http::reply::{self, Asked};
+use crate::http::respond::Visit;
+use crate::limits::Limit;
 use crate::worker::{Event, Worker};
 
 /// Most bytes of a body, its chunks' sizes and trailers included, that are read for the sake of the connection.
@@ -40,15 +43,25 @@ pub(super) enum Served {
 }
 
 /// Answers the request with `head` at the start of `unread`, which is what was read so far.
-pub(super) async fn serve(worker: &Worker, mut stream: Stream, head: Head, mut unread: Vec<u8>) -> Served {
+pub(super) async fn serve(
+    worker: &Worker,
+    visit: &mut Visit<'_>,
+    mut stream: Stream,
+    head: Head,
+    mut unread: Vec<u8>,
+) -> Served {
     worker.counters.count(Event::Session);
     let mut rest = unread.split_off(head.bytes);
+    let is_not_last = visit.count_request(worker);
     let goes_on = if head.is_last {
         false
     } else {
         match read_body(worker, &mut stream, head.body, &mut rest).await {
-            Read::Whole => !worker.is_stopping(),
-            Read::TooMuch => false,
+            Read::Whole => is_not_last && !worker.is_stopping(),
+            Read::TooMuch => {
+                worker.counters.reached(Limit::Body);
+                false
+            }
             Read::Not(page) => return Served::Refused(stream, page),
             Read::Gone => return Served::Over,
         }
@@ -72,7 +85,7 @@ pub(super) async fn serve(worker: &Worker, mut stream: Stream, head: Head, mut u
     if !goes_on {
         session.set_keepalive(None);
     }
-    match respond(worker, &mut session).await {
+    match respond(worker, visit.client, &mut session).await {
         Ok(()) if goes_on => match session.finish().await {
             // Nothing was read beyond the head, since nothing was read.
             Ok(Some(reusable)) => Served::GoesOn(reusable.into_parts().0, rest),
@@ -142,14 +155,17 @@ async fn read_body(worker: &Worker, stream: &mut Stream, framing: Framing, unrea
             }
         }
     });
-    whole.await.unwrap_or(Read::Not(Page::Timeout))
+    whole.await.unwrap_or_else(|_| {
+        worker.counters.reached(Limit::Body);
+        Read::Not(Page::Timeout)
+    })
 }
 
-async fn respond(worker: &Worker, session: &mut ServerSession) -> pingora::Result<()> {
+async fn respond(worker: &Worker, client: &Client, session: &mut ServerSession) -> pingora::Result<()> {
     let request = session.req_header();
     let is_head = request.method == Method::HEAD;
     let (header, body) = if request.method == Method::GET || is_head {
-        answer_to(worker, request).await?
+        answer_to(worker, client, request).await?
     } else {
         write(worker, Answer::Page(Page::MethodNotAllowed))?
     };
@@ -164,11 +180,12 @@ async fn respond(worker: &Worker, session: &mut ServerSession) -> pingora::Resul
 
 async fn answer_to(
     worker: &Worker,
+    client: &Client,
     request: &RequestHeader,
 ) -> pingora::Result<(ResponseHeader, &'static str)> {
     let Some(host) = host_of(request) else { return write(worker, Answer::Page(Page::BadRequest)) };
     let path: Vec<u8> = percent_decode(request.uri.path().as_bytes()).collect();
-    reply::wherever(worker, Asked { host, path: &path }, |answer| write(worker, answer)).await
+    reply::wherever(worker, Asked { client, host, path: &path }, |answer| write(worker, answer)).await
 }
 
 /// The authority of an absolute form counts before the Host header (RFC 9112 §3.2.2); Pingora has made sure that they do not differ.
@@ -197,7 +214,7 @@ fn authority_of(target: &[u8]) -> Option<&[u8]> {
 fn write(worker: &Worker, answer: Answer<'_>) -> pingora::Result<(ResponseHeader, &'static str)> {
     worker.counters.answered(answer.status());
     let mut header = ResponseHeader::build(answer.status(), Some(6))?;
-    let body = match answer {
+    let page = match answer {
         Answer::Redirect { target, max_age_s, .. } => {
             match max_age_s {
                 Some(seconds) => {
@@ -206,10 +223,17 @@ fn write(worker: &Worker, answer: Answer<'_>) -> pingora::Result<(ResponseHeader
                 None => header.insert_header("Cache-Control", ASK_AGAIN)?,
             }
             header.insert_header("Location", target)?;
-            ""
+            None
         }
-        Answer::Page(page) => {
-            let text = page.text();
+        Answer::Page(page) => Some(page),
+        Answer::Limited { retry_after_s } => {
+            header.insert_header("Retry-After", retry_after_s)?;
+            Some(Page::TooMany)
+        }
+    };
+    let body = match page.map(Page::text) {
+        None => "",
+        Some(text) => {
             header.insert_header("Cache-Control", text.cache_control)?;
             if let Some(content_type) = text.content_type {
                 header.insert_header("Content-Type", content_type)?;

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use linklog::{Link, LinkState, RedirectStatus};
+use signpost_proxy::client::Client;
 use signpost_proxy::worker::{Event, Limits};
 
 use crate::author::{Author, now_ms};
@@ -15,6 +16,9 @@ const SHORT: Limits = Limits {
     write: Duration::from_secs(5),
     body: Duration::from_millis(500),
     linger: Duration::from_millis(500),
+    head_bytes: 8 << 10,
+    proxy_header: Duration::from_secs(5),
+    requests_per_connection: 100_000,
 };
 
 fn some_links() -> Author {
@@ -436,7 +440,7 @@ fn the_state_of_a_connection_is_small() {
     runtime.block_on(async {
         let stream = tokio::net::TcpStream::connect(site.address).await.unwrap();
         let stream = Box::new(pingora::protocols::l4::stream::Stream::from(stream));
-        let state = signpost_proxy::http::connection::serve(&site.worker, stream);
+        let state = signpost_proxy::http::connection::serve(&site.worker, stream, &Client::UNKNOWN);
         assert!(size_of_val(&state) <= 768, "{} bytes", size_of_val(&state));
     });
 }

@@ -8,6 +8,7 @@ mod connection;
 mod disk;
 mod feed;
 mod following;
+mod limits;
 mod lookups;
 mod process;
 mod serving;

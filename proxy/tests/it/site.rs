@@ -8,12 +8,15 @@ use daemon::metrics::Latency;
 use linklog::replica::Replica;
 use linklog::store::Contents;
 use pingora::protocols::Stream;
+use signpost_proxy::census::Census;
+use signpost_proxy::client::Clients;
 use signpost_proxy::disk::{DiskOptions, DiskPool};
 use signpost_proxy::hosts::Hosts;
 use signpost_proxy::hot_map::HotMap;
 use signpost_proxy::http::connection;
 use signpost_proxy::http::render::Pieces;
 use signpost_proxy::lookup::{Lookups, Source, Whole};
+use signpost_proxy::quota::{QuotaOptions, Quotas};
 use signpost_proxy::worker::{Counters, Event, FailureLog, Limits, STATUSES, Shared, Worker};
 use tokio_util::sync::CancellationToken;
 
@@ -36,6 +39,16 @@ impl Site {
     }
 
     pub(crate) fn with(author: &Author, limits: Limits, root: Option<&str>) -> Site {
+        Site::limited(author, limits, root, None)
+    }
+
+    /// A site whose visitors are counted by the address of their socket.
+    pub(crate) fn limited(
+        author: &Author,
+        limits: Limits,
+        root: Option<&str>,
+        quotas: Option<QuotaOptions>,
+    ) -> Site {
         let dir = tempfile::tempdir().unwrap();
         let mut replica = Replica::open(dir.path(), Contents::Serve, &SMALL).unwrap();
         for (frame, _) in &author.frames {
@@ -50,6 +63,9 @@ impl Site {
             pieces: Pieces::new(),
             root_redirect: root.map(|root| root.as_bytes().into()),
             database_failures: FailureLog::default(),
+            census: Arc::new(Census::new(usize::MAX, usize::MAX)),
+            clients: Clients::default(),
+            quotas: quotas.and_then(Quotas::new).map(Arc::new),
         };
         let worker = Arc::new(Worker::new(Arc::new(shared), Arc::new(Counters::default()), limits));
         let stop = CancellationToken::new();
@@ -63,12 +79,13 @@ impl Site {
             runtime.block_on(stopped.run_until_cancelled(async {
                 let listener = tokio::net::TcpListener::from_std(listener).unwrap();
                 loop {
-                    let (stream, _) = listener.accept().await.unwrap();
+                    let (stream, visitor) = listener.accept().await.unwrap();
                     // As Pingora does for every connection it accepts.
                     stream.set_nodelay(true).unwrap();
                     let stream: Stream = Box::new(pingora::protocols::l4::stream::Stream::from(stream));
                     let worker = Arc::clone(&serving);
-                    tokio::spawn(async move { connection::serve(&worker, stream).await });
+                    let client = worker.shared.clients.at(visitor.ip());
+                    tokio::spawn(async move { connection::serve(&worker, stream, &client).await });
                 }
             }));
         });
