@@ -2,7 +2,7 @@
 
 use clap::{Parser, Subcommand};
 
-use crate::{create, fleet, redirect, verify};
+use crate::{create, fleet, links, redirect, verify};
 
 /// Load, checks and local fleets for Signpost.
 #[derive(Debug, Parser)]
@@ -20,6 +20,8 @@ enum Command {
     Create(create::Args),
     /// Asks for redirects at a rate and measures from the intended start of each request.
     Redirect(redirect::Args),
+    /// Writes the codes of preloaded links with their targets.
+    Links(links::Args),
     /// Asks every proxy for every key once and compares the targets.
     Verify(verify::Args),
 }
@@ -34,6 +36,7 @@ impl Cli {
             Command::Fleet(args) => fleet::run(args),
             Command::Create(args) => create::run(args),
             Command::Redirect(args) => redirect::run(args),
+            Command::Links(args) => links::run(args),
             Command::Verify(args) => verify::run(args),
         }
     }

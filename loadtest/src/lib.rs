@@ -4,7 +4,8 @@
 //! |---|---|
 //! | [`fleet`] | starts keypools, the admin API and proxies on loopback, commands them, leaves nothing behind |
 //! | [`create`] | links through the API at a rate or flat out, followed on every proxy if wanted |
-//! | [`redirect`] | redirects at a rate, measured from the intended start |
+//! | [`redirect`] | redirects at a rate, measured from the intended start, or flat out |
+//! | [`links`] | the targets of preloaded links |
 //! | [`verify`] | every key on every proxy, exact target, first try |
 //!
 //! Invariant: the system is a black box. Nothing here depends on another crate of the workspace; what is known of the
@@ -19,10 +20,12 @@ pub mod create;
 pub mod expect;
 pub mod figures;
 pub mod fleet;
+pub mod header_sets;
 pub mod http1;
 pub mod keys;
 pub mod latency;
 pub mod lines;
+pub mod links;
 pub mod pace;
 pub mod processors;
 pub mod progress;
@@ -31,6 +34,7 @@ pub mod report;
 pub mod saturation;
 pub mod schedule;
 pub mod series;
+pub mod server_cpu;
 pub mod synthetic;
 pub mod verdict;
 pub mod verify;

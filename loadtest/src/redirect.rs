@@ -1,30 +1,37 @@
-//! `redirect`: asks for keys at a rate, over keep-alive connections, and measures from the intended start.
+//! `redirect`: asks for keys, in an open loop at a rate or in a closed loop as fast as the connections allow.
+//!
+//! The open loop tells latencies, from the intended start of each request. The closed loop tells what a server can do and, with
+//! `--server-pid`, what each answer costs it.
 //!
 //! The generator is light on purpose (a hand-written client, one epoll per thread, no allocation per request): on a
 //! machine it shares with the server, what it uses the server lacks.
 
 mod channel;
+mod pace;
+mod results;
 mod tally;
 mod worker;
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use serde::Serialize;
 
 use crate::figures;
+use crate::header_sets::{HeaderSets, header_line};
 use crate::http1::Endpoint;
 use crate::keys::Keys;
-use crate::latency::Record;
 use crate::pace::{StopFlag, cpu_seconds};
 use crate::progress::{Ticker, print, say};
 use crate::report::ReportArgs;
-use crate::saturation::{self, Generator, Measured};
+use crate::saturation::{self, Measured};
 use crate::schedule::{Arrivals, Rate, Schedule};
-use crate::series::{Calm, Second, Series};
+use crate::series::Series;
+use crate::server_cpu::{Look, ServerArgs, ServerCpu, Watched};
+use pace::{Order, Pace};
+pub use results::Results;
 use tally::Tally;
 use worker::{Job, Worker};
 
@@ -36,14 +43,21 @@ const LEAD: Duration = Duration::from_millis(100);
 
 /// What `redirect` takes.
 #[derive(Debug, clap::Args)]
+#[command(group = clap::ArgGroup::new("pace").required(true).args(["rate", "flat_out"]))]
 pub struct Args {
-    /// Requests per second in total, each with an intended start that latency is measured from.
+    /// Open loop: requests per second in total, each with an intended start that latency is measured from.
     #[arg(long, value_name = "R")]
-    rate: Rate,
+    rate: Option<Rate>,
+    /// Closed loop: each connection sends when the answer before is there.
+    #[arg(long)]
+    flat_out: bool,
     /// Seconds to measure.
     #[arg(long, value_name = "S", value_parser = clap::value_parser!(u32).range(1..))]
     duration: u32,
-    /// Keep-alive connections in total, shared out over the targets; one request at a time on each.
+    /// Ask for every key once, in the order of the file, and end; --duration is then the longest it may take.
+    #[arg(long, requires = "flat_out")]
+    once: bool,
+    /// Connections in total, shared out over the targets; kept alive, one request at a time on each.
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=16384))]
     connections: u16,
     /// File of keys to ask for at random: a code a line, or `code<TAB>long_url` to have the Location compared.
@@ -61,6 +75,12 @@ pub struct Args {
     /// Threads to send from; one is enough up to tens of thousands a second.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
     threads: u16,
+    /// Open a connection for every request, which says so with `Connection: close`.
+    #[arg(long, requires = "flat_out")]
+    connection_per_request: bool,
+    /// Folder of header sets, a file of lines each, which the requests take at random.
+    #[arg(long, value_name = "DIR")]
+    header_sets: Option<PathBuf>,
     /// A header line to add to every request, as `Name: value`; may be repeated.
     #[arg(long, value_name = "LINE", value_parser = header_line)]
     header: Vec<String>,
@@ -71,51 +91,9 @@ pub struct Args {
     #[arg(long, value_name = "S", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=600))]
     timeout: u64,
     #[command(flatten)]
+    server: ServerArgs,
+    #[command(flatten)]
     report: ReportArgs,
-}
-
-/// What `redirect` found out.
-#[derive(Debug, Serialize)]
-pub struct Results {
-    /// Requests per second that were wanted.
-    pub rate_wanted: f64,
-    /// Redirects per second that came, after the warm-up.
-    pub redirected_per_s: f64,
-    /// Whether the redirects came at the wanted rate. If not, the latencies grow with the length of the run, and say
-    /// only that.
-    pub kept_up: bool,
-    /// Connections used.
-    pub connections: u16,
-    /// Keys to choose from.
-    pub keys: usize,
-    /// Whether the Location of every answer was compared with the target.
-    pub locations_compared: bool,
-    /// Seconds measured, after the warm-up.
-    pub seconds: f64,
-    /// Requests of the warm-up.
-    pub warm_up: u64,
-    /// Requests answered with a redirect.
-    pub redirected: u64,
-    /// Everything else, by reason.
-    pub errors: BTreeMap<String, u64>,
-    /// Requests whose time came but that were never sent, because no connection came free in time.
-    pub unsent: u64,
-    /// Requests that found every connection waiting for an answer when their time came.
-    pub no_connection_free: u64,
-    /// Connections opened again.
-    pub reconnects: u64,
-    /// Whether the run was ended from outside.
-    pub interrupted: bool,
-    /// From the intended start to the answer read, of redirects.
-    pub latency: Record,
-    /// The latencies of the seconds in which the hypervisor let this machine work.
-    pub calm: Calm,
-    /// From the send to the answer read, of redirects.
-    pub service: Record,
-    /// Whether the generator was the limit.
-    pub generator: Generator,
-    /// Each second, the warm-up among them.
-    pub series: Vec<Second>,
 }
 
 /// Runs the command.
@@ -126,9 +104,12 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let stop = StopFlag::on_signals()?;
     let keys = Keys::read(&args.keys)?;
     let begun = args.report.begin();
+    let pace = match args.rate {
+        Some(rate) => format!("{} requests/s", rate.per_second()),
+        None => "as fast as it goes".to_owned(),
+    };
     say(format!(
-        "redirect: {} requests/s for {} s after {} s of warm-up, {} connections to {} targets, {} keys",
-        args.rate.per_second(),
+        "redirect: {pace} for {} s after {} s of warm-up, {} connections to {} targets, {} keys",
         args.duration,
         args.warm_up,
         args.connections,
@@ -145,20 +126,31 @@ pub fn run(args: Args) -> anyhow::Result<()> {
 
 fn measure(args: &Args, keys: &Keys, stop: &StopFlag) -> anyhow::Result<Results> {
     let series = Series::new(u64::from(args.warm_up));
-    let headers: String = args.header.iter().map(|line| format!("{line}\r\n")).collect();
+    let headers = args.headers()?;
+    let watched = args.server.watch()?;
+    let answers = AtomicU64::new(0);
     let warm_up_ns = u64::from(args.warm_up) * 1_000_000_000;
     let threads = args.threads.min(args.connections);
     let job = |thread: u16| Job {
         keys,
         targets: &args.target,
-        headers: &headers,
+        order: if args.once {
+            Order::Once { next: usize::from(thread), step: usize::from(threads) }
+        } else {
+            Order::Random
+        },
+        headers: headers.sets(),
+        connection_per_request: args.connection_per_request,
         connections: share(args.connections, thread, threads),
-        schedule: Schedule::new(args.rate, args.arrivals, u64::from(thread), u64::from(threads), args.seed),
+        pace: args.rate.map_or(Pace::Closed, |rate| {
+            Pace::Open(Schedule::new(rate, args.arrivals, u64::from(thread), u64::from(threads), args.seed))
+        }),
         warm_up_ns,
         end_ns: warm_up_ns + u64::from(args.duration) * 1_000_000_000,
         timeout_ns: args.timeout * 1_000_000_000,
         seed: args.seed ^ u64::from(thread).rotate_right(16),
         series: series.clone(),
+        answers: &answers,
         stop: stop.clone(),
     };
     let workers: Vec<Worker<'_>> = (0..threads)
@@ -167,9 +159,41 @@ fn measure(args: &Args, keys: &Keys, stop: &StopFlag) -> anyhow::Result<Results>
         .context("cannot open connections")?;
     let cpu_before = cpu_seconds();
     let start = Instant::now() + LEAD;
-    let tally = work(workers, start, series.clone())?;
+    let end = |seconds: u32| start + Duration::from_secs(u64::from(seconds));
+    let over = StopFlag::default();
+    let (tally, server) = thread::scope(|scope| {
+        let looks = watched.as_ref().map(|watched| {
+            let (from, to) = (end(args.warm_up), end(args.warm_up + args.duration));
+            let (answers, over) = (&answers, &over);
+            scope.spawn(move || look_twice(watched, answers, over, from, to))
+        });
+        let tally = work(workers, start, series.clone());
+        over.set();
+        let server = looks.map(|looks| looks.join().expect("looking at the clocks does not panic"));
+        anyhow::Ok((tally?, server.transpose()?.flatten()))
+    })?;
     let cpu_cores = (cpu_seconds() - cpu_before) / start.elapsed().as_secs_f64().max(f64::MIN_POSITIVE);
-    Ok(results(args, keys, tally, cpu_cores, &series, stop))
+    let mut results = results(args, keys, tally, cpu_cores, &series, stop);
+    results.header_sets = headers.sets().len();
+    results.server = server;
+    Ok(results)
+}
+
+/// Looks at the server's clocks at the beginning and at the end of the measured part, or when it is `over` before.
+fn look_twice(
+    watched: &Watched,
+    answers: &AtomicU64,
+    over: &StopFlag,
+    from: Instant,
+    to: Instant,
+) -> anyhow::Result<Option<ServerCpu>> {
+    let look = || -> anyhow::Result<Look> { watched.look(answers.load(Ordering::Relaxed)) };
+    if !over.sleep_until(from) {
+        return Ok(None);
+    }
+    let first = look()?;
+    let _whole = over.sleep_until(to);
+    Ok(watched.between(first, look()?))
 }
 
 /// Runs the threads and adds up what they counted.
@@ -208,13 +232,18 @@ fn results(
     });
     // A run that kept up lasted as long as it was meant to; one that did not, until its last answer.
     let until_last = tally.last_answer_ns as f64 / 1e9 - f64::from(args.warm_up);
-    let seconds = if stop.is_set() { until_last } else { until_last.max(f64::from(args.duration)) }.max(0.0);
+    let seconds =
+        if stop.is_set() || args.once { until_last } else { until_last.max(f64::from(args.duration)) }
+            .max(0.0);
     let redirected_per_s = figures::per_second(tally.redirected, seconds);
     Results {
-        rate_wanted: args.rate.per_second(),
+        kind: if args.rate.is_some() { "open loop" } else { "closed loop" },
+        rate_wanted: args.rate.map(Rate::per_second),
         redirected_per_s,
-        kept_up: redirected_per_s >= KEPT_UP_SHARE * args.rate.per_second(),
+        kept_up: args.rate.map(|rate| redirected_per_s >= KEPT_UP_SHARE * rate.per_second()),
         connections: args.connections,
+        connection_per_request: args.connection_per_request,
+        header_sets: 0,
         keys: keys.len(),
         locations_compared: keys.iter().all(|key| key.long_url.is_some()),
         seconds,
@@ -227,50 +256,26 @@ fn results(
         latency: tally.latency.record_of(),
         calm: series.calm(),
         service: tally.service.record_of(),
+        server: None,
         generator,
         series: series.seconds(),
         errors: tally.errors,
     }
 }
 
-impl Results {
-    fn text(&self) -> String {
-        let errors: Vec<String> = self.errors.iter().map(|(why, count)| format!("{count} × {why}")).collect();
-        let mut text = format!(
-            "redirect: {} redirects, {:.1}/s of {} wanted, over {:.1} s\n  latency    {}\n  calm       {}\n  service    {}\n  generator  {}\n  errors     {}\n",
-            figures::count(self.redirected),
-            self.redirected_per_s,
-            self.rate_wanted,
-            self.seconds,
-            self.latency.summary.line(),
-            self.calm.line(),
-            self.service.summary.line(),
-            self.generator.line(),
-            if errors.is_empty() { "0".to_owned() } else { errors.join(", ") },
-        );
-        if !self.kept_up {
-            text += "  DID NOT KEEP UP: the latencies grow with the length of the run\n";
-        }
-        if self.unsent + self.no_connection_free > 0 {
-            text += &format!(
-                "  {} requests found no free connection, {} were never sent\n",
-                figures::count(self.no_connection_free),
-                figures::count(self.unsent)
-            );
-        }
-        text
+impl Args {
+    fn headers(&self) -> anyhow::Result<HeaderSets> {
+        let headers = match &self.header_sets {
+            Some(folder) => HeaderSets::read(folder, &self.header)?,
+            None => HeaderSets::one(&self.header),
+        };
+        Ok(if self.connection_per_request { headers.with_line("Connection: close") } else { headers })
     }
 }
 
 /// The connections of one of several threads.
 fn share(connections: u16, thread: u16, threads: u16) -> usize {
     usize::from(connections / threads + u16::from(thread < connections % threads))
-}
-
-fn header_line(line: &str) -> Result<String, String> {
-    let (name, _) = line.split_once(':').ok_or("write it as `Name: value`")?;
-    let plain = line.bytes().all(|byte| byte == b'\t' || !byte.is_ascii_control());
-    if name.is_empty() || !plain { Err("write it as `Name: value`".to_owned()) } else { Ok(line.to_owned()) }
 }
 
 #[cfg(test)]
@@ -281,13 +286,5 @@ mod tests {
     fn the_threads_share_out_all_connections() {
         let shares: Vec<usize> = (0..3).map(|thread| share(64, thread, 3)).collect();
         assert_eq!(shares, [22, 21, 21]);
-    }
-
-    #[test]
-    fn a_header_line_cannot_smuggle_in_another() {
-        assert_eq!(header_line("Accept: */*"), Ok("Accept: */*".to_owned()));
-        for wrong in ["Accept", ": x", "A: b\r\nC: d"] {
-            assert!(header_line(wrong).is_err(), "{wrong:?}");
-        }
     }
 }

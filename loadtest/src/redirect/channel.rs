@@ -1,4 +1,4 @@
-//! One non-blocking keep-alive connection of `redirect`.
+//! One non-blocking connection of `redirect`.
 //!
 //! Invariant: at most one request is on the way, and every request that was sent ends in exactly one outcome.
 
@@ -36,6 +36,11 @@ pub(super) enum State {
     },
     /// Waiting for an answer.
     Waiting(InFlight),
+    /// Has its one answer; the server is to close it. (Were it closed here, its local port would stay taken for a minute.)
+    Ending {
+        /// In ns from the start of the run.
+        since_ns: u64,
+    },
     /// Not connected; to be opened again at this time.
     Closed {
         /// In ns from the start of the run.

@@ -1,4 +1,4 @@
-//! One thread of `redirect`: a schedule, a set of connections, one epoll.
+//! One thread of `redirect`: a pace, a set of connections, one epoll.
 //!
 //! Invariant: every intended start before the end of the run is counted exactly once: as a redirect, an error, unsent,
 //! or part of the warm-up. A request that finds no free connection waits for one, and its latency runs from its
@@ -10,6 +10,7 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -20,12 +21,12 @@ use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 
 use super::channel::{Channel, InFlight, Read1, State};
+use super::pace::{Order, Pace};
 use super::tally::{Tally, judge};
 use crate::http1::{Endpoint, GetRequests};
 use crate::keys::Keys;
 use crate::latency::Latency;
 use crate::pace::{StopFlag, ns_between};
-use crate::schedule::Schedule;
 use crate::series::Series;
 
 /// The last part of a wait, spent looking for answers without sleeping. Waking up takes about this long.
@@ -35,7 +36,8 @@ const SENDS_IN_A_ROW_MAX: usize = 16;
 /// The most events taken at once.
 const EVENTS_MAX: usize = 256;
 /// How often timeouts and closed connections are looked after, and the longest sleep.
-const HOUSEKEEPING_NS: u64 = 20_000_000;
+const HOUSEKEEPING_NS: u64 = HOUSEKEEPING_MS as u64 * 1_000_000;
+const HOUSEKEEPING_MS: u8 = 20;
 /// How long a connection that cannot be opened is left alone.
 const RETRY_NS: u64 = 100_000_000;
 /// The mark of the timer among the events; connections have theirs by index.
@@ -48,12 +50,16 @@ pub(super) struct Job<'a> {
     pub(super) keys: &'a Keys,
     /// The servers, taken in turn by the connections.
     pub(super) targets: &'a [Endpoint],
-    /// Header lines added to every request, each ending in CRLF.
-    pub(super) headers: &'a str,
+    /// In which order.
+    pub(super) order: Order,
+    /// Header lines added to requests, one of the sets to each.
+    pub(super) headers: &'a [String],
+    /// Whether a connection is used once.
+    pub(super) connection_per_request: bool,
     /// Connections of this thread.
     pub(super) connections: usize,
-    /// The intended starts of this thread.
-    pub(super) schedule: Schedule,
+    /// When requests start.
+    pub(super) pace: Pace,
     /// What starts before is not measured.
     pub(super) warm_up_ns: u64,
     /// What would start from here on is not sent.
@@ -64,6 +70,8 @@ pub(super) struct Job<'a> {
     pub(super) seed: u64,
     /// The seconds.
     pub(super) series: Series,
+    /// Answers of all threads so far.
+    pub(super) answers: &'a AtomicU64,
     /// The wish to end early.
     pub(super) stop: StopFlag,
 }
@@ -72,7 +80,8 @@ pub(super) struct Job<'a> {
 #[derive(Debug)]
 pub(super) struct Worker<'a> {
     job: Job<'a>,
-    requests: Vec<GetRequests>,
+    /// For each target one of each header set.
+    requests: Vec<Vec<GetRequests>>,
     epoll: Epoll,
     timer: TimerFd,
     channels: Vec<Channel>,
@@ -105,8 +114,10 @@ impl<'a> Worker<'a> {
             watch(&epoll, &channel, index)?;
             channels.push(channel);
         }
+        let requests_to =
+            |target| job.headers.iter().map(|headers| GetRequests::new(target, headers)).collect();
         Ok(Self {
-            requests: job.targets.iter().map(|target| GetRequests::new(target, job.headers)).collect(),
+            requests: job.targets.iter().map(requests_to).collect(),
             epoll,
             timer,
             channels,
@@ -135,7 +146,7 @@ impl<'a> Worker<'a> {
             self.take_events(&events[..ready]);
             thread::sleep(Duration::from_micros(200).min(start.saturating_duration_since(Instant::now())));
         }
-        self.next_ns = self.job.schedule.next_offset_ns();
+        self.set_next(0);
         let mut housekeeping_ns = 0;
         let mut idle_ns = 0;
         loop {
@@ -149,6 +160,9 @@ impl<'a> Worker<'a> {
             let out_of_time = now_ns >= self.job.end_ns.saturating_add(self.job.timeout_ns);
             if (sent_all && self.waiting == 0) || out_of_time || self.job.stop.is_set() {
                 break;
+            }
+            if self.job.pace.is_closed() && !sent_all {
+                self.next_ns = now_ns;
             }
             let (ready, idle) = self.wait(&mut events)?;
             idle_ns += idle;
@@ -170,17 +184,24 @@ impl<'a> Worker<'a> {
             }
             let Some((index, free_since_ns)) = self.take_free() else { return };
             self.send(index, free_since_ns);
-            self.next_ns = self.job.schedule.next_offset_ns();
+            self.set_next(now_ns);
         }
+    }
+
+    fn set_next(&mut self, now_ns: u64) {
+        let over = self.job.order.is_over(self.job.keys.len());
+        self.next_ns = if over { u64::MAX } else { self.job.pace.next_ns(now_ns) };
     }
 
     /// Sends the next request on a free channel.
     fn send(&mut self, index: usize, free_since_ns: u64) {
-        let key = self.random.random_range(0..self.job.keys.len());
+        let key = self.job.order.next(|| self.random.random_range(0..self.job.keys.len()));
         let channel = &mut self.channels[index];
-        let request = self.requests[channel.target].for_code(self.job.keys.get(key).code);
-        let intended_ns = self.next_ns;
+        let requests = &mut self.requests[channel.target];
+        let set = if requests.len() == 1 { 0 } else { self.random.random_range(0..requests.len()) };
+        let request = requests[set].for_code(self.job.keys.get(key).code);
         let sent_ns = ns_between(self.start, Instant::now());
+        let intended_ns = if self.job.pace.is_closed() { sent_ns } else { self.next_ns };
         let sent = channel.send(request, InFlight { intended_ns, sent_ns, key });
         if intended_ns >= self.job.warm_up_ns {
             self.tally.no_connection_free += u64::from(free_since_ns > intended_ns);
@@ -217,8 +238,10 @@ impl<'a> Worker<'a> {
             next_ns => next_ns.saturating_sub(before_ns),
         };
         let sleeps = due_in_ns > SPIN_NS;
-        let timeout = if sleeps {
-            let sleep_ns = (due_in_ns - SPIN_NS).min(HOUSEKEEPING_NS);
+        let timeout = if due_in_ns >= HOUSEKEEPING_NS {
+            EpollTimeout::from(HOUSEKEEPING_MS)
+        } else if sleeps {
+            let sleep_ns = due_in_ns - SPIN_NS;
             let expiration = Expiration::OneShot(TimeSpec::from_duration(Duration::from_nanos(sleep_ns)));
             self.timer.set(expiration, TimerSetTimeFlags::empty())?;
             EpollTimeout::NONE
@@ -253,8 +276,8 @@ impl<'a> Worker<'a> {
                 Ok(()) => self.set_free(index),
                 Err(_) => self.close(index),
             },
-            State::Free { .. } if ended => self.reopen(index),
-            State::Free { .. } => {}
+            State::Free { .. } | State::Ending { .. } if ended => self.reopen(index),
+            State::Free { .. } | State::Ending { .. } => {}
             State::Waiting(in_flight) => {
                 // Writable is part of every event; only what can be read matters here.
                 if flags.contains(EpollFlags::EPOLLIN) || ended {
@@ -276,12 +299,19 @@ impl<'a> Worker<'a> {
             Read1::Failed(reason) => (Err(reason.to_owned()), false),
         };
         self.waiting -= 1;
+        self.job.answers.fetch_add(1, Ordering::Relaxed);
         self.tally.last_answer_ns = read_ns;
         match judged {
             Ok(()) => self.count_redirect(in_flight, read_ns),
             Err(reason) => self.count_error(in_flight.intended_ns, &reason),
         }
-        if stays_open { self.set_free(index) } else { self.reopen(index) }
+        if self.job.connection_per_request && !ended {
+            self.channels[index].state = State::Ending { since_ns: read_ns };
+        } else if stays_open {
+            self.set_free(index);
+        } else {
+            self.reopen(index);
+        }
     }
 
     fn count_redirect(&mut self, in_flight: InFlight, read_ns: u64) {
@@ -340,6 +370,10 @@ impl<'a> Worker<'a> {
                     self.count_error(in_flight.intended_ns, "timeout");
                     self.reopen(index);
                 }
+                State::Ending { since_ns } if since_ns + self.job.timeout_ns <= now_ns => {
+                    self.count_error(since_ns, "not_closed");
+                    self.reopen(index);
+                }
                 _ => {}
             }
         }
@@ -361,13 +395,13 @@ impl<'a> Worker<'a> {
         }
         // After an early end only what was due by then counts as unsent.
         let end_ns = if self.job.stop.is_set() { self.job.end_ns.min(elapsed_ns) } else { self.job.end_ns };
-        while self.next_ns < end_ns {
+        while self.next_ns < end_ns && !self.job.pace.is_closed() {
             if self.next_ns < self.job.warm_up_ns {
                 self.tally.warm_up += 1;
             } else {
                 self.tally.unsent += 1;
             }
-            self.next_ns = self.job.schedule.next_offset_ns();
+            self.set_next(elapsed_ns);
         }
     }
 }

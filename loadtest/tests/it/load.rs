@@ -2,8 +2,8 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
@@ -204,6 +204,48 @@ fn every_request_of_the_schedule_is_sent_and_counted_once() {
         assert_eq!((&measured.results["errors"], &measured.results["reconnects"]), (&json!({}), &0.into()));
         assert_eq!(slower_than(&measured.results, 0), 400);
     }
+}
+
+/// Runs `redirect` in a closed loop without warm-up for up to 5 s.
+fn redirects_flat_out(target: &str, more: &[&str]) -> crate::Run {
+    let dir = tempfile::tempdir().unwrap();
+    let keys = file(dir.path(), "keys.txt", "a\nb\nc\nd\ne\n");
+    let arguments = ["redirect", "--flat-out", "--duration", "5", "--warm-up", "0", "--keys", arg(&keys)];
+    run(dir.path(), &[&arguments[..], &["--target", target], more].concat())
+}
+
+#[test]
+fn a_closed_loop_can_ask_for_every_key_once_and_tell_what_that_cost_the_server() {
+    let asked = Arc::new(Mutex::new(Vec::new()));
+    let seen = Arc::clone(&asked);
+    let target = serve_anywhere(move |request| {
+        seen.lock().unwrap().push(request.path.clone());
+        redirect("https://a.example/")
+    });
+    let own_pid = std::process::id().to_string();
+    let more = ["--once", "--connections", "2", "--server-pid", &own_pid];
+    let measured = redirects_flat_out(&target, &more);
+    assert!(measured.output.status.success(), "{}", measured.stderr());
+    let mut asked = asked.lock().unwrap().clone();
+    asked.sort();
+    assert_eq!(asked, ["/a", "/b", "/c", "/d", "/e"]);
+    let results = &measured.results;
+    assert_eq!((&results["kind"], &results["rate_wanted"]), (&json!("closed loop"), &Value::Null));
+    assert_eq!((&results["redirected"], &results["errors"]), (&5.into(), &json!({})));
+    assert!(results["server"]["cpu_us_per_answer"].as_f64().unwrap() > 0.0, "{}", measured.stdout());
+}
+
+#[test]
+fn a_request_with_a_connection_of_its_own_says_so_and_lets_the_server_close_it() {
+    let target = serve_anywhere(|_| answer(302, "Location: https://a.example/\r\nConnection: close\r\n", ""));
+    let measured = redirects_flat_out(&target, &["--once", "--connections", "1", "--connection-per-request"]);
+    let results = &measured.results;
+    assert_eq!((&results["redirected"], &results["errors"]), (&5.into(), &json!({})));
+    // A server that keeps such a connection open is told on, not hung up on.
+    let target = serve_anywhere(|_| redirect("https://a.example/"));
+    let more = ["--connections", "1", "--connection-per-request", "--timeout", "1"];
+    let measured = redirects_flat_out(&target, &more);
+    assert!(measured.results["errors"]["not_closed"].as_u64().unwrap() >= 1, "{}", measured.stdout());
 }
 
 #[test]
