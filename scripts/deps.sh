@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Installs the Debian packages that building and testing need, if any is missing; says which and why first.
+# Installs the Debian packages that building and testing need, if any is missing; says which and why first. With the argument
+# `bench` also those that the comparison with other servers needs.
 # Silent and instant when nothing is missing. Looks for the programs themselves, so that a machine that has them from
 # elsewhere is left alone.
 set -euo pipefail
@@ -30,6 +31,18 @@ has ccache || need ccache 'keeps compiled C++, so that RocksDB is compiled once 
 has protoc || need protobuf-compiler 'generates the wire protocol'
 has curl || need curl 'the demo shows curl lines'
 has systemd-analyze || need systemd 'systemd-analyze checks the units in the tests'
+
+if [ "${1:-}" = bench ]; then
+  has cc || need gcc 'compiles the bare loop that is compared with'
+  has python3 || need python3 'runs the comparison'
+  has setpriv || need util-linux 'ends what the comparison started when it ends'
+  has openssl || need openssl 'makes a certificate for the comparison'
+  has nginx || need nginx 'is compared with; Debian starts it as a service'
+  [ -e /usr/lib/nginx/modules/ngx_http_lua_module.so ] || need libnginx-mod-http-lua 'is compared with, as nginx with a table of links'
+  has haproxy || need haproxy 'is compared with'
+  has wrk || need wrk 'sends the requests once more'
+  has valgrind || need valgrind 'counts instructions'
+fi
 
 if ! has cargo; then
   fail 'cargo is not installed, and no Debian 12 package is new enough.' \
