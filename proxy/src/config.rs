@@ -15,6 +15,8 @@ use daemon::telemetry::LogConfig;
 use wire::channel::{self, ChannelError};
 use wire::identity::{Role, check_name};
 
+use crate::client::ClientAddress;
+
 pub use self::limits::{LimitsConfig, PerNetwork};
 pub use self::listeners::Listener;
 
@@ -91,8 +93,8 @@ impl Config {
         let data_dir = root.value("data_dir", PathBuf::from("/var/lib/signpost-proxy"));
         let listeners = listeners::read(root);
         let workers = read_workers(&mut root.section("listen"));
-        // No listener knows whose its connections are.
-        let limits = limits::read(root, listeners.first().map(|listener| listener.address));
+        let unstated = listeners.iter().find(|listener| listener.client_address == ClientAddress::Unstated);
+        let limits = limits::read(root, unstated.map(|listener| listener.address));
         let health = root.section("health").value("listen", SocketAddr::from(([127, 0, 0, 1], 8081)));
         let writers = read_writers(&mut root.section("writers"));
         let control_socket =

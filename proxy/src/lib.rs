@@ -9,6 +9,7 @@
 //! Nothing on the way of a visitor depends on another machine. [`run`] puts the parts together and takes them apart in order.
 
 pub mod answer;
+pub mod arrival;
 pub mod census;
 pub mod cli;
 pub mod client;

@@ -16,9 +16,9 @@ use pingora::services::Service as PingoraService;
 use pingora::services::listening::Service;
 use tokio_util::sync::CancellationToken;
 
-use crate::client::Client;
+use crate::arrival;
+use crate::client::ClientAddress;
 use crate::http::connection;
-use crate::limits::Limit;
 use crate::listeners::WorkerSockets;
 use crate::readiness::ReadyState;
 use crate::worker::Worker;
@@ -38,8 +38,9 @@ pub struct Stop {
     pub unready_for: Duration,
 }
 
-/// Serves visitors until told to stop, then drains; returns when the last thread has ended.
-pub fn run(workers: Vec<(Arc<Worker>, WorkerSockets)>, stop: Stop) {
+/// Serves visitors until told to stop, then drains; returns when the last thread has ended. `known_by` is about the listeners, in
+/// the order of the sockets.
+pub fn run(workers: Vec<(Arc<Worker>, WorkerSockets)>, known_by: &[ClientAddress], stop: Stop) {
     let conf = ServerConf {
         threads: 1,
         work_stealing: false,
@@ -49,7 +50,7 @@ pub fn run(workers: Vec<(Arc<Worker>, WorkerSockets)>, stop: Stop) {
     };
     let mut server = Server::new_with_opt_and_conf(None, conf);
     for (index, (worker, sockets)) in workers.into_iter().enumerate() {
-        server.add_service(WorkerService::new(index, worker, sockets));
+        server.add_service(WorkerService::new(index, worker, sockets, known_by));
     }
     server.run(RunArgs { shutdown_signal: Box::new(stop) });
 }
@@ -70,16 +71,16 @@ impl ShutdownSignalWatch for Stop {
 }
 
 /// Serves the connections that one listener has for one worker.
-struct Connections(Arc<Worker>);
+struct Connections {
+    worker: Arc<Worker>,
+    known_by: ClientAddress,
+}
 
 #[async_trait]
 impl ServerApp for Connections {
     async fn process_new(self: &Arc<Self>, stream: Stream, _: &ShutdownWatch) -> Option<Stream> {
-        let worker = &*self.0;
-        match worker.shared.census.enter() {
-            Some(_seat) => connection::serve(worker, stream, &Client::UNKNOWN).await,
-            None => worker.counters.reached(Limit::Connections),
-        }
+        let arrived = arrival::admit(&self.worker, &self.known_by, stream).await?;
+        connection::serve(&self.worker, arrived.stream, &arrived.client).await;
         None
     }
 }
@@ -93,8 +94,16 @@ struct WorkerService {
 }
 
 impl WorkerService {
-    fn new(index: usize, worker: Arc<Worker>, sockets: WorkerSockets) -> WorkerService {
-        let listeners = sockets.into_services(|_| Connections(Arc::clone(&worker)));
+    fn new(
+        index: usize,
+        worker: Arc<Worker>,
+        sockets: WorkerSockets,
+        known_by: &[ClientAddress],
+    ) -> WorkerService {
+        let listeners = sockets.into_services(|listener| Connections {
+            worker: Arc::clone(&worker),
+            known_by: known_by[listener].clone(),
+        });
         WorkerService { name: format!("worker-{index}"), listeners, worker }
     }
 }

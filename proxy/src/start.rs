@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use wire::identity::Identity;
 
 use crate::census::Census;
-use crate::client::Clients;
+use crate::client::{ClientAddress, Clients};
 use crate::config::{Config, Writers};
 use crate::control::ProxyCommands;
 use crate::disk::{DiskOptions, DiskPool};
@@ -58,6 +58,8 @@ pub fn run(config: Config) -> Result<(), Exit> {
             "this version has no TLS and no HTTP/2 yet: take tls and h2c out of [[listener]]",
         ));
     }
+    let known_by: Vec<ClientAddress> =
+        config.listeners.iter().map(|listener| listener.client_address.clone()).collect();
     let addresses: Vec<SocketAddr> = config.listeners.iter().map(|listener| listener.address).collect();
     let (listen, sockets) = listeners::bind(&addresses, config.workers).map_err(Exit::failure)?;
 
@@ -130,7 +132,7 @@ pub fn run(config: Config) -> Result<(), Exit> {
     });
     let stop =
         Stop { asked, ready: Arc::clone(&measured.ready), unready_for: config.ready.unready_before_stop };
-    server::run(workers.collect(), stop);
+    server::run(workers.collect(), &known_by, stop);
 
     following.stop();
     control.stop();

@@ -5,6 +5,9 @@ use std::net::SocketAddr;
 
 use daemon::config::Section;
 
+use crate::client::ClientAddress;
+use crate::network::NetworkList;
+
 /// Where the visitors come in when nothing is said.
 const DEFAULT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8080);
 
@@ -19,12 +22,14 @@ pub struct Listener {
     pub http2: bool,
     /// Plain: HTTP/2 for those who begin with it.
     pub h2c: bool,
+    /// How it knows where a visitor comes from.
+    pub client_address: ClientAddress,
 }
 
 impl Listener {
     /// Plain HTTP/1.
     pub const fn plain(address: SocketAddr) -> Listener {
-        Listener { address, tls: false, http2: false, h2c: false }
+        Listener { address, tls: false, http2: false, h2c: false, client_address: ClientAddress::Unstated }
     }
 }
 
@@ -64,7 +69,28 @@ fn read_one(table: &mut Section) -> Listener {
     if h2c && tls {
         table.problem("h2c", "is for plain listeners; with tls = true it is http2");
     }
-    Listener { address, tls, http2, h2c }
+    let client_address = read_client_address(table);
+    Listener { address, tls, http2, h2c, client_address }
+}
+
+fn read_client_address(table: &mut Section) -> ClientAddress {
+    let proxy = ClientAddress::Proxy { balancers: NetworkList::default() };
+    let words =
+        [("unstated", &ClientAddress::Unstated), ("socket", &ClientAddress::Socket), ("proxy", &proxy)];
+    let stated = table.one_of("client_address", "unstated", &words);
+    let balancers: Option<NetworkList> = table.optional("balancer_networks");
+    match (stated, balancers) {
+        (ClientAddress::Proxy { .. }, Some(balancers)) if !balancers.is_empty() => {
+            return ClientAddress::Proxy { balancers };
+        }
+        (ClientAddress::Proxy { .. }, _) => table.problem(
+            "balancer_networks",
+            "client_address = \"proxy\" needs the networks of the balancers, such as [\"10.0.0.0/8\"]: only their word is taken",
+        ),
+        (_, Some(_)) => table.problem("balancer_networks", "is for client_address = \"proxy\""),
+        (_, None) => {}
+    }
+    stated.clone()
 }
 
 #[cfg(test)]
@@ -98,11 +124,31 @@ mod tests {
     }
 
     #[test]
+    fn a_listener_states_how_it_knows_its_visitors() {
+        let table = |more: &str| format!("[[listener]]\naddress = '127.0.0.1:1'\n{more}\n");
+        let stated = |more: &str| listeners(&table(more)).unwrap().config.remove(0).client_address;
+        assert_eq!(stated(""), ClientAddress::Unstated);
+        assert_eq!(stated("client_address = 'socket'"), ClientAddress::Socket);
+        let proxy = stated("client_address = 'proxy'\nbalancer_networks = ['10.0.0.0/8']");
+        let ClientAddress::Proxy { balancers } = proxy else { panic!("{proxy:?}") };
+        assert!(balancers.contains([10, 1, 2, 3].into()) && !balancers.contains([11, 1, 2, 3].into()));
+    }
+
+    #[test]
     fn what_makes_no_sense_is_refused() {
         for (text, problem) in [
             ("[listen]\naddresses = []\n", "at least one address"),
             ("[listen]\naddresses = ['127.0.0.1:1', '127.0.0.1:1']\n", "twice"),
             ("[[listener]]\ntls = true\n", "listener[0].address"),
+            (
+                "[[listener]]\naddress = '127.0.0.1:1'\nclient_address = 'auto'\n",
+                "listener[0].client_address",
+            ),
+            ("[[listener]]\naddress = '127.0.0.1:1'\nclient_address = 'proxy'\n", "balancer_networks"),
+            (
+                "[[listener]]\naddress = '127.0.0.1:1'\nclient_address = 'socket'\nbalancer_networks = ['::/0']\n",
+                "balancer_networks",
+            ),
             ("[[listener]]\naddress = '127.0.0.1:1'\nhttp2 = true\n", "h2c"),
             ("[[listener]]\naddress = '127.0.0.1:1'\ntls = true\nh2c = true\n", "http2"),
             (

@@ -33,7 +33,10 @@ impl Answer {
 
 impl Visitor {
     pub(crate) fn new(address: SocketAddr) -> Visitor {
-        let stream = TcpStream::connect(address).unwrap();
+        Visitor::of(TcpStream::connect(address).unwrap())
+    }
+
+    pub(crate) fn of(stream: TcpStream) -> Visitor {
         stream.set_read_timeout(Some(DEADLINE)).unwrap();
         stream.set_write_timeout(Some(DEADLINE)).unwrap();
         stream.set_nodelay(true).unwrap();

@@ -441,6 +441,6 @@ fn the_state_of_a_connection_is_small() {
         let stream = tokio::net::TcpStream::connect(site.address).await.unwrap();
         let stream = Box::new(pingora::protocols::l4::stream::Stream::from(stream));
         let state = signpost_proxy::http::connection::serve(&site.worker, stream, &Client::UNKNOWN);
-        assert!(size_of_val(&state) <= 768, "{} bytes", size_of_val(&state));
+        assert!(size_of_val(&state) <= 1_024, "{} bytes", size_of_val(&state));
     });
 }

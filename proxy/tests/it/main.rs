@@ -4,6 +4,7 @@
 
 mod author;
 mod client;
+mod client_address;
 mod connection;
 mod disk;
 mod feed;

@@ -16,19 +16,27 @@ const BINARY: &str = env!("CARGO_BIN_EXE_signpost-proxy");
 pub(crate) struct Home {
     dir: tempfile::TempDir,
     writers: Vec<String>,
+    listen: String,
     extra: String,
 }
 
 impl Home {
     pub(crate) fn new(writers: &[String]) -> Home {
         let dir = tempfile::tempdir().unwrap();
-        Home { dir, writers: writers.to_vec(), extra: String::new() }
+        let listen = "addresses = ['127.0.0.1:0']".to_owned();
+        Home { dir, writers: writers.to_vec(), listen, extra: String::new() }
     }
 
     /// Adds lines to the end of the configuration.
     pub(crate) fn with(mut self, extra: &str) -> Home {
         self.extra.push_str(extra);
         self
+    }
+
+    /// Listens only where the `[[listener]]` tables say.
+    pub(crate) fn with_listeners(mut self, tables: &str) -> Home {
+        self.listen.clear();
+        self.with(tables)
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -38,10 +46,10 @@ impl Home {
     pub(crate) fn config(&self) -> PathBuf {
         let (path, dir) = (self.path("proxy.toml"), self.dir.path().display());
         let text = format!(
-            "data_dir = '{dir}/data'\n[listen]\naddresses = ['127.0.0.1:0']\nworkers = 2\n[health]\nlisten = '127.0.0.1:0'\n\
+            "data_dir = '{dir}/data'\n[listen]\n{}\nworkers = 2\n[health]\nlisten = '127.0.0.1:0'\n\
              [writers]\nurls = {:?}\nname = 'proxy-0'\n[control]\nsocket = '{dir}/control.sock'\n\
              [cache]\nhot_map_bytes = 1048576\nblock_cache_bytes = 8388608\n{}\n",
-            self.writers, self.extra
+            self.listen, self.writers, self.extra
         );
         std::fs::write(&path, text).unwrap();
         path
