@@ -2,7 +2,7 @@
 
 use clap::{Parser, Subcommand};
 
-use crate::{create, fleet, links, redirect, verify};
+use crate::{create, fleet, framing, links, redirect, verify};
 
 /// Load, checks and local fleets for Signpost.
 #[derive(Debug, Parser)]
@@ -24,6 +24,8 @@ enum Command {
     Links(links::Args),
     /// Asks every proxy for every key once and compares the targets.
     Verify(verify::Args),
+    /// Sends odd bytes to a proxy, nginx, HAProxy and h11, and compares where each sees requests.
+    Framing(framing::Args),
 }
 
 impl Cli {
@@ -38,6 +40,7 @@ impl Cli {
             Command::Redirect(args) => redirect::run(args),
             Command::Links(args) => links::run(args),
             Command::Verify(args) => verify::run(args),
+            Command::Framing(args) => framing::run(args),
         }
     }
 }

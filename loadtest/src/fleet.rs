@@ -34,6 +34,7 @@ use crate::progress::{print, say};
 pub use binaries::{BINARIES, default_bin_dir};
 pub use handle::{Fleet, Pids, Ready};
 pub use options::{FixedPorts, Options};
+pub(crate) use process::end_with_this_thread;
 pub use setting::Setting;
 
 const HELP_COMMANDS: &str = "\

@@ -6,6 +6,7 @@
 //! | [`create`] | links through the API at a rate or flat out, followed on every proxy if wanted |
 //! | [`redirect`] | redirects at a rate, measured from the intended start, or flat out |
 //! | [`links`] | the targets of preloaded links |
+//! | [`framing`] | odd bytes against a proxy and against nginx, HAProxy and h11: who sees how many requests |
 //! | [`verify`] | every key on every proxy, exact target, first try |
 //!
 //! Invariant: the system is a black box. Nothing here depends on another crate of the workspace; what is known of the
@@ -20,6 +21,7 @@ pub mod create;
 pub mod expect;
 pub mod figures;
 pub mod fleet;
+pub mod framing;
 pub mod header_sets;
 pub mod http1;
 pub mod keys;

@@ -185,7 +185,7 @@ pub(super) fn output(
 
 /// Puts the process into a group of its own, so that a Ctrl-C in the terminal reaches only the fleet itself, and has it
 /// killed when this thread ends.
-fn end_with_this_thread(command: &mut Command) {
+pub(crate) fn end_with_this_thread(command: &mut Command) {
     let parent = getpid();
     let prepare = move || -> io::Result<()> {
         prctl::set_pdeathsig(Signal::SIGKILL)?;

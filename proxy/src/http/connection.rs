@@ -100,6 +100,10 @@ pub async fn serve<'w>(worker: &'w Worker, stream: Stream, client: &'w Client) {
                     Served::Over => return,
                 }
             }
+            // What has come behind the last request is never read; closing at once would answer it with a reset.
+            Next::Close if !connection.rest.is_empty() => {
+                return Box::pin(linger(worker, connection.stream)).await;
+            }
             Next::Close => return connection.close().await,
             Next::Refuse => return Box::pin(linger(worker, connection.stream)).await,
         }

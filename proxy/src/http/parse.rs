@@ -20,6 +20,8 @@ pub const HEAD_BYTES_MAX: usize = 8 << 10;
 pub const HEADERS_MAX: usize = 64;
 /// Longest Host value: a name of 253 bytes, a final dot, and a port.
 const HOST_BYTES_MAX: usize = 253 + 1 + 6;
+/// Most digits of a port.
+const PORT_DIGITS_MAX: usize = 5;
 /// Most digits of a length: what fits into a u64 without overflow.
 const LENGTH_DIGITS_MAX: usize = 19;
 
@@ -108,6 +110,8 @@ pub struct Head {
     pub body: Framing,
     /// What comes after it could be one thing or another, depending on the answer: `Expect`, `Upgrade`, CONNECT.
     pub is_last: bool,
+    /// Whether the connection may stay open after the answer.
+    pub keep_alive: bool,
 }
 
 /// The methods a redirect has.
@@ -161,7 +165,9 @@ fn read<'a>(
     check_line_ends(buffer, consumed, method, request.headers)?;
     let headers = read_headers(request.headers, version)?;
     let target = read_target(method, target)?;
-    let head = Head { bytes: consumed, body: headers.body, is_last: headers.is_last || method == "CONNECT" };
+    let keep_alive = !headers.close && (version == 1 || headers.keep_alive);
+    let is_last = headers.is_last || method == "CONNECT";
+    let head = Head { bytes: consumed, body: headers.body, is_last, keep_alive };
     let method = match method {
         "GET" => Method::Get,
         "HEAD" => Method::Head,
@@ -169,8 +175,7 @@ fn read<'a>(
     };
     match (target, headers.host) {
         (Target::Path(path), Some(host)) if version == 1 && !headers.unusual => {
-            let Headers { keep_alive, says, .. } = headers;
-            Ok(Parsed::Fast(Request { method, host, path, keep_alive, consumed, says }))
+            Ok(Parsed::Fast(Request { method, host, path, keep_alive, consumed, says: headers.says }))
         }
         _ => Ok(Parsed::Unusual(head)),
     }
@@ -197,6 +202,9 @@ fn check_line_ends(
 
 struct Headers<'a> {
     host: Option<&'a [u8]>,
+    /// Connection says close, whatever else it says.
+    close: bool,
+    /// Connection says keep-alive, which HTTP/1.0 needs.
     keep_alive: bool,
     unusual: bool,
     body: Framing,
@@ -207,7 +215,8 @@ struct Headers<'a> {
 fn read_headers<'a>(headers: &[Header<'a>], version: u8) -> Result<Headers<'a>, Ambiguous> {
     let mut read = Headers {
         host: None,
-        keep_alive: true,
+        close: false,
+        keep_alive: false,
         unusual: false,
         body: Framing::None,
         is_last: false,
@@ -259,8 +268,8 @@ fn number(digits: &[u8]) -> Result<u64, Ambiguous> {
 fn read_connection(value: &[u8], read: &mut Headers<'_>) {
     for token in value.split(|b| *b == b',') {
         match token.trim_ascii() {
-            close if close.eq_ignore_ascii_case(b"close") => read.keep_alive = false,
-            keep if keep.eq_ignore_ascii_case(b"keep-alive") => {}
+            close if close.eq_ignore_ascii_case(b"close") => read.close = true,
+            keep if keep.eq_ignore_ascii_case(b"keep-alive") => read.keep_alive = true,
             b"" => {}
             _ => read.unusual = true,
         }
@@ -297,12 +306,27 @@ impl Known {
     }
 }
 
-/// Says whether a Host header, or an authority, may have this value.
+/// Says whether a Host header, or an authority, may have this value: a name or an address in brackets, perhaps with a port. It may
+/// be empty (RFC 9112 §3.2).
 pub(super) fn is_host(value: &[u8]) -> bool {
-    value.len() <= HOST_BYTES_MAX
-        && value
-            .iter()
-            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_' | b':' | b'[' | b']'))
+    let name =
+        value.iter().position(|b| !matches!(b, b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'.' | b'-' | b'_'));
+    let port = match name {
+        None => b"",
+        Some(0) if value[0] == b'[' => match value.iter().position(|b| *b == b']') {
+            Some(end) if value[1..end].iter().all(|b| b.is_ascii_hexdigit() || matches!(b, b':' | b'.')) => {
+                &value[end + 1..]
+            }
+            _ => return false,
+        },
+        Some(name) => &value[name..],
+    };
+    let is_port = match port {
+        [] => true,
+        [b':', digits @ ..] => digits.len() <= PORT_DIGITS_MAX && digits.iter().all(u8::is_ascii_digit),
+        _ => false,
+    };
+    is_port && value.len() <= HOST_BYTES_MAX
 }
 
 enum Target<'a> {
@@ -314,11 +338,18 @@ enum Target<'a> {
 
 fn read_target<'a>(method: &str, target: &'a str) -> Result<Target<'a>, Ambiguous> {
     let target = target.as_bytes();
+    // A fragment is never sent (RFC 9112 §3.2).
+    if memchr::memchr(b'#', target).is_some() {
+        return Err(Ambiguous);
+    }
+    if method == "CONNECT" {
+        return if is_host(target) && !target.is_empty() { Ok(Target::Other) } else { Err(Ambiguous) };
+    }
     if target.first() != Some(&b'/') {
         let is_absolute = target.split(|b| *b == b':').next().is_some_and(|scheme| {
             scheme.eq_ignore_ascii_case(b"http") || scheme.eq_ignore_ascii_case(b"https")
         });
-        let fits = is_absolute || target == b"*" && method == "OPTIONS" || method == "CONNECT";
+        let fits = is_absolute && target.is_ascii() || target == b"*" && method == "OPTIONS";
         return if fits { Ok(Target::Other) } else { Err(Ambiguous) };
     }
     let end = memchr::memchr(b'?', target).unwrap_or(target.len());
@@ -327,12 +358,22 @@ fn read_target<'a>(method: &str, target: &'a str) -> Result<Target<'a>, Ambiguou
     for b in path {
         match b {
             b'%' => escaped = true,
-            // A fragment is never sent (RFC 9112 §3.2), and raw bytes above 0x7e are no URI.
-            b'#' | 0x7f.. => return Err(Ambiguous),
+            // Raw bytes above 0x7e are no URI.
+            0x7f.. => return Err(Ambiguous),
             _ => {}
         }
     }
-    Ok(if escaped { Target::Other } else { Target::Path(path) })
+    match escaped {
+        false => Ok(Target::Path(path)),
+        true if is_escaped_well(path) => Ok(Target::Other),
+        true => Err(Ambiguous),
+    }
+}
+
+/// Two digits after every percent sign (RFC 3986 §2.1).
+fn is_escaped_well(path: &[u8]) -> bool {
+    let mut parts = path.split(|b| *b == b'%').skip(1);
+    parts.all(|part| part.len() >= 2 && part[..2].iter().all(u8::is_ascii_hexdigit))
 }
 
 #[cfg(test)]

@@ -57,7 +57,7 @@ pub(super) async fn serve(
         false
     } else {
         match read_body(worker, &mut stream, head.body, &mut rest).await {
-            Read::Whole => is_not_last && !worker.is_stopping(),
+            Read::Whole => head.keep_alive && is_not_last && !worker.is_stopping(),
             Read::TooMuch => {
                 worker.counters.reached(Limit::Body);
                 false
@@ -82,6 +82,7 @@ pub(super) async fn serve(
                 .map_or(Served::Over, |stream| Served::Refused(stream, Page::BadRequest));
         }
     }
+    // Pingora has read Connection by now, but only the first line of it.
     if !goes_on {
         session.set_keepalive(None);
     }

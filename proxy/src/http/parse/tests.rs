@@ -58,7 +58,12 @@ fn whatever_needs_more_than_an_answer_goes_to_the_session() {
         "GET /a HTTP/1.1\r\nHost: a\r\nTE: trailers\r\n\r\n",
         "GET /a HTTP/1.1\r\nHost: a\r\nTrailer: x\r\n\r\n",
     ] {
-        let head = Head { bytes: request.len(), body: Framing::None, is_last: false };
+        let head = Head {
+            bytes: request.len(),
+            body: Framing::None,
+            is_last: false,
+            keep_alive: !request.contains("/1.0"),
+        };
         assert_eq!(parse(format!("{request}rest").as_bytes()), Parsed::Unusual(head), "{request:?}");
     }
 }
@@ -75,12 +80,58 @@ fn what_follows_an_unusual_head_is_known() {
         ("expect:\r\nContent-Length: 7", Framing::Length(7), true),
     ] {
         let request = format!("GET /a HTTP/1.1\r\nHost: a\r\n{header}\r\n\r\n");
-        let head = Head { bytes: request.len(), body, is_last };
+        let head = Head { bytes: request.len(), body, is_last, keep_alive: true };
         assert_eq!(parse(format!("{request}rest").as_bytes()), Parsed::Unusual(head), "{request:?}");
     }
     let request = b"CONNECT a:443 HTTP/1.1\r\nHost: a\r\n\r\n";
-    let head = Head { bytes: request.len(), body: Framing::None, is_last: true };
+    let head = Head { bytes: request.len(), body: Framing::None, is_last: true, keep_alive: true };
     assert_eq!(parse(request), Parsed::Unusual(head));
+}
+
+#[test]
+fn one_close_anywhere_ends_the_connection_and_http_1_0_stays_only_if_asked_to() {
+    for (headers, http_1_1, http_1_0) in [
+        ("", true, false),
+        ("Connection: keep-alive\r\n", true, true),
+        ("Connection: Keep-Alive, x\r\n", true, true),
+        ("Connection: close\r\n", false, false),
+        ("Connection: keep-alive, close\r\n", false, false),
+        ("Connection: close\r\nConnection: keep-alive\r\n", false, false),
+        ("Connection: keep-alive\r\nX: y\r\nConnection: x,CLOSE\r\n", false, false),
+    ] {
+        for (version, expected) in [("1.1", http_1_1), ("1.0", http_1_0)] {
+            let request = format!("POST /a HTTP/{version}\r\nHost: a\r\n{headers}\r\n");
+            let Parsed::Unusual(head) = parse(request.as_bytes()) else { panic!("{request:?}") };
+            assert_eq!(head.keep_alive, expected, "{request:?}");
+        }
+    }
+}
+
+#[test]
+fn a_host_is_a_name_or_an_address_perhaps_with_a_port() {
+    let longest = format!("{}:65535", "x".repeat(254));
+    for host in [
+        "",
+        "a",
+        "a.example.",
+        "a:80",
+        "a:",
+        ":80",
+        "a_b-c",
+        "192.0.2.1:8080",
+        "[::1]",
+        "[2001:db8::1]:443",
+        &longest,
+    ] {
+        assert!(is_host(host.as_bytes()), "{host}");
+    }
+    let too_long = format!("{}:65535", "x".repeat(255));
+    for host in [
+        "a:x", "a:80:80", "a:123456", "a/b", "a b", "u@a", "a,b", "[::1", "::1", "[::1]x", "[x]", "[::1]:x",
+        "a[::1]", "a]", "\u{e4}", "a%41", &too_long,
+    ] {
+        assert!(!is_host(host.as_bytes()), "{host}");
+    }
 }
 
 #[test]
@@ -125,6 +176,13 @@ fn whatever_could_be_understood_in_two_ways_ends_the_connection() {
         "GET a HTTP/1.1\r\nHost: a\r\n\r\n",
         "GET * HTTP/1.1\r\nHost: a\r\n\r\n",
         "GET /a#b HTTP/1.1\r\nHost: a\r\n\r\n",
+        "GET /a?b#c HTTP/1.1\r\nHost: a\r\n\r\n",
+        "GET http://a/b#c HTTP/1.1\r\nHost: a\r\n\r\n",
+        "GET http://a/\u{e9} HTTP/1.1\r\nHost: a\r\n\r\n",
+        "GET /%4 HTTP/1.1\r\nHost: a\r\n\r\n",
+        "GET /%%41 HTTP/1.1\r\nHost: a\r\n\r\n",
+        "CONNECT /a HTTP/1.1\r\nHost: a\r\n\r\n",
+        "CONNECT http://a/ HTTP/1.1\r\nHost: a\r\n\r\n",
         "GET /\u{e9} HTTP/1.1\r\nHost: a\r\n\r\n",
         "GET /a\r\nHost: a\r\n\r\n",
         "\u{16}\u{3}\u{1}\0\u{5}",
@@ -184,8 +242,8 @@ fn read_strictly(bytes: &[u8]) -> Option<Strict> {
     if !matches!(method, b"GET" | b"HEAD") || !target.starts_with(b"/") {
         return None;
     }
-    // The query is not ours to judge, but what is no text at all cannot be a target.
-    if target.iter().any(|b| *b <= 0x20 || *b == 0x7f) || std::str::from_utf8(target).is_err() {
+    // The query is not ours to judge, but what is no text at all cannot be a target, and no fragment is ever sent.
+    if target.iter().any(|b| *b <= 0x20 || *b == 0x7f || *b == b'#') || std::str::from_utf8(target).is_err() {
         return None;
     }
     let path: Vec<u8> = target.iter().copied().take_while(|b| *b != b'?').collect();
@@ -220,8 +278,17 @@ fn read_strictly(bytes: &[u8]) -> Option<Strict> {
         }
     }
     let host = host?;
-    let is_host_byte = |b: &u8| b.is_ascii_alphanumeric() || b".-_:[]".contains(b);
-    if !host.iter().all(is_host_byte) || host.len() > 260 || lines.len() > HEADERS_MAX + 1 {
+    let text = String::from_utf8(host.clone()).ok()?;
+    let (name, port) = match text.rfind(']') {
+        Some(end) => text.split_at(end + 1),
+        None => text.split_at(text.find(':').unwrap_or(text.len())),
+    };
+    let is_address = name.starts_with('[') && name.ends_with(']') && name.matches(['[', ']']).count() == 2;
+    let allowed = if is_address { ":.[]abcdefABCDEF0123456789" } else { ".-_" };
+    let is_name = name.chars().all(|c| allowed.contains(c) || !is_address && c.is_ascii_alphanumeric());
+    let is_port = port.is_empty()
+        || port.starts_with(':') && port.len() <= 6 && port[1..].chars().all(|c| c.is_ascii_digit());
+    if !is_name || !is_port || host.len() > 260 || lines.len() > HEADERS_MAX + 1 {
         return None;
     }
     let method = String::from_utf8(method.to_vec()).ok()?;
@@ -264,11 +331,15 @@ fn request() -> impl Strategy<Value = Vec<u8>> {
         prop_oneof![9 => Just(String::new()), 1 => piece(&["\r\n", "\n", "\r\n\r\n", " "])],
         prop_oneof![8 => piece(&["GET", "HEAD"]), 1 => piece(&["POST", "get", "", "G ET"])],
         prop_oneof![12 => Just(" ".to_owned()), 1 => piece(&["  ", "\t", ""])],
-        prop_oneof![8 => piece(&["/", "/Ab3xY9z", "/a?b=c%20d", "/a-_b"]), 2 => piece(&["/%41", "/a#b", "*", "a", "http://a/b", "//a", "/\u{e9}", "/a?\u{e9}"])],
+        prop_oneof![8 => piece(&["/", "/Ab3xY9z", "/a?b=c%20d", "/a-_b"]), 2 => piece(&["/%41", "/a?b#c", "/a?%", "/a#b", "*", "a", "http://a/b", "//a", "/\u{e9}", "/a?\u{e9}"])],
         prop_oneof![12 => piece(&[" HTTP/1.1"]), 1 => piece(&[" HTTP/1.0", " HTTP/2.0", "  HTTP/1.1", ""])],
         line_end(),
     );
-    let host = prop_oneof![9 => Just("Host: go.example\r\n".to_owned()), 1 => Just(String::new())];
+    let host = prop_oneof![
+        9 => Just("Host: go.example\r\n".to_owned()),
+        1 => Just(String::new()),
+        3 => "[a\\[\\]:.1_-]{0,8}".prop_map(|host| format!("Host: {host}\r\n")),
+    ];
     let headers = proptest::collection::vec((header, line_end()), 0..6);
     (start, host, headers, line_end(), piece(&["", "GET / HTTP/1.1\r\n", "\r\n"])).prop_map(
         |((empty, method, space, target, version, end), host, headers, last, rest)| {
