@@ -6,7 +6,7 @@
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-builtin-rules --no-print-directory
 
-.PHONY: help deps build demo test check bench bench-create bench-redirect bench-keypool bench-log
+.PHONY: help deps build demo test framing check bench bench-create bench-redirect bench-keypool bench-log
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -24,6 +24,9 @@ demo: build ## Run a fleet on loopback with real links, until Ctrl-C; data stays
 
 test: build ## Run every test (one crate: make test ARGS='-p linklog')
 	@scripts/test.sh $(ARGS)
+
+framing: build ## Compare where nginx, HAProxy, h11 and Signpost see requests end (ONLY=TEXT picks cases)
+	@ONLY='$(ONLY)' scripts/framing.sh
 
 check: deps ## Check formatting, lints, documentation, dependencies, scripts and units
 	@scripts/check.sh

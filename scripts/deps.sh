@@ -32,6 +32,13 @@ has protoc || need protobuf-compiler 'generates the wire protocol'
 has curl || need curl 'the demo shows curl lines'
 has systemd-analyze || need systemd 'systemd-analyze checks the units in the tests'
 
+if [ "${1:-}" = test ]; then
+  # Debian starts the first two as services; nothing here needs that.
+  has nginx || [ -x /usr/sbin/nginx ] || need nginx-light 'reads the same odd requests as the proxy'
+  has haproxy || [ -x /usr/sbin/haproxy ] || need haproxy 'reads the same odd requests as the proxy'
+  /usr/bin/python3 -c 'import h11' 2>/dev/null || need python3-h11 'reads the same odd requests as the proxy'
+fi
+
 if [ "${1:-}" = bench ]; then
   has cc || need gcc 'compiles the bare loop that is compared with'
   has python3 || need python3 'runs the comparison'

@@ -4,6 +4,8 @@
 set -euo pipefail
 . "$(dirname "$0")/env.sh"
 
+scripts/deps.sh test
+
 export SIGNPOST_BIN_DIR=$PWD/bin
 selection=(--workspace)
 [ $# -eq 0 ] || selection=("$@")

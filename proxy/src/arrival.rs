@@ -4,9 +4,9 @@
 
 use std::net::IpAddr;
 
+use pingora::protocols::Stream;
 use pingora::protocols::l4::socket::SocketAddr as PeerAddr;
 use pingora::protocols::l4::stream::Stream as Socket;
-use pingora::protocols::Stream;
 
 use crate::census::Seat;
 use crate::client::{Client, ClientAddress};

@@ -2,6 +2,7 @@
 //!
 //! | module | what it tests |
 //! |---|---|
+//! | `framing` | requests end where the strictest reader says |
 //! | `follow` | a `201` means that every proxy redirects, at once |
 //! | `outage` | proxies need nobody |
 //! | `full` | a disk that takes no more ends the writer in order |
@@ -13,6 +14,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod follow;
+mod framing;
 mod full;
 mod kills;
 mod outage;
