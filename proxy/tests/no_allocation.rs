@@ -18,8 +18,12 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use std::time::Duration;
+
 use author::Author;
 use client::Visitor;
+use signpost_proxy::quota::{QuotaOptions, Rule};
+use signpost_proxy::worker::Limits;
 use site::Site;
 
 thread_local! {
@@ -67,7 +71,17 @@ fn redirects_and_pages_from_memory_allocate_nothing() {
         author.link(&format!("key{n:04}"), "https://www.example.com/some/path?and=a&query=string");
     }
     author.link("a-longer-alias", "https://www.example.com/alias");
-    let site = Site::new(&author);
+    // Everything that may be counted per request is.
+    let most = Some(Rule { count: 1_000_000_000, window: Duration::from_secs(60) });
+    let quotas = QuotaOptions {
+        requests: most,
+        not_found: most,
+        strict: true,
+        scan_alarm: Some(1_000_000_000),
+        scan_block: Duration::from_secs(1),
+        networks_max: 1_024,
+    };
+    let site = Site::limited(&author, Limits::default(), None, Some(quotas));
     site.on_worker(|| IS_COUNTED.set(true));
     let paths: Vec<String> = (0..100).map(|n| format!("/key{n:04}")).collect();
     let extra = ["/a-longer-alias", "/", "/robots.txt", "/favicon.ico", "/no.code"].map(str::to_owned);

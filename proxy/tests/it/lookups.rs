@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use linklog::{Code, DomainId};
 use signpost_proxy::hot_map::Mark;
 use signpost_proxy::link_key::LinkKey;
-use signpost_proxy::lookup::{InMemory, Source, facts_of};
+use signpost_proxy::lookup::{InMemory, Source, Tier, facts_of};
 
 use crate::author::Author;
 use crate::site::Site;
@@ -72,6 +72,51 @@ fn no_reader_sees_an_older_version_than_the_last_one_shown_to_everybody() {
     for n in 0..KEYS {
         assert_eq!(version(&site, n), shown[n as usize].load(Ordering::Relaxed));
     }
+}
+
+/// Unknown keys are told apart by the database's filters; what those let through by mistake waits for the disk once, and then the
+/// block is in memory.
+#[test]
+fn a_flood_of_unknown_keys_grows_nothing_seldom_asks_the_disk_and_leaves_known_keys_alone() {
+    const LINKS: u64 = 60_000;
+    const UNKNOWN: u64 = 100_000;
+    let mut author = Author::new();
+    for chunk in 0..LINKS / 5_000 {
+        let links = (0..5_000).map(|n| spread(chunk * 5_000 + n));
+        author
+            .links(links.map(|code| (code, "https://www.example.com/an/article/of/usual/length".to_owned())));
+    }
+    let site = Site::new(&author);
+    let lookups = &site.worker.shared.lookups;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let find = |code: &str| {
+        let key = LinkKey::of_code(DomainId::DEFAULT, code.parse::<Code>().unwrap());
+        match lookups.in_memory(&key, |facts| facts.is_some()) {
+            InMemory::Known(tier, found) => (tier, found),
+            InMemory::NeedsDisk => (Tier::Disk, runtime.block_on(lookups.on_disk(key)).unwrap().is_some()),
+            other => panic!("{other:?}"),
+        }
+    };
+    let hot: Vec<String> = (0..1_000).map(spread).collect();
+    for _ in 0..2 {
+        hot.iter().for_each(|code| assert!(find(code).1, "{code}"));
+    }
+    let before = lookups.hot_map().fill_level();
+    let unknown = (LINKS..LINKS + UNKNOWN).map(|n| find(&spread(n)));
+    let on_disk = unknown.filter(|(tier, found)| {
+        assert!(!found);
+        *tier == Tier::Disk
+    });
+    let on_disk = on_disk.count() as u64;
+    assert!(on_disk <= UNKNOWN / 100, "{on_disk} of {UNKNOWN} waited for the disk");
+    assert_eq!(lookups.hot_map().fill_level(), before);
+    hot.iter().for_each(|code| assert_eq!(find(code), (Tier::Hot, true), "{code}"));
+}
+
+/// The `n`th of codes that are spread over the code space; no two are the same.
+fn spread(n: u64) -> String {
+    let code = linklog::Code7::new(n.wrapping_mul(0x9e37_79b9_7f4a_7c15) % linklog::Code7::COUNT).unwrap();
+    code.to_code().as_str().to_owned()
 }
 
 #[test]

@@ -5,6 +5,7 @@
 mod author;
 mod client;
 mod client_address;
+mod clients;
 mod connection;
 mod disk;
 mod feed;
