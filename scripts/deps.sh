@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
 # Installs the Debian packages that building and testing need, if any is missing; says which and why first. With the argument
-# `bench` also those that the comparison with other servers needs.
+# `test` also those that only the tests need, with `bench` those that the comparison with other servers needs.
 # Silent and instant when nothing is missing. Looks for the programs themselves, so that a machine that has them from
 # elsewhere is left alone.
 set -euo pipefail
 . "$(dirname "$0")/env.sh"
 
-has() { command -v "$1" >/dev/null 2>&1; }
+# Debian has servers where only root's PATH looks.
+has() { PATH=$PATH:/usr/sbin:/sbin command -v "$1" >/dev/null 2>&1; }
 has_libclang() {
   compgen -G '/usr/lib/llvm-*/lib/libclang*.so*' >/dev/null ||
     compgen -G '/usr/lib/*/libclang*.so*' >/dev/null ||
@@ -34,9 +35,10 @@ has systemd-analyze || need systemd 'systemd-analyze checks the units in the tes
 
 if [ "${1:-}" = test ]; then
   # Debian starts the first two as services; nothing here needs that.
-  has nginx || [ -x /usr/sbin/nginx ] || need nginx-light 'reads the same odd requests as the proxy'
-  has haproxy || [ -x /usr/sbin/haproxy ] || need haproxy 'reads the same odd requests as the proxy'
+  has nginx || need nginx-light 'reads the same odd requests as the proxy'
+  has haproxy || need haproxy 'a balancer in front of the proxy; reads the same odd requests as it'
   /usr/bin/python3 -c 'import h11' 2>/dev/null || need python3-h11 'reads the same odd requests as the proxy'
+  has ip || need iproute2 'machines of a test on networks of their own'
 fi
 
 if [ "${1:-}" = bench ]; then

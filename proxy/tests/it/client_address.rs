@@ -115,16 +115,44 @@ fn a_network_has_so_many_connections_and_the_process_so_many_in_all() {
         visitor.try_send("GET / HTTP/1.1\r\nHost: a\r\n\r\n")
             && visitor.read_answer(false).is_some_and(|answer| answer.status == 200)
     };
-    let mut all: Vec<Visitor> = [2, 2, 2, 3, 9, 9, 9].map(|last| from(last, proxy.listen)).into();
+    let mut all = Vec::new();
     // One after the other: which of them come in is then known.
-    let served: Vec<bool> = all.iter_mut().map(serves).collect();
+    let served = [2, 2, 2, 3, 9, 9, 9].map(|last| {
+        let mut visitor = from(last, proxy.listen);
+        let served = serves(&mut visitor);
+        all.push(visitor);
+        served
+    });
     assert_eq!(served, [true, true, false, true, true, true, false]);
-    let limited = &proxy.stats()["limited"];
-    assert_eq!((&limited["connections_per_network"], &limited["connections"]), (&1.into(), &1.into()));
+    eventually("both are counted", || {
+        let limited = &proxy.stats()["limited"];
+        (limited["connections_per_network"] == 1 && limited["connections"] == 1).then_some(())
+    });
     assert_eq!(proxy.stats()["connections"]["now"], 5);
     all.clear();
     eventually("room", || (proxy.stats()["connections"]["now"] == 0).then_some(()));
     assert!(serves(&mut from(2, proxy.listen)));
+}
+
+#[test]
+fn a_scan_is_logged_once_without_the_address_of_the_visitor() {
+    let home = home(
+        "[[listener]]\naddress = '127.0.0.1:0'\nclient_address = 'socket'\n\
+         [per_network]\nscan_alarm_per_hour = 20\nscan_block_s = 600\n",
+    );
+    let proxy = start(&home);
+    let mut scanner = from(77, proxy.listen);
+    for n in 0..21 {
+        assert_eq!(scanner.get(&format!("/no.{n}")).status, 404);
+    }
+    let blocked = scanner.get("/");
+    assert_eq!(blocked.status, 429);
+    assert!(blocked.header("retry-after").unwrap().parse::<u32>().unwrap() > 590);
+    assert_eq!(from(78, proxy.listen).get("/").status, 200);
+    let lines = proxy.logged("asks for many codes that do not exist");
+    assert!(lines.len() == 1 && lines[0].contains("127.0.0.0/24"), "{lines:?}");
+    assert!(proxy.logged("127.0.0.77").is_empty());
+    assert!(proxy.metrics().contains("signpost_proxy_network_scans_total 1"), "{}", proxy.metrics());
 }
 
 #[test]

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::print_stderr)]
 
 mod author;
+mod balancers;
 mod client;
 mod client_address;
 mod clients;
@@ -12,6 +13,7 @@ mod feed;
 mod following;
 mod limits;
 mod lookups;
+mod namespaces;
 mod process;
 mod serving;
 mod site;

@@ -18,13 +18,14 @@ pub(crate) struct Home {
     writers: Vec<String>,
     listen: String,
     extra: String,
+    wrapper: Vec<String>,
 }
 
 impl Home {
     pub(crate) fn new(writers: &[String]) -> Home {
         let dir = tempfile::tempdir().unwrap();
         let listen = "addresses = ['127.0.0.1:0']".to_owned();
-        Home { dir, writers: writers.to_vec(), listen, extra: String::new() }
+        Home { dir, writers: writers.to_vec(), listen, extra: String::new(), wrapper: Vec::new() }
     }
 
     /// Adds lines to the end of the configuration.
@@ -36,7 +37,14 @@ impl Home {
     /// Listens only where the `[[listener]]` tables say.
     pub(crate) fn with_listeners(mut self, tables: &str) -> Home {
         self.listen.clear();
+        self.extra.clear();
         self.with(tables)
+    }
+
+    /// Starts the binary through another command, whose words stand in front of it.
+    pub(crate) fn wrapped(mut self, wrapper: Vec<String>) -> Home {
+        self.wrapper = wrapper;
+        self
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -63,8 +71,15 @@ impl Home {
     pub(crate) fn start_with(&self, config: &Path) -> Process {
         let log = self.path("log");
         let stderr = std::fs::File::options().create(true).append(true).open(&log).unwrap();
-        let mut command = Command::new(BINARY);
-        command.arg("--config").arg(config).stdin(Stdio::null()).stderr(stderr).stdout(Stdio::null());
+        let mut words = self.wrapper.iter().map(String::as_str).chain([BINARY]);
+        let mut command = Command::new(words.next().expect("the binary at least"));
+        command
+            .args(words)
+            .arg("--config")
+            .arg(config)
+            .stdin(Stdio::null())
+            .stderr(stderr)
+            .stdout(Stdio::null());
         let mut child = command.spawn().unwrap();
         let socket = self.path("control.sock");
         let stats = eventually("the proxy's start", || {
