@@ -139,6 +139,18 @@ impl Tokens {
     /// # Errors
     /// Why it is not let in.
     pub fn admit(&self, authorization: Option<&[u8]>, needed: Scopes) -> Result<Caller, AuthError> {
+        self.admit_any(authorization, &[needed])
+    }
+
+    /// As [`Tokens::admit`], for what any of several scopes allows; a refusal names the first.
+    ///
+    /// # Errors
+    /// Why it is not let in.
+    pub fn admit_any(
+        &self,
+        authorization: Option<&[u8]>,
+        sufficient: &[Scopes],
+    ) -> Result<Caller, AuthError> {
         let authorization = authorization.ok_or(AuthError::Missing)?;
         let presented = Presented::of_header(authorization).ok_or(AuthError::Invalid)?;
         let table = self.table.read();
@@ -148,8 +160,9 @@ impl Tokens {
         let matches = presented.matches(&stored);
         let known = known.filter(|known| matches && known.record.revoked_at_ms.is_none());
         let known = known.ok_or(AuthError::Invalid)?;
-        if !known.record.scopes.allows(needed) {
-            let needed = SCOPES.iter().find(|(_, scope)| *scope == needed).map_or("admin", |(name, _)| *name);
+        if !sufficient.iter().any(|scope| known.record.scopes.allows(*scope)) {
+            let named = SCOPES.iter().find(|(_, scope)| sufficient.first() == Some(scope));
+            let needed = named.map_or("admin", |(name, _)| *name);
             return Err(AuthError::Scope { needed });
         }
         known.rate.take(self.started.elapsed()).map_err(|retry_after| AuthError::TooMany { retry_after })?;

@@ -38,6 +38,8 @@ pub struct Config {
     pub replication: ReplicationOptions,
     /// How many bytes of records are kept for followers that come back.
     pub journal_retention_bytes: u64,
+    /// How many bytes of counted batches are kept.
+    pub clicks_retention_bytes: u64,
     /// What a client may use up.
     pub limits: Limits,
     /// Logs.
@@ -97,6 +99,11 @@ pub fn read(root: &mut Section) -> Config {
         journal_retention_bytes: root.section("journal").in_range(
             "retention_bytes",
             10 << 30,
+            (16 * MIB) as u64..=1 << 50,
+        ),
+        clicks_retention_bytes: root.section("clicks").in_range(
+            "retention_bytes",
+            1 << 30,
             (16 * MIB) as u64..=1 << 50,
         ),
         limits: limits(&mut root.section("limits")),

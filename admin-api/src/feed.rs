@@ -19,8 +19,9 @@ use tonic::{Request, Response, Status, Streaming};
 use wire::feed::feed_server::Feed;
 use wire::feed::{FollowerMessage, WriterMessage};
 use wire::identity::{FleetId, Identity, Role, authorize};
-use wire::listen::{ListenError, Listener, feed_routes};
+use wire::listen::{ListenError, Listener, feed_routes, with_clicks};
 
+use crate::clicks::{ClickSource, ReportService};
 use crate::members::Members;
 use crate::replication::Replication;
 use frames::FrameCache;
@@ -76,13 +77,19 @@ impl FeedServer {
         self.listener.local_addr()
     }
 
-    /// Serves followers until `stop`; each is told that the writer is shutting down.
+    /// Serves followers and reporters of clicks until `stop`; each is told that the writer is shutting down.
     ///
     /// # Errors
     /// If the server fails as a whole.
-    pub async fn serve(self, source: FeedSource, stop: CancellationToken) -> Result<(), FeedError> {
+    pub async fn serve(
+        self,
+        source: FeedSource,
+        clicks: ClickSource,
+        stop: CancellationToken,
+    ) -> Result<(), FeedError> {
+        let clicks = ReportService::new(clicks, stop.clone());
         let service = FeedService { source: Arc::new(source), frames: Arc::default(), stop: stop.clone() };
-        Ok(self.listener.serve(feed_routes(service), stop.cancelled_owned()).await?)
+        Ok(self.listener.serve(with_clicks(feed_routes(service), clicks), stop.cancelled_owned()).await?)
     }
 }
 

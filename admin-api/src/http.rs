@@ -5,6 +5,7 @@
 
 pub mod batch;
 pub mod body;
+mod clicks;
 pub mod health;
 pub mod links;
 pub mod query;
@@ -60,6 +61,7 @@ pub fn router(api: Arc<Api>) -> Router {
                 .delete(links::delete)
                 .fallback(|| wrong_method("GET, PATCH, DELETE")),
         )
+        .route("/v1/links/{code}/clicks", get(clicks::of_link).fallback(|| wrong_method("GET")))
         .route("/v1/replication", get(replication::status).fallback(|| wrong_method("GET")))
         .route("/healthz", get(health::live).fallback(|| wrong_method("GET")))
         .route("/readyz", get(health::ready).fallback(|| wrong_method("GET")))
@@ -79,6 +81,7 @@ async fn count(State(api): State<Arc<Api>>, request: Request, next: Next) -> Res
         Some("/v1/links") => "/v1/links",
         Some("/v1/links/batch") => "/v1/links/batch",
         Some("/v1/links/{code}") => "/v1/links/{code}",
+        Some("/v1/links/{code}/clicks") => "/v1/links/{code}/clicks",
         Some("/v1/replication") => "/v1/replication",
         Some("/healthz" | "/readyz") => "health",
         _ => "other",
@@ -98,8 +101,13 @@ async fn count(State(api): State<Arc<Api>>, request: Request, next: Next) -> Res
 impl Api {
     /// Lets a request in, or not.
     fn admit(&self, headers: &HeaderMap, needed: Scopes) -> Result<Caller, Problem> {
+        self.admit_any(headers, &[needed])
+    }
+
+    /// Lets a request in that any of several scopes allows, or not.
+    fn admit_any(&self, headers: &HeaderMap, sufficient: &[Scopes]) -> Result<Caller, Problem> {
         let authorization = headers.get(AUTHORIZATION).map(|value| value.as_bytes());
-        Ok(self.tokens.admit(authorization, needed)?)
+        Ok(self.tokens.admit_any(authorization, sufficient)?)
     }
 }
 

@@ -4,11 +4,12 @@
 //! - [`http`] brings requests to [`links`] and answers back; [`problem`] is what errors look like
 //! - pure: [`target`], [`alias`], [`json`], most of [`links`] and [`auth`]
 //! - [`codes`] is the stock of generated codes, [`domains`] and [`members`] are tables of what the log says
-//! - [`feed`] sends the log to followers, [`replication`] knows who has applied what
+//! - [`clicks`] counts what the proxies report; [`feed`] sends the log to followers, [`replication`] knows who has applied what
 
 pub mod alias;
 pub mod auth;
 pub mod cli;
+pub mod clicks;
 pub mod clock;
 pub mod codes;
 pub mod config;

@@ -16,11 +16,14 @@ pub mod order;
 pub mod patch;
 pub mod view;
 
+use clicklog::Subject;
+use clicklog::account::Totals;
 use linklog::store::{StoreError, StoredLink};
 use linklog::writer::ProposeError;
 use linklog::{Key, Position};
 
 use crate::alias::AliasRules;
+use crate::clicks::Clicks;
 use crate::codes::Codes;
 use crate::codes::mark::Marks;
 use crate::domains::Domains;
@@ -54,6 +57,8 @@ pub struct Links {
     pub domains: Domains,
     /// Who has them.
     pub replication: Replication,
+    /// Who follows them.
+    pub clicks: Clicks,
     /// What is allowed.
     pub rules: Rules,
     /// Who counts.
@@ -115,6 +120,20 @@ impl Links {
     pub async fn get(&self, key: Key) -> Result<StoredLink, ChangeError> {
         let link = self.log.read(move |reader| reader.link(&key)).await??;
         link.ok_or(ChangeError::NotFound)
+    }
+
+    /// Looks a link up, and what was counted on it since it was made.
+    ///
+    /// # Errors
+    /// There is none, or the state cannot be read.
+    pub async fn get_counted(&self, key: Key) -> Result<(StoredLink, Totals), ChangeError> {
+        let clicks = self.clicks.clone();
+        let read = move |reader: &linklog::store::Reader| {
+            let Some(link) = reader.link(&key)? else { return Ok(None) };
+            let totals = clicks.totals(&[Subject { key, created: link.stamp.created }])?;
+            Ok::<_, StoreError>(totals.first().map(|totals| (link, *totals)))
+        };
+        self.log.read(read).await??.ok_or(ChangeError::NotFound)
     }
 
     async fn replicated(

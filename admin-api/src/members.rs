@@ -3,6 +3,10 @@
 //! The table is a copy of the member records in memory. It changes only after the record that changes it is durable; whoever
 //! writes one calls [`Members::reload`] afterwards, and everybody who holds the table is told through [`Members::changes`].
 
+mod admission;
+
+pub use admission::NotAdmitted;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 

@@ -1,8 +1,8 @@
 //! The running service: what is started in which order, and how it ends.
 //!
 //! Start: health port, log, what the log must hold (`open`), tables in memory, stock of codes, ports. Stop, in the reverse order of
-//! who needs whom: no new requests; requests that were accepted are answered, while followers still acknowledge; followers; the writer,
-//! which answers everything it took; the database. A failed write stops in the same order, with exit code 1.
+//! who needs whom: no new requests; requests that were accepted are answered, while followers still acknowledge; followers and reporters of
+//! clicks; the counts and the writer, which answer everything they took; the databases. A failed write stops in the same order, with exit code 1.
 
 mod listen;
 mod open;
@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use clicklog::accounts::Accounts;
 use daemon::control::ControlSocket;
 use daemon::health::HealthServer;
 use linklog::writer::{Writer, WriterHandle};
@@ -27,6 +28,7 @@ use wire::identity::{Identity, IdentityError};
 
 use crate::alias::AliasRules;
 use crate::auth::Tokens;
+use crate::clicks::{ClickSource, Clicks, Reporters};
 use crate::codes::mark::{self, Marks};
 use crate::codes::pool::Pool;
 use crate::codes::refill::Refill;
@@ -104,6 +106,7 @@ pub struct Running {
     runtime: Option<Runtime>,
     tasks: Tasks,
     health: Option<HealthServer>,
+    accounts: Option<Accounts>,
     log: Option<Writer>,
 }
 
@@ -151,6 +154,7 @@ impl Running {
             runtime: Some(runtime),
             tasks,
             health: Some(health),
+            accounts: Some(opened.accounts),
             log: Some(opened.writer),
         })
     }
@@ -198,6 +202,7 @@ impl Running {
         // Every task ends here at the latest, and with it every reader of the database.
         runtime.shutdown_timeout(END_MAX);
         drop(self.health.take());
+        drop(self.accounts.take());
         drop(self.log.take());
         tracing::info!("stopped");
     }
@@ -245,7 +250,15 @@ async fn start_tasks(
         replication: replication.clone(),
         on_higher_epoch: stop_writing_when_replaced(opened.writer.handle(), probe.clone()),
     };
-    others.spawn(serve_feed(feed, source, stop_others.clone()));
+    let reporters = Reporters::default();
+    let clicks = Clicks::new(opened.accounts.handle(), reporters.clone(), members.clone());
+    let click_source = ClickSource {
+        fleet: opened.fleet,
+        members: members.clone(),
+        accounts: opened.accounts.handle(),
+        reporters,
+    };
+    others.spawn(serve_feed(feed, source, click_source, stop_others.clone()));
     let operator = Operator::new(
         log.clone(),
         tokens.clone(),
@@ -258,15 +271,20 @@ async fn start_tasks(
 
     let lags = Arc::new(RwLock::new(Vec::new()));
     others.spawn(look(replication.clone(), log.clone(), lags.clone(), stop_others.clone()));
-    let observed =
-        Arc::new(Observed { log: log.clone(), codes: codes.clone(), marks: marks.clone(), members: lags });
+    let observed = Arc::new(Observed {
+        log: log.clone(),
+        codes: codes.clone(),
+        marks: marks.clone(),
+        clicks: clicks.clone(),
+        members: lags,
+    });
     probe.open(metrics.registry(observed.clone()), observed.clone());
 
     let rules = Rules {
         target: TargetRules { bytes_max: config.limits.url_bytes_max },
         alias: AliasRules::default(),
     };
-    let links = Links { log, codes, marks, domains, replication, rules, metrics: metrics.clone() };
+    let links = Links { log, codes, marks, domains, replication, clicks, rules, metrics: metrics.clone() };
     let limits = config.limits;
     let api =
         Api { links, tokens, limits, bodies: Default::default(), ready: observed, metrics: metrics.clone() };
@@ -314,8 +332,8 @@ fn stop_writing_when_replaced(
     })
 }
 
-async fn serve_feed(feed: FeedServer, source: FeedSource, stop: CancellationToken) {
-    if let Err(error) = feed.serve(source, stop).await {
+async fn serve_feed(feed: FeedServer, source: FeedSource, clicks: ClickSource, stop: CancellationToken) {
+    if let Err(error) = feed.serve(source, clicks, stop).await {
         tracing::error!(%error, "the feed has ended");
     }
 }

@@ -47,9 +47,9 @@ impl std::fmt::Display for LedgerId {
 pub struct BatchNumber(pub u64);
 
 impl BatchNumber {
-    /// Returns the number after this one.
+    /// Returns the number after this one. Saturates.
     pub const fn next(self) -> BatchNumber {
-        BatchNumber(self.0 + 1)
+        BatchNumber(self.0.saturating_add(1))
     }
 }
 

@@ -8,6 +8,7 @@ use wire::feed::{Hello, Refusal};
 use wire::identity::{PeerIdentity, Role};
 
 use super::FeedSource;
+use crate::members::NotAdmitted;
 
 /// The smallest and largest window of unacknowledged bytes a follower gets, whatever it asks for.
 const WINDOW_BYTES: std::ops::RangeInclusive<u64> = 64 * 1024..=64 * 1024 * 1024;
@@ -75,30 +76,16 @@ pub(super) fn admit(
 }
 
 fn known_member(source: &FeedSource, peer: Option<&PeerIdentity>, hello: &Hello) -> Result<Member, Refusal> {
-    // On loopback without TLS there is no authority to make a fleet id: an empty one means "whichever this is".
-    let same_fleet = hello.fleet_id.is_empty() && peer.is_none() || hello.fleet_id == source.fleet.as_bytes();
-    if !same_fleet {
-        return Err(refuse(Reason::WrongFleet, format!("this writer belongs to fleet {}", source.fleet)));
-    }
-    let unknown = |why: &str| Err(refuse(Reason::UnknownMember, format!("member {:?} {why}", hello.member)));
-    if peer.is_some_and(|peer| peer.name != hello.member) {
-        return unknown("is not the name in the certificate");
-    }
-    let Some(member) = source.members.get(&hello.member) else {
-        return unknown("is not in the log: add it with `signpost-admin proxy add`");
+    let member = match source.members.admit(source.fleet, peer, &hello.fleet_id, &hello.member) {
+        Ok(member) => member,
+        Err(NotAdmitted::WrongFleet(detail)) => return Err(refuse(Reason::WrongFleet, detail)),
+        Err(NotAdmitted::Unknown(detail)) => return Err(refuse(Reason::UnknownMember, detail)),
     };
-    if member.state == MemberState::Forgotten {
-        return unknown("was forgotten: add it under another name");
-    }
-    if member.credential != peer.map(|peer| peer.fingerprint) {
-        return unknown(
-            "was added with another credential: give it the bundle that `signpost-admin proxy add` wrote",
-        );
-    }
     let may_have_manage =
         member.role == MemberRole::Sync && peer.is_none_or(|peer| peer.role == Role::Writer);
     if hello.with_manage && !may_have_manage {
-        return unknown("has role read and may not have the managed parts");
+        let detail = format!("member {:?} has role read and may not have the managed parts", hello.member);
+        return Err(refuse(Reason::UnknownMember, detail));
     }
     Ok(member)
 }

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
+use clicklog::accounts::{Accounts, AccountsOptions};
 use linklog::codec::{FORMAT_LEVEL, frame};
 use linklog::entity::{MemberRole, MemberState};
 use linklog::store::{Contents, StoreOptions};
@@ -21,6 +22,7 @@ use wire::feed::{Ack, Hello};
 use wire::identity::Role;
 
 use super::*;
+use crate::clicks::Reporters;
 use crate::members;
 use crate::replication::ReplicationOptions;
 
@@ -34,6 +36,7 @@ struct Fleet {
     address: SocketAddr,
     stop: CancellationToken,
     served: tokio::task::JoinHandle<Result<(), FeedError>>,
+    _accounts: Accounts,
 }
 
 impl Fleet {
@@ -75,8 +78,25 @@ impl Fleet {
                 Arc::new(move |_| writer.fence())
             },
         };
-        let served = tokio::spawn(server.serve(source, stop.clone()));
-        let fleet = Fleet { writer, members, replication, address, stop, served };
+        let accounts = Accounts::open(
+            &dir.join("clicks"),
+            AccountsOptions {
+                store: SMALL,
+                journal_bytes_kept: u64::MAX,
+                queue_max: 10,
+                clock_ms: Box::new(crate::clock::now_ms),
+                on_fatal: Box::new(|error| panic!("{error}")),
+            },
+        )
+        .unwrap();
+        let clicks = ClickSource {
+            fleet: source.fleet,
+            members: members.clone(),
+            accounts: accounts.handle(),
+            reporters: Reporters::default(),
+        };
+        let served = tokio::spawn(server.serve(source, clicks, stop.clone()));
+        let fleet = Fleet { _accounts: accounts, writer, members, replication, address, stop, served };
         fleet.add("proxy-0").await;
         fleet
     }

@@ -121,10 +121,10 @@ fn fields_of(bytes: &[u8]) -> Result<LinkFields<'_>, Problem> {
     }
 }
 
-type CodeInPath = Result<Path<String>, PathRejection>;
+pub(super) type CodeInPath = Result<Path<String>, PathRejection>;
 
 /// A path that is no text names no link.
-fn code_text(code: CodeInPath) -> Result<String, Problem> {
+pub(super) fn code_text(code: CodeInPath) -> Result<String, Problem> {
     code.map(|Path(code)| code).map_err(|_| Problem::no_link())
 }
 
@@ -136,8 +136,9 @@ async fn try_get(api: &Api, code: CodeInPath, head: Parts) -> Result<Response, P
     api.admit(&head.headers, Scopes::LINKS_READ)?;
     let domains = api.links.domains.table();
     let key = key_of(&code_text(code)?, &head.uri, &domains)?;
-    let stored = api.links.get(key).await?;
+    let (stored, totals) = api.links.get_counted(key).await?;
     let view = LinkView::of_stored(&key.code, &stored, known(&domains, key.domain)?, None);
+    let view = view.with_clicks(totals.clicks());
     Ok(respond::with_version(respond::json(StatusCode::OK, &view), stored.stamp.version))
 }
 
@@ -198,8 +199,9 @@ async fn try_list(api: &Api, head: Parts) -> Result<Response, Problem> {
     let page = api.links.list(query.cursor()?, query.limit()?).await?;
     let domains = api.links.domains.table();
     let codes: Vec<Code> = page.links.iter().map(|(key, _)| key.code).collect();
-    let shown = codes.iter().zip(&page.links).map(|(code, (key, stored))| {
-        Ok(LinkView::of_stored(code, stored, known(&domains, key.domain)?, None))
+    let shown = codes.iter().zip(&page.links).zip(&page.totals).map(|((code, (key, stored)), totals)| {
+        let view = LinkView::of_stored(code, stored, known(&domains, key.domain)?, None);
+        Ok(view.with_clicks(totals.clicks()))
     });
     let data = shown.collect::<Result<_, Problem>>()?;
     Ok(respond::json(StatusCode::OK, &PageView { data, next_cursor: page.next.map(|next| next.encode()) }))

@@ -1,4 +1,4 @@
-//! `GET /v1/replication`: where every member is in the log.
+//! `GET /v1/replication`: where every member is in the log, and how far its clicks are counted.
 
 use std::sync::Arc;
 
@@ -12,6 +12,7 @@ use serde::Serialize;
 use super::query::Query;
 use super::{Api, answer, respond};
 use crate::links::ChangeError;
+use crate::links::view::Rfc3339;
 use crate::problem::Problem;
 use crate::replication::MemberStatus;
 
@@ -24,7 +25,24 @@ struct Head {
 #[derive(Serialize)]
 struct View {
     head: Head,
-    members: Vec<MemberStatus>,
+    members: Vec<MemberView>,
+}
+
+#[derive(Serialize)]
+struct MemberView {
+    #[serde(flatten)]
+    status: MemberStatus,
+    /// `null`: it has never reported.
+    clicks: Option<ClicksView>,
+}
+
+/// How far the clicks of a member are counted.
+#[derive(Serialize)]
+struct ClicksView {
+    ledger: String,
+    watermark: u64,
+    complete_until: Option<Rfc3339>,
+    dropped: u64,
 }
 
 pub(super) async fn status(State(api): State<Arc<Api>>, request: Request) -> Response {
@@ -38,5 +56,16 @@ async fn try_status(api: &Api, head: Parts) -> Result<Response, Problem> {
     // How old a member's lag is stands in the journal, on disk.
     let replication = api.links.replication.clone();
     let members = api.links.log.read(move |_| replication.status()).await.map_err(ChangeError::from)?;
+    let clicks_of = |member: &MemberStatus| {
+        let known = api.links.clicks.of_member(&member.id)?;
+        Some(ClicksView {
+            ledger: known.ledger.to_string(),
+            watermark: known.account.watermark.0,
+            complete_until: Some(known.account.complete_until_ms).filter(|at| *at > 0).map(Rfc3339),
+            dropped: known.account.dropped(),
+        })
+    };
+    let members =
+        members.into_iter().map(|status| MemberView { clicks: clicks_of(&status), status }).collect();
     Ok(respond::json(StatusCode::OK, &View { head: Head { epoch: head.epoch.0, seq: head.seq.0 }, members }))
 }

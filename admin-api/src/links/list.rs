@@ -9,6 +9,8 @@
 
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use clicklog::Subject;
+use clicklog::account::Totals;
 use linklog::store::{Reader, StoreError, StoredLink};
 use linklog::{Key, Seq};
 use xxhash_rust::xxh3::xxh3_64;
@@ -69,6 +71,8 @@ fn check(body: &[u8]) -> [u8; 4] {
 pub struct Page {
     /// The links, newest first.
     pub links: Vec<(Key, StoredLink)>,
+    /// What was counted on each.
+    pub totals: Vec<Totals>,
     /// Where the next page begins; `None`: this is the last one.
     pub next: Option<Cursor>,
 }
@@ -80,11 +84,26 @@ impl Links {
     /// The state cannot be read.
     pub async fn list(&self, cursor: Option<Cursor>, limit: usize) -> Result<Page, ChangeError> {
         let limit = limit.clamp(1, LIMIT_MAX);
-        Ok(self.log.read(move |reader| page(reader, cursor.map(|cursor| cursor.0), limit)).await??)
+        let clicks = self.clicks.clone();
+        let read = move |reader: &Reader| {
+            let (links, next) = page(reader, cursor.map(|cursor| cursor.0), limit)?;
+            let subject =
+                |(key, link): &(Key, StoredLink)| Subject { key: *key, created: link.stamp.created };
+            let totals = clicks.totals(&links.iter().map(subject).collect::<Vec<_>>())?;
+            Ok::<_, StoreError>(Page { links, totals, next })
+        };
+        Ok(self.log.read(read).await??)
     }
 }
 
-fn page(reader: &Reader, mut before: Option<Seq>, limit: usize) -> Result<Page, StoreError> {
+/// Links, newest first.
+type Found = Vec<(Key, StoredLink)>;
+
+fn page(
+    reader: &Reader,
+    mut before: Option<Seq>,
+    limit: usize,
+) -> Result<(Found, Option<Cursor>), StoreError> {
     let mut links = Vec::with_capacity(limit);
     loop {
         // One more than is needed tells whether there is another page.
@@ -97,10 +116,10 @@ fn page(reader: &Reader, mut before: Option<Seq>, limit: usize) -> Result<Page, 
             links.extend(link.map(|link| (row.key, link)));
         }
         if all {
-            return Ok(Page { links, next: None });
+            return Ok((links, None));
         }
         if links.len() == limit {
-            return Ok(Page { links, next: before.map(Cursor) });
+            return Ok((links, before.map(Cursor)));
         }
     }
 }

@@ -26,6 +26,8 @@ pub struct LinkView<'a> {
     updated_at: Rfc3339,
     version: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
+    clicks: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     replication: Option<&'a ReplicationReport>,
 }
 
@@ -66,8 +68,15 @@ impl<'a> LinkView<'a> {
             created_at: Rfc3339(shown.created_at_ms),
             updated_at: Rfc3339(shown.updated_at_ms),
             version: shown.version,
+            clicks: None,
             replication: shown.replication,
         }
+    }
+
+    /// Shows besides how many people followed it.
+    #[must_use]
+    pub fn with_clicks(self, clicks: u64) -> LinkView<'a> {
+        LinkView { clicks: Some(clicks), ..self }
     }
 
     /// Shows a link as it is stored.

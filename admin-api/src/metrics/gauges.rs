@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use clicklog::Kind;
 use parking_lot::RwLock;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
@@ -11,6 +12,7 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use serde_json::{Value, json};
 
+use crate::clicks::Clicks;
 use crate::codes::Codes;
 use crate::codes::mark::Marks;
 use crate::codes::stock::Supply;
@@ -25,6 +27,8 @@ pub struct Observed {
     pub codes: Codes,
     /// What the pools are still to be told.
     pub marks: Marks,
+    /// What the proxies report.
+    pub clicks: Clicks,
     /// The members, as of the last look (their lag takes a read of the journal).
     pub members: Arc<RwLock<Vec<MemberStatus>>>,
 }
@@ -89,6 +93,7 @@ impl Collector for Observed {
             "Aliases that look like codes of which a key pool does not know yet",
             self.marks.waiting() as u64,
         )?;
+        self.encode_clicks(&mut encoder)?;
         let members = self.members.read().clone();
         member_gauge(
             &mut encoder,
@@ -99,6 +104,54 @@ impl Collector for Observed {
         )?;
         let help = "Age of the oldest record the member has not applied";
         member_gauge(&mut encoder, &members, "member_lag_seconds", help, |member| member.lag_ms as f64 / 1e3)
+    }
+}
+
+impl Observed {
+    fn encode_clicks(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let counts = self.clicks.counts();
+        let help = "Requests counted since the start, by what asked";
+        let mut metric = encoder.encode_descriptor("clicks_counted", help, None, MetricType::Counter)?;
+        for (kind, name) in Kind::ALL.into_iter().zip(["person", "bot", "head", "prefetch"]) {
+            let labels = [("kind", name)];
+            ConstCounter::new(counts.clicks.of(kind)).encode(metric.encode_family(&labels)?)?;
+        }
+        let mut counter = |name: &str, help: &str, value: u64| -> fmt::Result {
+            let counter = ConstCounter::new(value);
+            counter.encode(encoder.encode_descriptor(name, help, None, MetricType::Counter)?)
+        };
+        counter("click_batches", "Batches of clicks counted", counts.batches)?;
+        counter(
+            "click_batches_repeated",
+            "Batches that had no effect because they were counted before",
+            counts.duplicates,
+        )?;
+        counter("click_batches_refused", "Batches refused because one was missing before them", counts.gaps)?;
+        counter("click_groups", "Groups of batches written, each with one fsync", counts.groups)?;
+        counter(
+            "clicks_dropped",
+            "Clicks that proxies had to drop: they are in no count",
+            self.clicks.dropped(),
+        )?;
+        let (known, live) = self.clicks.ledgers();
+        let mut gauge = |name: &str, help: &str, value: f64| -> fmt::Result {
+            let gauge = ConstGauge::new(value);
+            gauge.encode(encoder.encode_descriptor(name, help, None, MetricType::Gauge)?)
+        };
+        gauge("click_ledgers", "Ledgers that ever reported", known as f64)?;
+        gauge("click_ledgers_reporting", "Ledgers that report now", live as f64)?;
+        let freshness = self.clicks.freshness();
+        gauge(
+            "click_members_missing",
+            "Active proxies that have not reported recently",
+            freshness.missing.len() as f64,
+        )?;
+        if let Some(until) = freshness.complete_until_ms {
+            let behind_ms = crate::clock::now_ms().saturating_sub(until);
+            let help = "Age of the newest time up to which the clicks of all active proxies are counted";
+            gauge("clicks_behind_seconds", help, behind_ms as f64 / 1e3)?;
+        }
+        Ok(())
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use clicklog::accounts::{Accounts, AccountsOptions};
 use linklog::codec::{FORMAT_LEVEL, value};
 use linklog::entity::Fleet;
 use linklog::store::{Reader, StoreError, StoreOptions};
@@ -30,6 +31,17 @@ pub enum OpenLogError {
     /// It cannot be opened.
     #[error(transparent)]
     Open(#[from] OpenError),
+    /// The counts of clicks cannot be opened.
+    #[error(
+        "the counts of clicks in {dir} cannot be used; if they cannot be recovered, move that folder away: counting begins anew, and links are \
+         not touched"
+    )]
+    Clicks {
+        /// Where they are.
+        dir: String,
+        /// Why not.
+        source: OpenError,
+    },
     /// Its folder cannot be made.
     #[error("cannot make {dir}")]
     Directory {
@@ -68,11 +80,13 @@ pub enum OpenLogError {
 /// The open log.
 pub(super) struct OpenLog {
     pub writer: Writer,
+    pub accounts: Accounts,
     pub commits: watch::Receiver<Commit>,
     pub fleet: FleetId,
 }
 
-/// Opens the log and writes its first records if they are missing. After a failed write `stop` is cancelled and `fatal` set.
+/// Opens the log, writing its first records if they are missing, and the counts of clicks. After a failed write to either `stop` is
+/// cancelled and `fatal` set.
 pub(super) fn open(
     config: &Config,
     identity: Option<&Identity>,
@@ -93,20 +107,43 @@ pub(super) fn open(
             on_commit.send_replace(*commit);
         }),
         nonce: nonce::source().map_err(OpenLogError::Random)?,
-        on_fatal: Box::new(move |error| {
-            tracing::error!(%error, "a write failed, ending: what was acknowledged is safe");
-            fatal.store(true, Ordering::Release);
-            stop.cancel();
-            end_anyway_after(ORDERLY_END_MAX);
-        }),
+        on_fatal: {
+            let (fatal, stop) = (fatal.clone(), stop.clone());
+            Box::new(move |error| end_in_order(error, &fatal, &stop))
+        },
     };
     let writer = Writer::open(&config.data_dir.join("log"), options)?;
+    let accounts = open_accounts(config, fatal, stop)?;
     announce.send_replace(writer.handle().commit());
     let fleet = fleet(config, identity, &writer)?;
     if let Some(base) = &config.short_url_base {
         default_domain(base, &writer)?;
     }
-    Ok(OpenLog { writer, commits, fleet })
+    Ok(OpenLog { writer, accounts, commits, fleet })
+}
+
+fn open_accounts(
+    config: &Config,
+    fatal: Arc<AtomicBool>,
+    stop: CancellationToken,
+) -> Result<Accounts, OpenLogError> {
+    let dir = config.data_dir.join("clicks");
+    let options = AccountsOptions {
+        store: StoreOptions::default(),
+        journal_bytes_kept: config.clicks_retention_bytes,
+        queue_max: QUEUE_MAX,
+        clock_ms: Box::new(clock::now_ms),
+        on_fatal: Box::new(move |error| end_in_order(error, &fatal, &stop)),
+    };
+    Accounts::open(&dir, options)
+        .map_err(|source| OpenLogError::Clicks { dir: dir.display().to_string(), source })
+}
+
+fn end_in_order(error: &dyn std::error::Error, fatal: &AtomicBool, stop: &CancellationToken) {
+    tracing::error!(%error, "a write failed, ending: what was acknowledged is safe");
+    fatal.store(true, Ordering::Release);
+    stop.cancel();
+    end_anyway_after(ORDERLY_END_MAX);
 }
 
 /// Makes the folder of everything that customers entrusted to us, for nobody else to look into. One that exists is left as it is.

@@ -3,10 +3,12 @@
 mod admin;
 mod client;
 mod pool;
+mod reporter;
 
 pub use admin::{Admin, config_text};
 pub use client::{Client, Reply};
 pub use pool::FakePool;
+pub use reporter::{Reporter, batch, hello, subject_of_newest};
 
 use std::time::{Duration, Instant};
 

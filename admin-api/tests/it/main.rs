@@ -2,12 +2,14 @@
 //!
 //! - [`fixture`]: a key pool, a service in this process, a client
 //! - [`bad_input`]: everything a client can get wrong · [`links`]: the life of a link · [`batch`] · [`list`] · [`idempotency`]
+//! - [`clicks`]: reports of a proxy, and what the API shows of them
 //! - [`tokens`], [`operator`]: the real binary against a running service · [`codes`]: key pools that come and go
 //! - [`ends`]: restarts, a stop under load, kill -9
 #![allow(clippy::unwrap_used, unreachable_pub)]
 
 mod bad_input;
 mod batch;
+mod clicks;
 mod codes;
 mod ends;
 mod fixture;

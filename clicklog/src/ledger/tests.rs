@@ -7,6 +7,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::cell::{Counts, Subject};
+use crate::disk_picture::copy_of;
 
 const ID: LedgerId = LedgerId([1; 16]);
 const OTHER: LedgerId = LedgerId([2; 16]);
@@ -190,9 +191,9 @@ fn damaged_rows_are_errors() {
 fn killed(dir: &Path, cut: u64) -> tempfile::TempDir {
     let copy = tempfile::tempdir().unwrap();
     let mut logs = BTreeMap::new();
-    for file in std::fs::read_dir(dir).unwrap().map(Result::unwrap) {
-        let to = copy.path().join(file.file_name());
-        std::fs::copy(file.path(), &to).unwrap();
+    copy_of(dir, copy.path());
+    for file in std::fs::read_dir(copy.path()).unwrap().map(Result::unwrap) {
+        let to = file.path();
         if to.extension().is_some_and(|extension| extension == "log") {
             logs.insert(to.clone(), std::fs::metadata(&to).unwrap().len());
         }
