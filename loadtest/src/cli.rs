@@ -2,7 +2,7 @@
 
 use clap::{Parser, Subcommand};
 
-use crate::{create, fleet, framing, links, redirect, verify};
+use crate::{clicks, create, fleet, framing, links, redirect, verify};
 
 /// Load, checks and local fleets for Signpost.
 #[derive(Debug, Parser)]
@@ -20,6 +20,8 @@ enum Command {
     Create(create::Args),
     /// Asks for redirects at a rate and measures from the intended start of each request.
     Redirect(redirect::Args),
+    /// Sends a known number of redirects through kills and cut connections and compares with what is counted.
+    Clicks(clicks::Args),
     /// Writes the codes of preloaded links with their targets.
     Links(links::Args),
     /// Asks every proxy for every key once and compares the targets.
@@ -38,6 +40,7 @@ impl Cli {
             Command::Fleet(args) => fleet::run(args),
             Command::Create(args) => create::run(args),
             Command::Redirect(args) => redirect::run(args),
+            Command::Clicks(args) => clicks::run(args),
             Command::Links(args) => links::run(args),
             Command::Verify(args) => verify::run(args),
             Command::Framing(args) => framing::run(args),

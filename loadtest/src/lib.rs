@@ -7,6 +7,7 @@
 //! | [`redirect`] | redirects at a rate, measured from the intended start, or flat out |
 //! | [`links`] | the targets of preloaded links |
 //! | [`framing`] | odd bytes against a proxy and against nginx, HAProxy and h11: who sees how many requests |
+//! | [`clicks`] | redirects through kills, cuts and outages, compared with what is counted |
 //! | [`verify`] | every key on every proxy, exact target, first try |
 //!
 //! Invariant: the system is a black box. Nothing here depends on another crate of the workspace; what is known of the
@@ -17,6 +18,7 @@
 
 pub mod admin;
 pub mod cli;
+pub mod clicks;
 pub mod create;
 pub mod expect;
 pub mod figures;

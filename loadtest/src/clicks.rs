@@ -1,0 +1,402 @@
+//! `clicks`: sends a known number of redirects through faults and compares with what is counted.
+//!
+//! The contract, per link and per kind of request: *received ≤ counted ≤ attempted*. What was attempted and not received was under way
+//! when a proxy was killed, and may or may not be counted; without kills there is no such gap, and all three are equal. Nothing may be
+//! counted twice, whatever was sent again.
+//!
+//! The fleet, its faults and the traffic follow from one seed.
+
+mod counts;
+mod faults;
+mod forwarder;
+mod traffic;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use rand::RngExt;
+use serde::Serialize;
+
+use crate::admin::{AdminApi, BATCH_MAX, batch_created};
+use crate::figures;
+use crate::fleet::{Fleet, Options, Setting, default_bin_dir};
+use crate::http1::{Connection, Endpoint};
+use crate::pace::StopFlag;
+use crate::progress::{Ticker, print, say};
+use crate::report::ReportArgs;
+use crate::synthetic;
+use counts::{Compared, Counts, compare};
+use faults::{Fault, Faults, plan};
+use forwarder::Forwarder;
+use traffic::{Tally, Traffic};
+
+/// How long the proxies may take to report everything once the load has ended and all is well again.
+const SETTLE_MAX: Duration = Duration::from_secs(120);
+/// How long counts have to stay as they are to be taken for final.
+const STILL: Duration = Duration::from_secs(2);
+/// Seconds to wait for an answer of the API.
+const API_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What `clicks` takes.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Folder for the fleet; one made by an earlier run with as many proxies can be used again.
+    #[arg(long, value_name = "DIR")]
+    dir: PathBuf,
+    /// Number of proxies.
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=16))]
+    proxies: u16,
+    /// Links to create and ask for, a few of them far more often than the others.
+    #[arg(long, value_name = "L", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    links: u32,
+    /// Seconds of load.
+    #[arg(long, value_name = "S", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    duration: u64,
+    /// Requests per second in total.
+    #[arg(long, value_name = "R", default_value_t = 2000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    rate: u32,
+    /// Connections in total, shared out over the proxies.
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=256))]
+    connections: u16,
+    /// How often a proxy, chosen at random, is killed (SIGKILL) and started again.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    kills: u32,
+    /// How often all connections between the proxies and the writer are cut at once, acknowledgements under way lost.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    cuts: u32,
+    /// Longest time a piece of data between a proxy and the writer is held back, in milliseconds.
+    #[arg(long, value_name = "MS", default_value_t = 0, value_parser = clap::value_parser!(u64).range(0..=60_000))]
+    delay: u64,
+    /// Kills the writer during the load and starts it again after so many seconds [default: it is left alone]
+    #[arg(long, value_name = "S", value_parser = seconds)]
+    admin_outage: Option<u64>,
+    /// Seed of the faults and the traffic [default: a new one, printed]
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+    /// A setting for the configuration of a part, as in `fleet`. May be repeated.
+    #[arg(long = "set", value_name = "PART.KEY=VALUE")]
+    set: Vec<Setting>,
+    /// Folder of the binaries [default: the folder of this program]
+    #[arg(long, value_name = "DIR", env = "SIGNPOST_BIN_DIR")]
+    bin_dir: Option<PathBuf>,
+    #[command(flatten)]
+    report: ReportArgs,
+}
+
+/// Seconds, with or without the unit.
+fn seconds(text: &str) -> Result<u64, String> {
+    let digits = text.strip_suffix('s').unwrap_or(text);
+    digits.parse().map_err(|_| format!("{text:?} is no number of seconds: 60 or 60s"))
+}
+
+/// What `clicks` found out.
+#[derive(Debug, Serialize)]
+pub struct Results {
+    /// The seed of everything random.
+    pub seed: u64,
+    /// Proxies of the fleet.
+    pub proxies: u16,
+    /// What was done to the fleet, and when, in milliseconds from the start of the load.
+    pub faults: Vec<Fault>,
+    /// Connections between proxies and the writer that were cut.
+    pub connections_cut: u64,
+    /// Requests for which no connection could be had: not attempted.
+    pub unsent: u64,
+    /// Attempted, counted and received, and every link on which they contradict each other.
+    pub compared: Compared,
+    /// Batches that reached the writer again after they were counted.
+    pub batches_repeated: Option<u64>,
+    /// Clicks the fleet says it dropped.
+    pub dropped: u64,
+    /// The largest age of the counts seen while the fleet was whole and nothing was held back, in milliseconds.
+    pub behind_ms_max: u64,
+    /// How long after the end of the load everything was counted, in milliseconds.
+    pub settled_after_ms: u64,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// The fleet did not start or did not settle, or the contract was broken.
+pub fn run(args: Args) -> anyhow::Result<()> {
+    let stop = StopFlag::on_signals()?;
+    let seed = args.seed.unwrap_or_else(|| rand::rng().random_range(1..1_000_000));
+    let replay = args.replay(seed);
+    say(format!("clicks: seed {seed}"));
+    let begun = args.report.begin();
+    let results = args.measure(seed, &stop).with_context(|| format!("to see it again: {replay}"))?;
+    print(results.text());
+    let path = begun.write(&results)?;
+    say(format!("report in {}", path.display()));
+    let broken = results.compared.broken.len();
+    anyhow::ensure!(
+        broken == 0 && results.dropped == 0,
+        "{broken} counts are wrong, {} clicks were dropped; to see it again: {replay}",
+        results.dropped
+    );
+    anyhow::ensure!(
+        args.kills > 0 || results.compared.unanswered() == 0,
+        "{} requests were not answered although no proxy was killed; to see it again: {replay}",
+        results.compared.unanswered()
+    );
+    Ok(())
+}
+
+impl Args {
+    fn replay(&self, seed: u64) -> String {
+        let outage =
+            self.admin_outage.map_or_else(String::new, |seconds| format!(" --admin-outage {seconds}s"));
+        format!(
+            "signpost-loadtest clicks --dir {} --proxies {} --links {} --duration {} --rate {} --connections {} --kills {} --cuts {} --delay {}{outage} --seed {seed}",
+            self.dir.display(),
+            self.proxies,
+            self.links,
+            self.duration,
+            self.rate,
+            self.connections,
+            self.kills,
+            self.cuts,
+            self.delay
+        )
+    }
+
+    fn measure(&self, seed: u64, stop: &StopFlag) -> anyhow::Result<Results> {
+        let forwarder = Forwarder::start(
+            self.dir.join("admin").join("config.toml"),
+            Duration::from_millis(self.delay),
+            seed,
+        )?;
+        let mut options = Options::new(&self.dir, self.proxies)?;
+        options.bin_dir = self.bin_dir.clone().map_or_else(default_bin_dir, Ok)?;
+        let writers = format!("proxy.writers.urls=[\"{}\"]", forwarder.url());
+        options.settings.push(writers.parse().map_err(anyhow::Error::msg)?);
+        options.settings.extend(self.set.iter().cloned());
+        let fleet = Fleet::start_stoppable(options, stop.clone())?;
+        let codes = create(&fleet, self.links)?;
+        let traffic = Traffic {
+            codes: codes.clone(),
+            proxies: endpoints(&fleet.ready().proxies)?,
+            connections: self.connections,
+            rate: self.rate,
+            seed,
+        };
+        let duration = Duration::from_secs(self.duration);
+        let tally = Arc::new(Tally::new(codes.len()));
+        let plan = plan(seed, duration, self.proxies, self.kills, self.cuts, self.admin_outage);
+        let (whole, settled_at_most) = (plan.is_empty() && self.delay == 0, SETTLE_MAX);
+        let mut accounts = Accounts::of(&fleet, codes)?;
+        let start = Instant::now();
+        let running = traffic.start(start, duration, &tally, stop);
+        let faults = Faults { fleet: &fleet, forwarder: &forwarder, stop };
+        let ticker = progress(&tally, duration);
+        let mut behind_ms_max = 0;
+        let done = std::thread::scope(|scope| {
+            let faults = scope.spawn(|| faults.run(start, &plan));
+            while whole && start.elapsed() < duration && !stop.is_set() {
+                // In the first seconds the proxies have not all reported yet.
+                if start.elapsed() > Duration::from_secs(3)
+                    && let Some(behind_ms) = accounts.behind_ms()?
+                {
+                    behind_ms_max = behind_ms_max.max(behind_ms);
+                }
+                let _ = stop.sleep_until(Instant::now() + Duration::from_millis(500));
+            }
+            faults.join().map_err(|_| anyhow::anyhow!("the thread that makes faults panicked"))?
+        });
+        let faults = done?;
+        for worker in running {
+            worker.join().map_err(|_| anyhow::anyhow!("a thread that sends requests panicked"))?;
+        }
+        drop(ticker);
+        anyhow::ensure!(!stop.is_set(), "stopped before the end");
+        let (ended, ended_ms) = (Instant::now(), now_ms());
+        say("clicks: the load has ended; waiting until every proxy has reported");
+        let shown = accounts.settle(ended, ended_ms, settled_at_most, stop)?;
+        let settled_after_ms = ended.elapsed().saturating_sub(STILL).as_millis() as u64;
+        let batches_repeated = accounts.metric("signpost_admin_click_batches_repeated_total");
+        Ok(Results {
+            seed,
+            proxies: self.proxies,
+            faults,
+            connections_cut: forwarder.cut_so_far(),
+            unsent: tally.unsent(),
+            compared: compare(&accounts.codes, &tally.sent(), &shown.counts),
+            batches_repeated,
+            dropped: shown.dropped,
+            behind_ms_max,
+            settled_after_ms,
+        })
+    }
+}
+
+fn progress(tally: &Arc<Tally>, duration: Duration) -> Ticker {
+    let tally = tally.clone();
+    Ticker::start(move |elapsed| {
+        let (attempted, received) = tally.totals();
+        (elapsed.as_secs() % 5 == 0 && elapsed < duration).then(|| {
+            format!(
+                "clicks: {} s, {} attempted, {} received",
+                elapsed.as_secs(),
+                figures::count(attempted),
+                figures::count(received)
+            )
+        })
+    })
+}
+
+fn endpoints(urls: &[String]) -> anyhow::Result<Vec<Endpoint>> {
+    urls.iter().map(|url| Ok(url.parse()?)).collect()
+}
+
+fn now_ms() -> u64 {
+    u64::try_from(jiff::Timestamp::now().as_millisecond()).unwrap_or(0)
+}
+
+/// Creates links and waits until every proxy has them.
+fn create(fleet: &Fleet, links: u32) -> anyhow::Result<Vec<String>> {
+    let api = AdminApi::new(fleet.ready().admin.parse()?, &fleet.ready().token, false);
+    let mut connection = Connection::new(api.endpoint().clone(), API_TIMEOUT);
+    let urls: Vec<String> = (0..u64::from(links)).map(synthetic::long_url).collect();
+    let mut codes = Vec::with_capacity(urls.len());
+    for urls in urls.chunks(BATCH_MAX) {
+        let answer = connection.exchange(&api.create_batch(urls))?;
+        for created in batch_created(&answer, urls.len())? {
+            codes.push(created?.code);
+        }
+    }
+    say(format!("clicks: created {} links", figures::count(codes.len() as u64)));
+    Ok(codes)
+}
+
+/// The counts as the API shows them.
+struct Accounts {
+    connection: Connection,
+    health: Connection,
+    token: String,
+    codes: Vec<String>,
+}
+
+/// One reading of all of them.
+#[derive(Debug, PartialEq, Eq)]
+struct Shown {
+    counts: Vec<Counts>,
+    /// Milliseconds since the Unix epoch.
+    complete_until_ms: Option<u64>,
+    missing: Vec<String>,
+    dropped: u64,
+}
+
+impl Accounts {
+    fn of(fleet: &Fleet, codes: Vec<String>) -> anyhow::Result<Accounts> {
+        let config = std::fs::read_to_string(fleet.dir().join("admin").join("config.toml"))?;
+        let config: toml::Table = config.parse()?;
+        let health = config["health"]["listen"].as_str().context("the writer has a health port")?;
+        Ok(Accounts {
+            connection: Connection::new(fleet.ready().admin.parse()?, API_TIMEOUT),
+            health: Connection::new(format!("http://{health}").parse()?, API_TIMEOUT),
+            token: fleet.ready().token.clone(),
+            codes,
+        })
+    }
+
+    fn read_one(&mut self, index: usize) -> anyhow::Result<(Counts, serde_json::Value)> {
+        let path = format!("/v1/links/{}/clicks", self.codes[index]);
+        let authorization = format!("Authorization: Bearer {}\r\n", self.token);
+        let request = crate::http1::get(self.connection.endpoint(), &path, &authorization);
+        let answer = self.connection.exchange(&request)?;
+        anyhow::ensure!(answer.status == 200, "{path} was answered with {}", answer.status);
+        let shown: serde_json::Value =
+            serde_json::from_slice(answer.body).context("clicks that are no JSON")?;
+        let number = |name: &str| shown[name].as_u64().with_context(|| format!("no {name} in {shown}"));
+        let counts = Counts([number("total")?, number("bots")?, number("head")?, number("prefetch")?]);
+        Ok((counts, shown))
+    }
+
+    fn read_all(&mut self) -> anyhow::Result<Shown> {
+        // The first answer tells how complete the ones after it are, at least.
+        let (_, first) = self.read_one(0)?;
+        let counts = (0..self.codes.len()).map(|index| Ok(self.read_one(index)?.0));
+        Ok(Shown {
+            counts: counts.collect::<anyhow::Result<_>>()?,
+            complete_until_ms: complete_until_ms(&first)?,
+            missing: serde_json::from_value(first["missing"].clone()).context("missing proxies")?,
+            dropped: first["dropped"].as_u64().context("dropped clicks")?,
+        })
+    }
+
+    /// How old the counts are.
+    fn behind_ms(&mut self) -> anyhow::Result<Option<u64>> {
+        let (_, shown) = self.read_one(0)?;
+        Ok(complete_until_ms(&shown)?.map(|until| now_ms().saturating_sub(until)))
+    }
+
+    /// Waits until every proxy has reported everything up to `ended_ms`, and makes sure that nothing moves after that.
+    fn settle(
+        &mut self,
+        ended: Instant,
+        ended_ms: u64,
+        at_most: Duration,
+        stop: &StopFlag,
+    ) -> anyhow::Result<Shown> {
+        let mut last = "the API was not asked yet".to_owned();
+        while ended.elapsed() < at_most {
+            match self.read_all() {
+                Ok(shown) if shown.missing.is_empty() && shown.complete_until_ms >= Some(ended_ms) => {
+                    anyhow::ensure!(stop.sleep_until(Instant::now() + STILL), "stopped");
+                    let again = self.read_all()?;
+                    anyhow::ensure!(
+                        again.counts == shown.counts,
+                        "counts moved after the API had said that they are complete"
+                    );
+                    return Ok(again);
+                }
+                Ok(shown) => {
+                    last = format!(
+                        "complete until {:?} where {ended_ms} is needed, missing {:?}",
+                        shown.complete_until_ms, shown.missing
+                    );
+                }
+                Err(error) => last = format!("{error:#}"),
+            }
+            anyhow::ensure!(stop.sleep_until(Instant::now() + Duration::from_millis(100)), "stopped");
+        }
+        anyhow::bail!("the counts were not complete {} s after the load: {last}", at_most.as_secs())
+    }
+
+    fn metric(&mut self, name: &str) -> Option<u64> {
+        let request = crate::http1::get(self.health.endpoint(), "/metrics", "");
+        let answer = self.health.exchange(&request).ok()?;
+        let text = std::str::from_utf8(answer.body).ok()?;
+        text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok())
+    }
+}
+
+fn complete_until_ms(shown: &serde_json::Value) -> anyhow::Result<Option<u64>> {
+    let Some(text) = shown["complete_until"].as_str() else { return Ok(None) };
+    let at: jiff::Timestamp = text.parse().context("complete_until is no time")?;
+    Ok(u64::try_from(at.as_millisecond()).ok())
+}
+
+impl Results {
+    fn text(&self) -> String {
+        let mut text = self.compared.table();
+        for fault in &self.faults {
+            text.push_str(&format!("  {:>7} ms  {}\n", fault.at_ms, fault.what));
+        }
+        text.push_str(&format!(
+            "  {} connections cut, {} batches came again, {} requests unsent, dropped {}, all counted {} ms after the load",
+            self.connections_cut,
+            self.batches_repeated.map_or_else(|| "?".to_owned(), figures::count),
+            self.unsent,
+            self.dropped,
+            self.settled_after_ms
+        ));
+        if self.behind_ms_max > 0 {
+            text.push_str(&format!(", at most {} ms behind during it", self.behind_ms_max));
+        }
+        text.push('\n');
+        text
+    }
+}
