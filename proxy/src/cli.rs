@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::path::PathBuf;
 
-use clap::{Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
 use daemon::exit::Exit;
 
 use crate::config::Config;
@@ -27,10 +27,21 @@ struct Arguments {
 enum Command {
     /// Asks a running proxy what it has done and how it is, as JSON
     Stats {
-        /// Its control socket; otherwise the one in the configuration
-        #[arg(long, value_name = "PATH")]
-        socket: Option<PathBuf>,
+        #[command(flatten)]
+        at: At,
     },
+    /// Has a running proxy read its certificates and its ticket secret again; what is wrong with them changes nothing
+    Reload {
+        #[command(flatten)]
+        at: At,
+    },
+}
+
+#[derive(Debug, Args)]
+struct At {
+    /// Its control socket; otherwise the one in the configuration
+    #[arg(long, value_name = "PATH")]
+    socket: Option<PathBuf>,
 }
 
 /// Does what the command line says.
@@ -40,8 +51,8 @@ enum Command {
 pub fn main() -> Result<(), Exit> {
     let arguments = Arguments::parse();
     match arguments.command {
-        Some(Command::Stats { socket: Some(socket) }) => print_stats(&socket),
-        Some(Command::Stats { socket: None }) => print_stats(&load(arguments.config)?.config.control_socket),
+        Some(Command::Stats { at }) => call(at, arguments.config, "stats"),
+        Some(Command::Reload { at }) => call(at, arguments.config, "reload"),
         None => {
             let loaded = load(arguments.config)?;
             if arguments.check { print(&loaded.effective) } else { run(loaded.config) }
@@ -54,9 +65,13 @@ fn load(config: Option<PathBuf>) -> Result<daemon::config::Loaded<Config>, Exit>
     Ok(daemon::config::load(&path, Config::read)?)
 }
 
-fn print_stats(socket: &std::path::Path) -> Result<(), Exit> {
-    let stats = control::call_stats(socket).map_err(Exit::failure)?;
-    print(&format!("{stats:#}\n"))
+fn call(at: At, config: Option<PathBuf>, command: &str) -> Result<(), Exit> {
+    let socket = match at.socket {
+        Some(socket) => socket,
+        None => load(config)?.config.control_socket,
+    };
+    let answer = control::call(&socket, command).map_err(Exit::failure)?;
+    print(&format!("{answer:#}\n"))
 }
 
 fn print(text: &str) -> Result<(), Exit> {

@@ -5,6 +5,7 @@
 
 mod limits;
 mod listeners;
+mod tls;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -19,6 +20,7 @@ use crate::client::ClientAddress;
 
 pub use self::limits::{LimitsConfig, PerNetwork};
 pub use self::listeners::Listener;
+pub use self::tls::{CertificateFiles, TlsFiles};
 
 /// Most threads that serve.
 pub const WORKERS_MAX: usize = 256;
@@ -30,6 +32,8 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// Where visitors come in, at least one address, each once.
     pub listeners: Vec<Listener>,
+    /// Certificates; `None` if no listener has TLS.
+    pub tls: Option<TlsFiles>,
     /// Threads that serve, at least 1.
     pub workers: usize,
     /// What clients may do.
@@ -95,6 +99,8 @@ impl Config {
         let workers = read_workers(&mut root.section("listen"));
         let unstated = listeners.iter().find(|listener| listener.client_address == ClientAddress::Unstated);
         let limits = limits::read(root, unstated.map(|listener| listener.address));
+        let has_tls = listeners.iter().any(|listener| listener.tls);
+        let tls = tls::read(&mut root.section("tls"), has_tls);
         let health = root.section("health").value("listen", SocketAddr::from(([127, 0, 0, 1], 8081)));
         let writers = read_writers(&mut root.section("writers"));
         let control_socket =
@@ -106,6 +112,7 @@ impl Config {
         Config {
             data_dir,
             listeners,
+            tls,
             workers,
             limits,
             health,

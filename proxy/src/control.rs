@@ -1,18 +1,22 @@
-//! The commands of a running proxy, through its control socket: only `stats`, since a proxy decides nothing.
+//! The commands of a running proxy, through its control socket. They are few, since a proxy decides nothing.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Instant;
 
 use daemon::control::{Answer, Commands};
 use serde_json::{Value, json};
 
 use crate::metrics::Measured;
+use crate::tls::{Tls, watch};
 
 /// Answers commands.
 #[derive(Debug)]
 pub struct ProxyCommands {
     /// What is told.
     pub measured: Measured,
+    /// What `reload` reads again.
+    pub tls: Option<Arc<Tls>>,
     /// Where visitors come in.
     pub listen: Vec<SocketAddr>,
     /// Where health is answered.
@@ -46,7 +50,8 @@ impl Commands for ProxyCommands {
     fn run(&self, command: String, _args: Value) -> Answer<'_> {
         let answer = match command.as_str() {
             "stats" => Ok(self.stats()),
-            other => Err(format!("a proxy has no command {other:?}; it has: stats")),
+            "reload" => watch::on_command(self.tls.as_deref()),
+            other => Err(format!("a proxy has no command {other:?}; it has: stats, reload")),
         };
         Box::pin(std::future::ready(answer))
     }
@@ -56,6 +61,6 @@ impl Commands for ProxyCommands {
 ///
 /// # Errors
 /// As [`daemon::control::call`].
-pub fn call_stats(socket: &std::path::Path) -> Result<Value, daemon::control::CallError> {
-    daemon::control::call(socket, "stats", Value::Null)
+pub fn call(socket: &std::path::Path, command: &str) -> Result<Value, daemon::control::CallError> {
+    daemon::control::call(socket, command, Value::Null)
 }

@@ -35,6 +35,7 @@ pub mod readiness;
 pub mod route;
 pub mod server;
 mod start;
+pub mod tls;
 pub mod wall_clock;
 pub mod worker;
 

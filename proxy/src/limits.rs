@@ -2,6 +2,7 @@
 //!
 //! | limit | what happens |
 //! |---|---|
+//! | a TLS handshake takes too long | the connection ends; counted with the handshakes |
 //! | a head takes too long, or is too large | 408, 431, and the connection ends |
 //! | nothing comes between requests, an answer is not taken | the connection ends |
 //! | a body does not end | the answer, and the connection ends |
@@ -16,6 +17,8 @@ use crate::http::parse::HEAD_BYTES_MAX;
 /// How much clients may send and how long they may take.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
+    /// From the accepted connection to the end of the TLS handshake.
+    pub handshake: Duration,
     /// From the first byte of a request to the end of its head.
     pub head: Duration,
     /// Bytes of a head, request line included; at most what a worker reads at once.
@@ -37,6 +40,7 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Limits {
+            handshake: Duration::from_secs(10),
             head: Duration::from_secs(10),
             head_bytes: HEAD_BYTES_MAX,
             idle: Duration::from_secs(60),

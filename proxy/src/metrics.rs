@@ -21,7 +21,8 @@ use crate::limits::Limit;
 use crate::lookup::Tier;
 use crate::quota::{Quotas, Seen};
 use crate::readiness::ReadyState;
-use crate::worker::{Counters, Event, STATUSES};
+use crate::tls::{Shown, Tls};
+use crate::worker::{Counters, Event, Handshake, STATUSES};
 
 /// Everything that is measured.
 #[derive(Clone, Debug)]
@@ -40,7 +41,9 @@ pub struct Measured {
     pub disk_took: Latency,
     /// From the fsync on the writer to visible here.
     pub replication_lag: Latency,
-    /// When our certificate ends, seconds since the Unix epoch; `None` without one.
+    /// TLS with visitors, if a listener has it.
+    pub tls: Option<Arc<Tls>>,
+    /// When our certificate for the feed ends, seconds since the Unix epoch; `None` without one.
     pub credential_expires_at_s: Option<u64>,
 }
 
@@ -91,7 +94,12 @@ impl Measured {
                 "disk_failed": self.events(Event::DiskFailed),
                 "incomplete": self.events(Event::Incomplete),
             },
-            "requests": { "fast": self.events(Event::Fast), "session": self.events(Event::Session) },
+            "requests": {
+                "fast": self.events(Event::Fast),
+                "session": self.events(Event::Session),
+                "h2": self.events(Event::Http2),
+            },
+            "tls": self.tls_json(),
             "connections": {
                 "opened": self.events(Event::Opened),
                 "closed": self.events(Event::Closed),
@@ -101,6 +109,33 @@ impl Measured {
         })
     }
 }
+
+impl Measured {
+    fn tls_json(&self) -> Value {
+        let Some(tls) = &self.tls else { return Value::Null };
+        let (reloads, refused) = tls.reloads();
+        json!({
+            "handshakes": HANDSHAKES
+                .map(|(result, version, handshake)| json!({
+                    "result": result,
+                    "version": version,
+                    "count": self.events(Event::Handshake(handshake)),
+                })),
+            "certificates": tls.certificates().iter().map(Shown::to_json).collect::<Vec<_>>(),
+            "reloads": { "ok": reloads, "refused": refused },
+        })
+    }
+}
+
+/// Results of handshakes, with the version of TLS.
+const HANDSHAKES: [(&str, &str, Handshake); 6] = [
+    ("full", "1.2", Handshake::Full12),
+    ("full", "1.3", Handshake::Full13),
+    ("resumed", "1.2", Handshake::Resumed12),
+    ("resumed", "1.3", Handshake::Resumed13),
+    ("failed", "none", Handshake::Failed),
+    ("late", "none", Handshake::Late),
+];
 
 /// What the health listener asks.
 pub struct ProxyProbe {
@@ -174,7 +209,7 @@ impl Collector for Collected {
         ];
         let unsure = unsure.map(|(reason, event)| (reason, measured.events(event)));
         counters(&mut encoder, "unsure", "Lookups answered 503 and why", "reason", unsure.into_iter())?;
-        let requests = [("fast", Event::Fast), ("session", Event::Session)];
+        let requests = [("fast", Event::Fast), ("session", Event::Session), ("h2", Event::Http2)];
         let requests = requests.map(|(parser, event)| (parser, measured.events(event)));
         counters(&mut encoder, "requests", "Requests by who read them", "parser", requests.into_iter())?;
         let connections = [("opened", Event::Opened), ("closed", Event::Closed)];
@@ -200,11 +235,37 @@ impl Collector for Collected {
         let fill = measured.hot.fill_level();
         gauge(&mut encoder, "hot_map_entries", "Links in the hot map", fill.entries as i64)?;
         gauge(&mut encoder, "hot_map_bytes", "Bytes the hot map takes", fill.bytes as i64)?;
+        self.encode_tls(&mut encoder)?;
         self.encode_following(&mut encoder)
     }
 }
 
 impl Collected {
+    fn encode_tls(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let Some(tls) = &self.0.tls else { return Ok(()) };
+        let kind = prometheus_client::metrics::MetricType::Counter;
+        let mut family =
+            encoder.encode_descriptor("tls_handshakes", "TLS handshakes by how they ended", None, kind)?;
+        for (result, version, handshake) in HANDSHAKES {
+            let count = ConstCounter::new(self.0.events(Event::Handshake(handshake)));
+            count.encode(family.encode_family(&[("result", result), ("version", version)])?)?;
+        }
+        let (reloads, refused) = tls.reloads();
+        let results = [("ok", reloads), ("refused", refused)];
+        counters(encoder, "tls_reloads", "Certificates read again", "result", results.into_iter())?;
+        let mut family = encoder.encode_descriptor(
+            "tls_certificate_expiry_timestamp_seconds",
+            "When a certificate ends, seconds since the Unix epoch, by its place in the configuration",
+            None,
+            prometheus_client::metrics::MetricType::Gauge,
+        )?;
+        for (place, certificate) in tls.certificates().iter().enumerate() {
+            let expiry = ConstGauge::new(certificate.expires_at_s);
+            expiry.encode(family.encode_family(&[("certificate", place.to_string())])?)?;
+        }
+        Ok(())
+    }
+
     fn encode_following(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let (verdict, follow) = self.0.ready.verdict();
         let applied = follow.applied.position;

@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::arrival;
 use crate::client::ClientAddress;
-use crate::http::connection;
+use crate::http::begin::{self, Speaks};
 use crate::listeners::WorkerSockets;
 use crate::readiness::ReadyState;
 use crate::worker::Worker;
@@ -38,9 +38,18 @@ pub struct Stop {
     pub unready_for: Duration,
 }
 
-/// Serves visitors until told to stop, then drains; returns when the last thread has ended. `known_by` is about the listeners, in
-/// the order of the sockets.
-pub fn run(workers: Vec<(Arc<Worker>, WorkerSockets)>, known_by: &[ClientAddress], stop: Stop) {
+/// How connections that come in by a listener begin.
+#[derive(Clone, Debug)]
+pub struct Entrance {
+    /// Whose they are.
+    pub known_by: ClientAddress,
+    /// What is spoken.
+    pub speaks: Speaks,
+}
+
+/// Serves visitors until told to stop, then drains; returns when the last thread has ended. `entrances` are the listeners, in the
+/// order of the sockets.
+pub fn run(workers: Vec<(Arc<Worker>, WorkerSockets)>, entrances: &[Entrance], stop: Stop) {
     let conf = ServerConf {
         threads: 1,
         work_stealing: false,
@@ -50,7 +59,7 @@ pub fn run(workers: Vec<(Arc<Worker>, WorkerSockets)>, known_by: &[ClientAddress
     };
     let mut server = Server::new_with_opt_and_conf(None, conf);
     for (index, (worker, sockets)) in workers.into_iter().enumerate() {
-        server.add_service(WorkerService::new(index, worker, sockets, known_by));
+        server.add_service(WorkerService::new(index, worker, sockets, entrances));
     }
     server.run(RunArgs { shutdown_signal: Box::new(stop) });
 }
@@ -73,14 +82,14 @@ impl ShutdownSignalWatch for Stop {
 /// Serves the connections that one listener has for one worker.
 struct Connections {
     worker: Arc<Worker>,
-    known_by: ClientAddress,
+    entrance: Entrance,
 }
 
 #[async_trait]
 impl ServerApp for Connections {
     async fn process_new(self: &Arc<Self>, stream: Stream, _: &ShutdownWatch) -> Option<Stream> {
-        let arrived = arrival::admit(&self.worker, &self.known_by, stream).await?;
-        connection::serve(&self.worker, arrived.stream, &arrived.client).await;
+        let arrived = arrival::admit(&self.worker, &self.entrance.known_by, stream).await?;
+        begin::serve(&self.worker, &self.entrance.speaks, arrived.stream, &arrived.client).await;
         None
     }
 }
@@ -98,11 +107,11 @@ impl WorkerService {
         index: usize,
         worker: Arc<Worker>,
         sockets: WorkerSockets,
-        known_by: &[ClientAddress],
+        entrances: &[Entrance],
     ) -> WorkerService {
         let listeners = sockets.into_services(|listener| Connections {
             worker: Arc::clone(&worker),
-            known_by: known_by[listener].clone(),
+            entrance: entrances[listener].clone(),
         });
         WorkerService { name: format!("worker-{index}"), listeners, worker }
     }

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Instant, UNIX_EPOCH};
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use daemon::control::ControlSocket;
 use daemon::exit::Exit;
@@ -16,8 +16,8 @@ use tokio_util::sync::CancellationToken;
 use wire::identity::Identity;
 
 use crate::census::Census;
-use crate::client::{ClientAddress, Clients};
-use crate::config::{Config, Writers};
+use crate::client::Clients;
+use crate::config::{Config, Listener, Writers};
 use crate::control::ProxyCommands;
 use crate::disk::{DiskOptions, DiskPool};
 use crate::follow::status::Status;
@@ -25,6 +25,7 @@ use crate::follow::{self, FollowOptions, Followed};
 use crate::framework_log;
 use crate::hosts::Hosts;
 use crate::hot_map::HotMap;
+use crate::http::begin::Speaks;
 use crate::http::render::Pieces;
 use crate::listeners;
 use crate::lookup::{Lookups, Source, Whole};
@@ -32,13 +33,16 @@ use crate::metrics::{Measured, ProxyProbe};
 use crate::open_files;
 use crate::quota::Quotas;
 use crate::readiness::ReadyState;
-use crate::server::{self, Stop};
+use crate::server::{self, Entrance, Stop};
+use crate::tls::{Tls, watch};
 use crate::worker::{Counters, FailureLog, Shared, Worker};
 
 /// The first replica of a process.
 const GENERATION: u64 = 1;
 /// Where in the data directory the replica lies.
 const REPLICA_DIR: &str = "replica";
+/// How often to look after files that there are none of.
+const FILES_UNCHECKED: Duration = Duration::from_secs(24 * 3_600);
 /// Memory of the database before it is written out: records come back from the writer after a crash, so it may be small.
 const MEMTABLE_BYTES: usize = 32 << 20;
 
@@ -53,13 +57,9 @@ pub fn run(config: Config) -> Result<(), Exit> {
     let asked = shutdown::on_signals().map_err(Exit::failure)?;
     let follow_as = follow_options(&config.writers)?;
     let replica = open_replica(&config)?;
-    if config.listeners.iter().any(|listener| listener.tls || listener.h2c) {
-        return Err(Exit::failure(
-            "this version has no TLS and no HTTP/2 yet: take tls and h2c out of [[listener]]",
-        ));
-    }
-    let known_by: Vec<ClientAddress> =
-        config.listeners.iter().map(|listener| listener.client_address.clone()).collect();
+    let tls = config.tls.clone().map(Tls::load).transpose().map_err(Exit::failure)?.map(Arc::new);
+    let entrances: Vec<Entrance> =
+        config.listeners.iter().map(|listener| entrance(listener, tls.as_ref())).collect();
     let addresses: Vec<SocketAddr> = config.listeners.iter().map(|listener| listener.address).collect();
     let (listen, sockets) = listeners::bind(&addresses, config.workers).map_err(Exit::failure)?;
 
@@ -83,6 +83,7 @@ pub fn run(config: Config) -> Result<(), Exit> {
         ready: Arc::new(ReadyState::new(Arc::clone(&status), config.ready.without_writer_after)),
         disk_took: Latency::default(),
         replication_lag: Latency::default(),
+        tls: tls.clone(),
         credential_expires_at_s: follow_as
             .identity
             .as_ref()
@@ -110,11 +111,13 @@ pub fn run(config: Config) -> Result<(), Exit> {
     let health = health.map_err(Exit::failure)?;
     let commands = ProxyCommands {
         measured: measured.clone(),
+        tls: tls.clone(),
         listen: listen.clone(),
         health: health.local_addr(),
         started,
     };
-    let control = Control::start(&config.control_socket, commands).map_err(Exit::failure)?;
+    let check_every = config.tls.map_or(FILES_UNCHECKED, |files| files.check_every);
+    let control = Control::start(&config.control_socket, commands, check_every).map_err(Exit::failure)?;
     tracing::info!(
         listen = ?listen,
         health = %health.local_addr(),
@@ -132,7 +135,7 @@ pub fn run(config: Config) -> Result<(), Exit> {
     });
     let stop =
         Stop { asked, ready: Arc::clone(&measured.ready), unready_for: config.ready.unready_before_stop };
-    server::run(workers.collect(), &known_by, stop);
+    server::run(workers.collect(), &entrances, stop);
 
     following.stop();
     control.stop();
@@ -163,6 +166,15 @@ fn follow_options(writers: &Writers) -> Result<FollowOptions, Exit> {
     Ok(FollowOptions { urls: writers.urls.clone(), identity, name })
 }
 
+fn entrance(listener: &Listener, tls: Option<&Arc<Tls>>) -> Entrance {
+    let speaks = match tls {
+        Some(tls) if listener.tls => Speaks::Tls { tls: Arc::clone(tls), http2: listener.http2 },
+        _ if listener.h2c => Speaks::PlainWithHttp2,
+        _ => Speaks::Plain,
+    };
+    Entrance { known_by: listener.client_address.clone(), speaks }
+}
+
 fn open_replica(config: &Config) -> Result<Replica, Exit> {
     let options = StoreOptions {
         block_cache_bytes: config.cache.block_cache_bytes,
@@ -176,15 +188,22 @@ fn open_replica(config: &Config) -> Result<Replica, Exit> {
     Replica::open(&dir, Contents::Serve, &options).map_err(Exit::failure)
 }
 
-/// The control socket on a thread of its own.
+/// The control socket on a thread of its own, and on it too the watch over the certificates.
 struct Control {
     stop: CancellationToken,
     thread: std::thread::JoinHandle<()>,
 }
 
 impl Control {
-    fn start(path: &std::path::Path, commands: ProxyCommands) -> std::io::Result<Control> {
+    fn start(
+        path: &std::path::Path,
+        commands: ProxyCommands,
+        check_every: Duration,
+    ) -> std::io::Result<Control> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let hangups = runtime.block_on(async { watch::hangups() })?;
+        // Ends with the runtime.
+        runtime.spawn(watch::watch(commands.tls.clone(), hangups, check_every));
         let socket = runtime.block_on(async { ControlSocket::bind(path) })?;
         let stop = CancellationToken::new();
         let stopped = stop.clone();

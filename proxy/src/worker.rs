@@ -185,15 +185,36 @@ pub enum Event {
     Fast,
     /// Given to Pingora's session.
     Session,
+    /// Came by HTTP/2.
+    Http2,
+    /// A TLS handshake ended.
+    Handshake(Handshake),
     /// A connection came.
     Opened,
     /// A connection went.
     Closed,
 }
 
+/// What came of a TLS handshake.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Handshake {
+    /// TLS 1.2 from the start.
+    Full12,
+    /// TLS 1.3 from the start.
+    Full13,
+    /// TLS 1.2 with a ticket.
+    Resumed12,
+    /// TLS 1.3 with a ticket.
+    Resumed13,
+    /// Nothing: the peer went away, or does not speak TLS, or not one of ours.
+    Failed,
+    /// It took too long.
+    Late,
+}
+
 impl Event {
     /// How many there are.
-    pub const COUNT: usize = 11;
+    pub const COUNT: usize = 18;
 
     const fn index(self) -> usize {
         match self {
@@ -208,6 +229,8 @@ impl Event {
             Event::Opened => 8,
             Event::Closed => 9,
             Event::Incomplete => 10,
+            Event::Http2 => 11,
+            Event::Handshake(handshake) => 12 + handshake as usize,
         }
     }
 }

@@ -41,6 +41,7 @@ pub(super) fn read(root: &mut Section, unstated: Option<SocketAddr>) -> LimitsCo
         Duration::from_millis(section.in_range(key, default.as_millis() as u64, 1..=most))
     };
     let limits = Limits {
+        handshake: ms("handshake_ms", default.handshake, 600_000),
         head: ms("head_ms", default.head, 600_000),
         idle: ms("idle_ms", default.idle, 3_600_000),
         write: ms("write_ms", default.write, 600_000),

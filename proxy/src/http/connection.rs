@@ -28,7 +28,7 @@ use super::slow::{self, Served};
 use crate::answer::Page;
 use crate::client::Client;
 use crate::limits::Limit;
-use crate::worker::{Event, Worker};
+use crate::worker::Worker;
 
 /// Most bytes read and thrown away after an error, so that the peer sees the answer before the reset.
 const LINGER_BYTES_MAX: usize = 64 << 10;
@@ -44,8 +44,6 @@ thread_local! {
 /// # Cancel safety
 /// Cancelled, the connection is closed where it is.
 pub async fn serve<'w>(worker: &'w Worker, stream: Stream, client: &'w Client) {
-    worker.counters.count(Event::Opened);
-    let _closed = Closed(worker);
     let sleep = pin!(tokio::time::sleep(worker.limits.idle));
     let stopped = pin!(worker.stop_signal().notified());
     let patience = Patience::new(worker, sleep, stopped);
@@ -107,15 +105,6 @@ pub async fn serve<'w>(worker: &'w Worker, stream: Stream, client: &'w Client) {
             Next::Close => return connection.close().await,
             Next::Refuse => return Box::pin(linger(worker, connection.stream)).await,
         }
-    }
-}
-
-/// Counts the end of a connection, however it comes.
-struct Closed<'a>(&'a Worker);
-
-impl Drop for Closed<'_> {
-    fn drop(&mut self) {
-        self.0.counters.count(Event::Closed);
     }
 }
 

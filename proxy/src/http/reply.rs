@@ -1,7 +1,8 @@
 //! From what a request asks to its answer, whoever read it (the fast parser, Pingora's session, HTTP/2) and whoever writes it.
 //!
-//! Every answer about a link passes [`of_link`], and every answer passes [`Worker::limited`]. Deliberately not here: methods and forms of targets, which the protocols have of
-//! their own, and waiting for the disk, which each does in its way between [`from_memory`] and [`from_disk`].
+//! Every answer about a link passes [`of_link`], and every answer passes [`Worker::limited`]. Deliberately not here: methods and forms
+//! of targets, which the protocols have of their own, and waiting for the disk, which each does in its way between [`from_memory`] and
+//! [`from_disk`].
 
 use super::clock::now_ms;
 use crate::answer::{Answer, Facts, Page};

@@ -10,15 +10,16 @@
 
 use bytes::{Bytes, BytesMut};
 use percent_encoding::percent_decode;
-use pingora::http::{Method, RequestHeader, ResponseHeader, Version};
+use pingora::http::{Method, RequestHeader, Version};
 use pingora::protocols::Stream;
 use pingora::protocols::http::ServerSession;
 use tokio::io::AsyncReadExt;
 use tokio::time::timeout;
 
-use crate::answer::{ASK_AGAIN, Answer, Page};
+use crate::answer::{Answer, Page};
 use crate::client::Client;
 use crate::http::body::{Body, Framing};
+use crate::http::header::{Header, header_of};
 use crate::http::parse::{Head, is_host};
 use crate::http::reply::{self, Asked};
 use crate::http::respond::Visit;
@@ -26,7 +27,7 @@ use crate::limits::Limit;
 use crate::worker::{Event, Worker};
 
 /// Most bytes of a body, its chunks' sizes and trailers included, that are read for the sake of the connection.
-const BODY_BYTES_MAX: usize = 64 << 10;
+pub(super) const BODY_BYTES_MAX: usize = 64 << 10;
 /// Bytes of a body read at once.
 const PIECE_BYTES: usize = 4 << 10;
 
@@ -168,7 +169,7 @@ async fn respond(worker: &Worker, client: &Client, session: &mut ServerSession) 
     let (header, body) = if request.method == Method::GET || is_head {
         answer_to(worker, client, request).await?
     } else {
-        write(worker, Answer::Page(Page::MethodNotAllowed))?
+        header_of(worker, Answer::Page(Page::MethodNotAllowed))?
     };
     let has_body = !is_head && !body.is_empty();
     session.write_response_header(Box::new(header)).await?;
@@ -179,14 +180,10 @@ async fn respond(worker: &Worker, client: &Client, session: &mut ServerSession) 
     }
 }
 
-async fn answer_to(
-    worker: &Worker,
-    client: &Client,
-    request: &RequestHeader,
-) -> pingora::Result<(ResponseHeader, &'static str)> {
-    let Some(host) = host_of(request) else { return write(worker, Answer::Page(Page::BadRequest)) };
+async fn answer_to(worker: &Worker, client: &Client, request: &RequestHeader) -> pingora::Result<Header> {
+    let Some(host) = host_of(request) else { return header_of(worker, Answer::Page(Page::BadRequest)) };
     let path: Vec<u8> = percent_decode(request.uri.path().as_bytes()).collect();
-    reply::wherever(worker, Asked { client, host, path: &path }, |answer| write(worker, answer)).await
+    reply::wherever(worker, Asked { client, host, path: &path }, |answer| header_of(worker, answer)).await
 }
 
 /// The authority of an absolute form counts before the Host header (RFC 9112 §3.2.2); Pingora has made sure that they do not differ.
@@ -209,42 +206,4 @@ fn authority_of(target: &[u8]) -> Option<&[u8]> {
     let rest = rest.strip_prefix(b"://").filter(|_| is_http)?;
     let end = rest.iter().position(|b| matches!(b, b'/' | b'?' | b'#')).unwrap_or(rest.len());
     Some(&rest[..end])
-}
-
-/// Writes an answer as Pingora wants it: the same headers as [`super::render`].
-fn write(worker: &Worker, answer: Answer<'_>) -> pingora::Result<(ResponseHeader, &'static str)> {
-    worker.counters.answered(answer.status());
-    let mut header = ResponseHeader::build(answer.status(), Some(6))?;
-    let page = match answer {
-        Answer::Redirect { target, max_age_s, .. } => {
-            match max_age_s {
-                Some(seconds) => {
-                    header.insert_header("Cache-Control", format!("private, max-age={seconds}"))?
-                }
-                None => header.insert_header("Cache-Control", ASK_AGAIN)?,
-            }
-            header.insert_header("Location", target)?;
-            None
-        }
-        Answer::Page(page) => Some(page),
-        Answer::Limited { retry_after_s } => {
-            header.insert_header("Retry-After", retry_after_s)?;
-            Some(Page::TooMany)
-        }
-    };
-    let body = match page.map(Page::text) {
-        None => "",
-        Some(text) => {
-            header.insert_header("Cache-Control", text.cache_control)?;
-            if let Some(content_type) = text.content_type {
-                header.insert_header("Content-Type", content_type)?;
-            }
-            if let Some((name, value)) = text.extra {
-                header.insert_header(name, value)?;
-            }
-            text.body
-        }
-    };
-    header.insert_header("Content-Length", body.len())?;
-    Ok((header, body))
 }

@@ -11,6 +11,7 @@ use crate::client::{Visitor, eventually};
 use crate::site::Site;
 
 const SHORT: Limits = Limits {
+    handshake: Duration::from_millis(300),
     head: Duration::from_millis(300),
     idle: Duration::from_millis(600),
     write: Duration::from_secs(5),

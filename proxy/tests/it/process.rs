@@ -88,9 +88,14 @@ impl Home {
             }
             daemon::control::call(&socket, "stats", Value::Null).ok()
         });
-        let listen = stats["listen"][0].as_str().unwrap().parse().unwrap();
+        let listeners: Vec<SocketAddr> = stats["listen"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|address| address.as_str().unwrap().parse().unwrap())
+            .collect();
         let health = stats["health"].as_str().unwrap().parse().unwrap();
-        Process { child, socket, log, listen, health }
+        Process { child, socket, log, listen: listeners[0], listeners, health }
     }
 
     /// Runs the binary to its end, with other arguments.
@@ -106,7 +111,10 @@ pub(crate) struct Process {
     child: Child,
     socket: PathBuf,
     log: PathBuf,
+    /// The first listener, plain HTTP unless said otherwise.
     pub(crate) listen: SocketAddr,
+    /// All of them, in the order of the configuration.
+    pub(crate) listeners: Vec<SocketAddr>,
     pub(crate) health: SocketAddr,
 }
 
@@ -122,6 +130,14 @@ impl Process {
 
     pub(crate) fn metrics(&self) -> String {
         get(self.health, "/metrics").body
+    }
+
+    pub(crate) fn command(&self, command: &str) -> Result<Value, String> {
+        daemon::control::call(&self.socket, command, Value::Null).map_err(|error| error.to_string())
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
     }
 
     pub(crate) fn stats(&self) -> Value {

@@ -13,7 +13,7 @@ use signpost_proxy::client::Clients;
 use signpost_proxy::disk::{DiskOptions, DiskPool};
 use signpost_proxy::hosts::Hosts;
 use signpost_proxy::hot_map::HotMap;
-use signpost_proxy::http::connection;
+use signpost_proxy::http::begin::{self, Speaks};
 use signpost_proxy::http::render::Pieces;
 use signpost_proxy::lookup::{Lookups, Source, Whole};
 use signpost_proxy::quota::{QuotaOptions, Quotas};
@@ -49,6 +49,16 @@ impl Site {
         root: Option<&str>,
         quotas: Option<QuotaOptions>,
     ) -> Site {
+        Site::speaking(author, limits, root, quotas, Speaks::Plain)
+    }
+
+    pub(crate) fn speaking(
+        author: &Author,
+        limits: Limits,
+        root: Option<&str>,
+        quotas: Option<QuotaOptions>,
+        speaks: Speaks,
+    ) -> Site {
         let dir = tempfile::tempdir().unwrap();
         let mut replica = Replica::open(dir.path(), Contents::Serve, &SMALL).unwrap();
         for (frame, _) in &author.frames {
@@ -83,9 +93,9 @@ impl Site {
                     // As Pingora does for every connection it accepts.
                     stream.set_nodelay(true).unwrap();
                     let stream: Stream = Box::new(pingora::protocols::l4::stream::Stream::from(stream));
-                    let worker = Arc::clone(&serving);
+                    let (worker, speaks) = (Arc::clone(&serving), speaks.clone());
                     let client = worker.shared.clients.at(visitor.ip());
-                    tokio::spawn(async move { connection::serve(&worker, stream, &client).await });
+                    tokio::spawn(async move { begin::serve(&worker, &speaks, stream, &client).await });
                 }
             }));
         });
