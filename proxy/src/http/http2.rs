@@ -33,7 +33,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::clock::{date, now_ms};
 use super::header::{Header, header_of};
-use super::parse::is_host;
+use super::parse::{is_escaped_well, is_host};
 use super::reply::{self, Asked, Reply, Wanted};
 use super::slow::BODY_BYTES_MAX;
 use crate::answer::{Answer, Page};
@@ -173,7 +173,8 @@ impl Waiting<'_> {
     fn answer(&mut self, worker: &Worker, request: &Parts) -> Option<Wanted> {
         let page = |page| header_of(worker, Answer::Page(page));
         let path = request.uri.path();
-        let header = match host_of(request).filter(|_| path.starts_with('/')) {
+        let is_path = path.starts_with('/') && path.is_ascii() && is_escaped_well(path.as_bytes());
+        let header = match host_of(request).filter(|_| is_path) {
             _ if !self.is_head && request.method != Method::GET => page(Page::MethodNotAllowed),
             None => page(Page::BadRequest),
             Some(host) => {

@@ -371,7 +371,7 @@ fn read_target<'a>(method: &str, target: &'a str) -> Result<Target<'a>, Ambiguou
 }
 
 /// Two digits after every percent sign (RFC 3986 §2.1).
-fn is_escaped_well(path: &[u8]) -> bool {
+pub(super) fn is_escaped_well(path: &[u8]) -> bool {
     let mut parts = path.split(|b| *b == b'%').skip(1);
     parts.all(|part| part.len() >= 2 && part[..2].iter().all(u8::is_ascii_hexdigit))
 }

@@ -223,6 +223,8 @@ fn requests_that_are_none_are_refused_one_by_one() {
         get(&[usual, (":path", "Ab3xY9z")]),
         get(&[usual, (":path", "*")]),
         get(&[usual, (":path", "/Ab3x Y9z")]),
+        get(&[usual, (":path", "/Ab3xY9z%2")]),
+        get(&[usual, (":path", "/Ab3xY9z\u{e4}")]),
         get(&[(":authority", "user@go.example"), path]),
         get(&[(":authority", "go.example/x"), path]),
         get(&[(":authority", ""), path]),
