@@ -92,6 +92,36 @@ class Generator:
         self._tell(run)
         return run
 
+    def handshakes(self, server: Server, resume: bool, seconds: int, round_number: int) -> dict:
+        """A TLS connection for every request."""
+        report = self.folder / "report.json"
+        report.unlink(missing_ok=True)
+        keys = self.links.links if server.has_links else self.links.codes
+        argv = [self.loadtest, "handshakes", "--duration", seconds, "--warm-up", 1, "--keys", keys]
+        argv += ["--target", f"http://127.0.0.1:{server.tls_port}", "--server-core", SERVER_CORE, "--json", report]
+        for pid in server.pids:
+            argv += ["--server-pid", pid]
+        argv += ["--resume"] if resume else []
+        done = machine.run(argv, seconds + 60)
+        traffic = "tls-resumed" if resume else "tls-full"
+        run = {"part": "tls", "server": server.name, "traffic": traffic, "round": round_number, "report": None, "void": None}
+        if done.returncode or not report.exists():
+            run["void"] = f"exit code {done.returncode}: {done.stderr.strip().splitlines()[-1:]}"
+        else:
+            run["report"] = json.loads(report.read_text())
+            results = run["report"]["results"]
+            run["steal_percent"] = run["report"]["steal_percent"] or 0.0
+            wanted = results["redirected"] if resume else 0
+            if results["errors"]:
+                run["void"] = f"errors: {results['errors']}"
+            elif abs(results["resumed"] - wanted) > 0.01 * results["redirected"]:
+                run["void"] = f"{results['resumed']} of {results['redirected']} connections were resumed"
+        run["disturbed"] = disturbances(run)
+        self.commands.setdefault("tls", " ".join(str(word) for word in argv))
+        self.runs.append(run)
+        self._tell(run)
+        return run
+
     def wrk(self, server: Server, seconds: int, round_number: int) -> dict:
         """The same bare requests from another generator, to see that ours is not the finding."""
         argv = ["wrk", "--threads", 1, "--connections", CONNECTIONS, "--duration", f"{seconds}s"]
@@ -124,7 +154,7 @@ class Generator:
             latency = results["latency"]
             line += f" {results['redirected_per_s']:9.0f}/s  {cost}  p50 {latency['p50_us']:7.0f}  p99 {latency['p99_us']:7.0f}"
             line += f"  p99.9 {latency['p99_9_us']:7.0f} µs  steal {run['steal_percent']:.1f} %"
-            line += "  generator full" if results["generator"]["saturated"] else ""
+            line += "  generator full" if results.get("generator", {}).get("saturated") else ""
             line += f"  disturbed: {', '.join(run['disturbed'])}" if run["disturbed"] else ""
         machine.say(line + (f"  VOID: {run['void']}" if run["void"] else ""))
 

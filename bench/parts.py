@@ -13,14 +13,14 @@ import time
 import machine
 from load import BARE, TRAFFICS, Generator, open_idle, settle
 from machine import GENERATOR_CORE, SERVER_CORE, say
-from servers import MEMORY, Fleet, Links, Peers, Server
+from servers import MEMORY, Fleet, Links, Peers, Server, answer_of
 
 IDLE_CONNECTIONS = 10_000
 INGEST_LINKS_PER_S = 5_000
 COLD_REQUESTS_PER_S = 2_000
 LARGE_LINKS = 10_000_000
 # Requests of the two counts whose difference is told, so that what starting costs falls out.
-CALLGRIND_REQUESTS = (2_000, 12_000)
+CALLGRIND_REQUESTS = (1_000, 6_000)
 
 
 class Bench:
@@ -36,6 +36,8 @@ class Bench:
         # The proxy the single figures are of, and the one set up for figures of memory.
         self.main_index, self.memory_index = 0, 0
         self.extra: dict[str, object] = {}
+        self.limits: dict[str, float] = {}
+        self.certificate = folder / "certificate.pem"
 
     @property
     def main(self) -> Server:
@@ -45,6 +47,8 @@ class Bench:
 
     def saturation(self, server: Server) -> float:
         """The most bare requests a second a server has answered, by the time its core took for each."""
+        if server.name in self.limits:
+            return self.limits[server.name]
         rates = []
         for run in self.generator.runs:
             if (run["part"], run["server"], run["traffic"]) == ("flat-out", server.name, "bare") and not run["void"]:
@@ -55,7 +59,8 @@ class Bench:
             if run["void"]:
                 raise RuntimeError(f"{server.name} cannot be brought to its limit: {run['void']}")
             rates.append(1e6 / run["report"]["results"]["server"]["core_us_per_answer"])
-        return statistics.median(rates)
+        self.limits[server.name] = statistics.median(rates)
+        return self.limits[server.name]
 
     def in_turn(self, round_number: int) -> list[Server]:
         """All servers, another one first in every round."""
@@ -127,6 +132,17 @@ def _memory_of(bench: Bench, fleet: Fleet, index: int, count: int, keys: pathlib
         "resident_bytes_after": after,
         "every_key_once_per_s": round(run["report"]["results"]["redirected_per_s"]) if run["report"] else None,
     }
+
+
+def tls(bench: Bench) -> None:
+    """A TLS connection for every request, whole handshakes and resumed ones, of servers that speak TLS."""
+    seconds = min(5, bench.settings["SECONDS"])
+    for round_number in range(bench.settings["ROUNDS"]):
+        for resume in (False, True):
+            say(f"TLS, round {round_number + 1}: {'resumed' if resume else 'whole'} handshakes")
+            for server in bench.in_turn(round_number):
+                if server.tls_port:
+                    bench.generator.handshakes(server, resume, seconds, round_number)
 
 
 def idle(bench: Bench) -> None:
@@ -220,7 +236,7 @@ def large(bench: Bench) -> None:
     if free_mib < need_mib:
         say(f"  left out: {need_mib} MiB are needed, {free_mib} are free")
         return
-    fleet = Fleet(bench.bin_dir, folder, count, [MEMORY])
+    fleet = Fleet(bench.bin_dir, folder, count, [MEMORY], bench.certificate)
     try:
         started = [fleet.restart(0) for _ in range(3)]
         data = folder / "proxy-0" / "data"
@@ -268,13 +284,14 @@ def _instructions(bench: Bench, name: str, keys: pathlib.Path) -> float:
     if name.startswith("signpost"):
         index = 1 if name == "signpost-everything" else 0
         bench.fleet.command(f"stop proxy-{index}")
+        port = bench.fleet.ports[index]
         argv = [*valgrind, bench.bin_dir / "signpost-proxy", "--config", bench.fleet.folder / f"proxy-{index}" / "config.toml"]
         with open(bench.folder / "callgrind.log", "w") as log:
             child = machine.start(argv, SERVER_CORE, stdout=log, stderr=log)
         try:
-            machine.wait_for_port(bench.fleet.port(index), child, name)
-            _wait_until_answered(bench.fleet.port(index), bench.links.typical_code)
-            return _difference(bench, child.pid, bench.fleet.port(index), True, keys, out)
+            machine.wait_for_port(port, child, name)
+            _wait_until_answered(port, bench.links.typical_code)
+            return _difference(bench, child.pid, port, True, keys, out)
         finally:
             machine.end(child, 30)
             bench.fleet.command(f"start proxy-{index}")
@@ -284,23 +301,20 @@ def _instructions(bench: Bench, name: str, keys: pathlib.Path) -> float:
             machine.pin(bench.fleet.pids[index], SERVER_CORE)
             if name in bench.servers:
                 bench.servers[name].pids = [bench.fleet.pids[index]]
-    real, bench.peers.prefix = bench.peers.prefix, valgrind
-    if name.startswith("nginx"):
-        # The worker is a child: it is counted with the master, which does nothing meanwhile.
-        bench.peers.prefix = [word for word in valgrind if word != "--trace-children=no"] + ["--trace-children=yes"]
+    real_prefix, real_links = bench.peers.prefix, bench.links.links
+    # A table of a million links takes long to fill under callgrind; all that is asked for is in this one.
+    bench.peers.prefix, bench.links.links = valgrind, keys
     server = None
     try:
         server = Peers.ALL[name](bench.peers)
         return _difference(bench, server.pids[0], server.port, server.has_links, keys, out)
     finally:
-        bench.peers.prefix = real
+        bench.peers.prefix, bench.links.links = real_prefix, real_links
         if server:
             machine.end(server.child, 30)
 
 
 def _wait_until_answered(port: int, code: str) -> None:
-    from servers import answer_of
-
     deadline = time.monotonic() + 60
     while not answer_of(port, code, True).startswith(b"HTTP/1.1 302"):
         if time.monotonic() > deadline:
@@ -323,21 +337,20 @@ def _difference(bench: Bench, pid: int, port: int, has_links: bool, keys: pathli
         if results["errors"] or results["redirected"] != count:
             raise RuntimeError(f"{results['redirected']} of {count} requests were redirected, errors: {results['errors']}")
 
-    def count() -> int:
-        done = machine.run(["callgrind_control", "--zero", pid], 60, None)
+    def zero() -> None:
+        done = machine.run(["callgrind_control", "--zero", pid], 20, None)
         if done.returncode:
             raise RuntimeError(f"callgrind_control: {done.stderr.strip() or done.stdout.strip()}")
-        return 0
 
     def total() -> int:
-        machine.run(["callgrind_control", "--dump", pid], 60, None).check_returncode()
+        machine.run(["callgrind_control", "--dump", pid], 20, None).check_returncode()
         newest = max(bench.folder.glob(f"callgrind.out.{pid}*"), key=lambda path: path.stat().st_mtime_ns)
         return int(re.search(r"^(?:totals|summary): (\d+)", newest.read_text(), re.M)[1])
 
     ask(CALLGRIND_REQUESTS[1])
     counts = []
     for requests in CALLGRIND_REQUESTS:
-        count()
+        zero()
         ask(requests)
         counts.append(total())
     return round((counts[1] - counts[0]) / (CALLGRIND_REQUESTS[1] - CALLGRIND_REQUESTS[0]), 1)
@@ -361,6 +374,7 @@ ALL = {
     "flat-out": flat_out,
     "open-loop": open_loop,
     "wrk": wrk,
+    "tls": tls,
     "idle": idle,
     "ingest": ingest,
     "ready": ready,

@@ -95,13 +95,14 @@ def prepare(bench: parts.Bench) -> None:
     """Starts everything that is compared."""
     wanted, settings = bench.settings["SERVERS"], bench.settings
     proxies = [servers.PLAIN]
-    if servers.EVERYTHING and "signpost-everything" in wanted:
+    if "signpost-everything" in wanted:
         bench.main_index = len(proxies)
         proxies.append(servers.EVERYTHING)
     if "memory" in settings["ONLY"]:
         bench.memory_index = len(proxies)
         proxies.append(servers.MEMORY)
-    bench.fleet = servers.Fleet(bench.bin_dir, bench.folder / "fleet", settings["LINKS"], proxies)
+    servers.make_certificate(bench.certificate)
+    bench.fleet = servers.Fleet(bench.bin_dir, bench.folder / "fleet", settings["LINKS"], proxies, bench.certificate)
     loadtest = bench.bin_dir / "signpost-loadtest"
     bench.links = servers.Links(loadtest, bench.fleet.folder / "keys.txt", bench.folder)
     header_sets = pathlib.Path(settings["HEADERS"]).resolve()
@@ -118,9 +119,9 @@ def prepare(bench: parts.Bench) -> None:
             # Every link has been asked for: what is measured is the map.
             bench.generator.every_key_once(server)
             bench.servers[name] = server
-    port, code = bench.fleet.port(0), bench.links.typical_code
+    port, code = bench.fleet.ports[0], bench.links.typical_code
     answers = {name: servers.answer_of(port, code, name == "closed") for name in ("kept", "closed")}
-    bench.peers = servers.Peers(bench.links, bench.folder, bench.target_dir, answers)
+    bench.peers = servers.Peers(bench.links, bench.folder, bench.target_dir, answers, bench.certificate)
     for name, start in servers.Peers.ALL.items():
         if name in wanted:
             say(f"starting {name}")

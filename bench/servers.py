@@ -4,6 +4,8 @@ import dataclasses
 import json
 import os
 import pathlib
+import re
+import socket
 import subprocess
 import tempfile
 import time
@@ -14,12 +16,20 @@ from machine import GENERATOR_CORE, SERVER_CORE, end, free_port, pin, say, start
 
 PEERS = pathlib.Path(__file__).parent / "peers"
 
-# Settings of the proxies on top of their defaults, as `fleet --set` takes them. Every proxy has one worker.
-PLAIN: list[str] = []
-# Everything a visitor's request can pass, with thresholds it does not reach. Empty: there is nothing more than PLAIN yet.
-EVERYTHING: list[str] = []
+# Settings of the proxies on top of their defaults, as `fleet --set` takes them; every proxy has one worker. Nothing a request can
+# do without:
+PLAIN = ["clicks.enabled=false"]
+# Everything a visitor's request can pass, with thresholds it does not reach.
+UNREACHED = 10_000_000
+EVERYTHING = [
+    "clicks.enabled=true",
+    f"per_network.connections_max={UNREACHED}",
+    f"per_network.requests_max={100 * UNREACHED}",
+    f"per_network.not_found_max={100 * UNREACHED}",
+]
 # For figures of memory: the database's cache out of the way, room for all links in the map.
-MEMORY = ["cache.block_cache_bytes=8388608", f"cache.hot_map_bytes={6 << 30}"]
+MEMORY = [*PLAIN, "cache.block_cache_bytes=8388608", f"cache.hot_map_bytes={6 << 30}"]
+EXAMPLE = pathlib.Path("proxy/config.example.toml")
 
 
 @dataclasses.dataclass
@@ -61,11 +71,17 @@ class Links:
 class Fleet:
     """Signpost: a writer and a key pool on the generator's core, proxies on the server's."""
 
-    def __init__(self, bin_dir: pathlib.Path, folder: pathlib.Path, links: int, proxies: list[list[str]]):
+    def __init__(self, bin_dir: pathlib.Path, folder: pathlib.Path, links: int, proxies: list[list[str]], certificate: pathlib.Path):
+        # What this version of the proxy knows: the settings of tables it lacks are left out.
+        tables = set(re.findall(r"^\[+([a-z_]+)", EXAMPLE.read_text(), re.M))
+        self.ports = [free_port() for _ in proxies]
+        self.tls_ports = [free_port() if "tls" in tables else None for _ in proxies]
         argv = [bin_dir / "signpost-loadtest", "fleet", "--bin-dir", bin_dir, "--dir", folder]
         argv += ["--proxies", len(proxies), "--links", links, "--set", "proxy.listen.workers=1"]
         for index, settings in enumerate(proxies):
-            for setting in settings:
+            for setting in [*self._listening(index, settings, certificate), *settings]:
+                if re.split(r"[.=]", setting)[0] not in tables | {"listener"}:
+                    continue
                 argv += ["--set", f"proxy-{index}.{setting}"]
         self.folder = folder
         self.child = start(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
@@ -79,6 +95,16 @@ class Fleet:
         for pid in pids["proxies"]:
             pin(pid, SERVER_CORE)
         self.pids = pids["proxies"]
+
+    def _listening(self, index: int, settings: list[str], certificate: pathlib.Path) -> list[str]:
+        """Listeners on ports of our own, since one of the fleet's choosing cannot state whose its connections are."""
+        whose = 'client_address="socket"' if settings is EVERYTHING else 'client_address="unstated"'
+        listeners = [f'{{address="127.0.0.1:{self.ports[index]}", {whose}}}']
+        more = []
+        if self.tls_ports[index]:
+            listeners.append(f'{{address="127.0.0.1:{self.tls_ports[index]}", tls=true, {whose}}}')
+            more = [f'tls.certificate=[{{chain="{certificate}", key="{certificate}"}}]']
+        return ["listen.addresses=[]", f"listener=[{', '.join(listeners)}]", *more]
 
     def command(self, line: str) -> dict:
         """Has the fleet do something; see `signpost-loadtest fleet --help`."""
@@ -101,9 +127,6 @@ class Fleet:
         pin(self.pids[index], SERVER_CORE)
         return seconds
 
-    def port(self, index: int) -> int:
-        return int(self.ready["proxies"][index].rsplit(":", 1)[1])
-
     def metric(self, index: int, name: str) -> float:
         """A figure the proxy gives about itself."""
         with urllib.request.urlopen(self.ready["proxy_health"][index] + "/metrics", timeout=10) as answer:
@@ -113,7 +136,7 @@ class Fleet:
         raise RuntimeError(f"the proxy has no metric {name}")
 
     def server(self, index: int, name: str, title: str) -> Server:
-        return Server(name, title, self.port(index), [self.pids[index]])
+        return Server(name, title, self.ports[index], [self.pids[index]], tls_port=self.tls_ports[index])
 
     def end(self) -> None:
         """Ends all of it."""
@@ -137,11 +160,10 @@ def pid_in(status: dict, part: str) -> int:
 class Peers:
     """Starts the others."""
 
-    def __init__(self, links: Links, folder: pathlib.Path, target_dir: pathlib.Path, answers: dict[str, bytes]):
+    def __init__(self, links: Links, folder: pathlib.Path, target_dir: pathlib.Path, answers: dict[str, bytes], certificate: pathlib.Path):
         self.links, self.folder, self.release, self.answers = links, folder, target_dir / "release", answers
         self.prefix: list = []
-        self.certificate = folder / "certificate.pem"
-        make_certificate(self.certificate)
+        self.certificate = certificate
 
     def _config(self, name: str, **values) -> pathlib.Path:
         text = (PEERS / name).read_text()
@@ -192,11 +214,14 @@ class Peers:
         return self._nginx("nginx-lua", "nginx with Lua, table of the links", config, port)
 
     def _nginx(self, name: str, title: str, config: pathlib.Path, port: int, **more) -> Server:
-        prefix = self.folder / name
-        prefix.mkdir(exist_ok=True)
+        prefix = self.folder / f"{name}-{port}"
+        prefix.mkdir()
         argv = ["nginx", "-p", prefix, "-c", config, "-e", "stderr"]
+        if self.prefix:
+            # Under callgrind without a master, which would be told from its worker by nothing.
+            argv += ["-g", "master_process off;"]
         server = self._start(name, title, argv, port, **more)
-        server.pids = machine.children_of(server.child.pid)
+        server.pids = machine.children_of(server.child.pid) or server.pids
         return server
 
     def serve_http(self) -> Server:
@@ -225,13 +250,12 @@ def make_certificate(path: pathlib.Path) -> None:
         key, certificate = os.path.join(folder, "key"), os.path.join(folder, "certificate")
         words = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=localhost"
         subprocess.run([*words.split(), "-keyout", key, "-out", certificate], check=True, capture_output=True, timeout=60)
+        path.touch(mode=0o600)
         path.write_bytes(pathlib.Path(certificate).read_bytes() + pathlib.Path(key).read_bytes())
 
 
 def answer_of(port: int, code: str, close: bool) -> bytes:
     """The bytes a server answers with."""
-    import socket
-
     line = "Connection: close\r\n" if close else ""
     with socket.create_connection(("127.0.0.1", port), 5) as connection:
         connection.sendall(f"GET /{code} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n{line}\r\n".encode())

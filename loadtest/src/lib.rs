@@ -5,6 +5,7 @@
 //! | [`fleet`] | starts keypools, the admin API and proxies on loopback, commands them, leaves nothing behind |
 //! | [`create`] | links through the API at a rate or flat out, followed on every proxy if wanted |
 //! | [`redirect`] | redirects at a rate, measured from the intended start, or flat out |
+//! | [`handshakes`] | a TLS connection for every request |
 //! | [`links`] | the targets of preloaded links |
 //! | [`framing`] | odd bytes against a proxy and against nginx, HAProxy and h11: who sees how many requests |
 //! | [`clicks`] | redirects through kills, cuts and outages, compared with what is counted |
@@ -24,6 +25,7 @@ pub mod expect;
 pub mod figures;
 pub mod fleet;
 pub mod framing;
+pub mod handshakes;
 pub mod header_sets;
 pub mod http1;
 pub mod keys;

@@ -13,7 +13,7 @@ mod tally;
 mod worker;
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -29,10 +29,11 @@ use crate::report::ReportArgs;
 use crate::saturation::{self, Measured};
 use crate::schedule::{Arrivals, Rate, Schedule};
 use crate::series::Series;
-use crate::server_cpu::{Look, ServerArgs, ServerCpu, Watched};
+use crate::server_cpu::ServerArgs;
 use pace::{Order, Pace};
 pub use results::Results;
 use tally::Tally;
+pub(crate) use tally::judge;
 use worker::{Job, Worker};
 
 /// The part of the wanted rate that has to come for a run to have kept up.
@@ -165,7 +166,7 @@ fn measure(args: &Args, keys: &Keys, stop: &StopFlag) -> anyhow::Result<Results>
         let looks = watched.as_ref().map(|watched| {
             let (from, to) = (end(args.warm_up), end(args.warm_up + args.duration));
             let (answers, over) = (&answers, &over);
-            scope.spawn(move || look_twice(watched, answers, over, from, to))
+            scope.spawn(move || watched.look_twice(answers, over, from, to))
         });
         let tally = work(workers, start, series.clone());
         over.set();
@@ -177,23 +178,6 @@ fn measure(args: &Args, keys: &Keys, stop: &StopFlag) -> anyhow::Result<Results>
     results.header_sets = headers.sets().len();
     results.server = server;
     Ok(results)
-}
-
-/// Looks at the server's clocks at the beginning and at the end of the measured part, or when it is `over` before.
-fn look_twice(
-    watched: &Watched,
-    answers: &AtomicU64,
-    over: &StopFlag,
-    from: Instant,
-    to: Instant,
-) -> anyhow::Result<Option<ServerCpu>> {
-    let look = || -> anyhow::Result<Look> { watched.look(answers.load(Ordering::Relaxed)) };
-    if !over.sleep_until(from) {
-        return Ok(None);
-    }
-    let first = look()?;
-    let _whole = over.sleep_until(to);
-    Ok(watched.between(first, look()?))
 }
 
 /// Runs the threads and adds up what they counted.

@@ -4,11 +4,15 @@
 //! It holds what the kernel did for the process, the network among it as far as it ran on the process's behalf. Where the server
 //! has a processor to itself, the busy time of that processor is given beside it: it also has what ran there for nobody.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
 use anyhow::Context;
 use nix::time::{ClockId, clock_getcpuclockid, clock_gettime};
 use nix::unistd::Pid;
 use serde::Serialize;
 
+use crate::pace::StopFlag;
 use crate::processors::Times;
 
 /// The largest there can be; the kernel's `PID_MAX_LIMIT`.
@@ -83,6 +87,25 @@ impl Watched {
         }
         let core = self.core.and_then(Times::of_one).unwrap_or_default();
         Ok(Look { answers, cpu_ns, core })
+    }
+
+    /// Looks at the beginning and at the end of the measured part, or when it is `over` before; `answers` counts up meanwhile.
+    ///
+    /// # Errors
+    /// As [`Watched::look`].
+    pub fn look_twice(
+        &self,
+        answers: &AtomicU64,
+        over: &StopFlag,
+        from: Instant,
+        to: Instant,
+    ) -> anyhow::Result<Option<ServerCpu>> {
+        if !over.sleep_until(from) {
+            return Ok(None);
+        }
+        let first = self.look(answers.load(Ordering::Relaxed))?;
+        let _whole = over.sleep_until(to);
+        Ok(self.between(first, self.look(answers.load(Ordering::Relaxed))?))
     }
 
     /// What was used between two looks; `None` when nothing was answered.

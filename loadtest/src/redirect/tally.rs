@@ -65,7 +65,7 @@ impl Tally {
 ///
 /// # Errors
 /// The name under which the answer is counted.
-pub(super) fn judge(answer: &Response<'_>, long_url: Option<&str>) -> Result<(), String> {
+pub(crate) fn judge(answer: &Response<'_>, long_url: Option<&str>) -> Result<(), String> {
     let location = match (answer.status, answer.location) {
         (301 | 302 | 307 | 308, Some(location)) if !location.is_empty() => location,
         (status, _) => return Err(format!("status_{status}")),

@@ -4,11 +4,13 @@
 //! |---|---|
 //! | `fleet` | starting, commanding and ending a fleet, with fake binaries |
 //! | `load` | create, redirect and verify against servers that misbehave on purpose |
+//! | `handshakes` | TLS connections, whole and resumed |
 //! | `server` | the fake HTTP server |
 //! | `parts` | fake `signpost-admin`, `signpost-keypool`, `signpost-proxy` |
 #![allow(clippy::unwrap_used)]
 
 mod fleet;
+mod handshakes;
 mod load;
 mod parts;
 mod server;
