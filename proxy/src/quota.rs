@@ -1,7 +1,7 @@
 //! How much one network may ask: requests and unknown codes over a window, for the whole process.
 //!
 //! Everything here is opt-in and shared by all workers: one [`table`] of atomic words, no lock, no allocation after the start. A
-//! request costs one hash, one line of numbers to search and one compare-and-exchange; a network that is over its limit costs no
+//! request costs one hash, one bucket of 128 bytes to search and one compare-and-exchange; a network that is over its limit costs no
 //! write at all.
 //!
 //! A window begins with the first request that counts and lasts as long as the rule says; then the next one begins. So no window
@@ -119,7 +119,7 @@ impl Quotas {
             None => self.table.find(network),
         };
         let Some(place) = place else { return Verdict::Free };
-        if let Some(left) = self.block_left(&place, now) {
+        if let Some(left) = self.block_left(place, now) {
             return Verdict::Nothing(over(Limit::Block, left));
         }
         if let Some((max, window)) = self.requests
@@ -142,7 +142,7 @@ impl Quotas {
         let now = Tick::at(now_ms);
         let place = self.table.enter(network, now)?;
         if let Some(alarm) = self.options.scan_alarm {
-            self.watch(&place, network, now, now_ms, alarm);
+            self.watch(place, network, now, now_ms, alarm);
         }
         let (max, window) = self.not_found?;
         place.not_found().count(now, window, max).over().map(|left| over(Limit::NotFound, left))
@@ -153,14 +153,14 @@ impl Quotas {
         Seen { scans: self.scans.load(Ordering::Relaxed), forgotten: self.table.forgotten() }
     }
 
-    fn block_left(&self, place: &Place<'_>, now: Tick) -> Option<Tick> {
+    fn block_left(&self, place: &Place, now: Tick) -> Option<Tick> {
         if self.blocked == Tick(0) {
             return None;
         }
         place.watched().blocked(now, self.blocked)
     }
 
-    fn watch(&self, place: &Place<'_>, network: Network, now: Tick, now_ms: u64, alarm: u32) {
+    fn watch(&self, place: &Place, network: Network, now: Tick, now_ms: u64, alarm: u32) {
         let counted = place.watched().count(now, Tick::lasting(WATCHED), alarm + 1);
         // The one that passes the mark reports; those after it are not counted any more.
         if !matches!(counted, Counted::Within { count } if count == alarm + 1) {

@@ -1,7 +1,8 @@
-//! The table of networks: a fixed number of places in buckets of eight, three counting words a network, all atomic.
+//! The table of networks: a fixed number of places in buckets of four, three counting words a network, all atomic.
 //!
 //! ```text
-//! bucket, 256 bytes   8 networks · 8 × requests · 8 × unknown codes · 8 × unknown codes in an hour, or the block
+//! bucket, 128 bytes   4 places; two neighbouring lines of the cache, which processors fetch together
+//! place, 32 bytes     network · requests · unknown codes · unknown codes in an hour, or the block
 //! word, 64 bits       begin of the window (32, ticks of 50 ms) · count (32)
 //! ```
 //! Exact: a network has its own words, and its counts are never mixed with another's. What is bounded is the memory: a network that
@@ -19,8 +20,11 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::network::Network;
 
-/// Places in a bucket: the numbers of a bucket's networks are one line of the processor's cache.
-const WAYS: usize = 8;
+/// Places in a bucket.
+const WAYS: usize = 4;
+/// Places for each network that is to be remembered: with as many as networks, full buckets would push out one network in five
+/// while others have room; with two it is one in twenty-seven.
+const PLACES_PER_NETWORK: usize = 2;
 /// No network.
 const EMPTY: u64 = 0;
 /// Being handed from one network to another.
@@ -63,11 +67,16 @@ pub(super) struct TableOptions {
     pub(super) windows: [Tick; 3],
 }
 
-/// One line of the cache a row.
-#[repr(align(64))]
-struct Bucket {
-    networks: [AtomicU64; WAYS],
-    words: [[AtomicU64; WAYS]; 3],
+#[derive(Default)]
+#[repr(align(128))]
+struct Bucket([Place; WAYS]);
+
+/// A network and its counts.
+#[derive(Default)]
+pub(super) struct Place {
+    /// The complement of its number.
+    network: AtomicU64,
+    words: [AtomicU64; 3],
 }
 
 /// The table.
@@ -81,10 +90,9 @@ pub(super) struct Table {
 impl Table {
     /// Makes an empty table of at least one bucket.
     pub(super) fn new(options: TableOptions) -> Table {
-        let buckets = options.networks.div_ceil(WAYS).next_power_of_two();
-        let bucket = |_| Bucket { networks: Default::default(), words: Default::default() };
+        let buckets = (options.networks * PLACES_PER_NETWORK).div_ceil(WAYS).next_power_of_two();
         Table {
-            buckets: (0..buckets).map(bucket).collect(),
+            buckets: (0..buckets).map(|_| Bucket::default()).collect(),
             seed: rand::random(),
             windows: options.windows,
             forgotten: AtomicU64::new(0),
@@ -93,17 +101,17 @@ impl Table {
 
     /// Finds a network that is in it.
     #[inline]
-    pub(super) fn find(&self, network: Network) -> Option<Place<'_>> {
+    pub(super) fn find(&self, network: Network) -> Option<&Place> {
         let (bucket, stored) = self.bucket(network);
-        position(bucket, stored).map(|way| Place { bucket, way })
+        place_of(bucket, stored)
     }
 
     /// Finds a network, or puts it in; `None`, rarely, if others change its bucket all the time.
     #[inline]
-    pub(super) fn enter(&self, network: Network, now: Tick) -> Option<Place<'_>> {
+    pub(super) fn enter(&self, network: Network, now: Tick) -> Option<&Place> {
         let (bucket, stored) = self.bucket(network);
-        match position(bucket, stored) {
-            Some(way) => Some(Place { bucket, way }),
+        match place_of(bucket, stored) {
+            Some(place) => Some(place),
             None => self.put_in(bucket, stored, now),
         }
     }
@@ -122,56 +130,48 @@ impl Table {
     }
 
     #[cold]
-    fn put_in<'a>(&self, bucket: &'a Bucket, stored: u64, now: Tick) -> Option<Place<'a>> {
+    fn put_in<'a>(&self, bucket: &'a Bucket, stored: u64, now: Tick) -> Option<&'a Place> {
         for _ in 0..TRIES {
-            let way = self.way_to_give(bucket, now);
-            let place = Place { bucket, way };
-            let owner = bucket.networks[way].load(Ordering::Relaxed);
+            let place = bucket.0.iter().min_by_key(|place| self.rank(place, now)).expect("it has places");
+            let owner = place.network.load(Ordering::Relaxed);
             if owner == stored {
                 return Some(place);
             }
-            let taken = bucket.networks[way].compare_exchange(
-                owner,
-                IN_TRANSFER,
-                Ordering::Acquire,
-                Ordering::Relaxed,
-            );
+            let taken =
+                place.network.compare_exchange(owner, IN_TRANSFER, Ordering::Acquire, Ordering::Relaxed);
             if owner == IN_TRANSFER || taken.is_err() {
                 continue;
             }
-            if owner != EMPTY && self.age(&place, now).is_some() {
+            if owner != EMPTY && self.age(place, now).is_some() {
                 self.forgotten.fetch_add(1, Ordering::Relaxed);
             }
-            for row in &bucket.words {
-                row[way].store(0, Ordering::Relaxed);
+            for word in &place.words {
+                word.store(0, Ordering::Relaxed);
             }
             // Whoever finds the network finds its words empty.
-            bucket.networks[way].store(stored, Ordering::Release);
+            place.network.store(stored, Ordering::Release);
             return Some(place);
         }
         None
     }
 
-    /// An empty place, or that of the network with the oldest windows.
-    fn way_to_give(&self, bucket: &Bucket, now: Tick) -> usize {
-        let rank = |way: usize| {
-            if bucket.networks[way].load(Ordering::Relaxed) == EMPTY {
-                return (0, 0);
-            }
-            match self.age(&Place { bucket, way }, now) {
-                None => (1, 0),
-                Some(age) => (2, u32::MAX - age),
-            }
-        };
-        (0..WAYS).min_by_key(|way| rank(*way)).expect("a bucket has places")
+    /// Who goes first: nobody, then a network whose windows are over, then the one with the oldest.
+    fn rank(&self, place: &Place, now: Tick) -> (u8, u32) {
+        if place.network.load(Ordering::Relaxed) == EMPTY {
+            return (0, 0);
+        }
+        match self.age(place, now) {
+            None => (1, 0),
+            Some(age) => (2, u32::MAX - age),
+        }
     }
 
     /// How long ago the newest window began that still runs; 0 for a network that is blocked.
-    fn age(&self, place: &Place<'_>, now: Tick) -> Option<u32> {
-        let ages = (0..3).filter_map(|row| {
-            let (begin, count) = place.word(row).read();
+    fn age(&self, place: &Place, now: Tick) -> Option<u32> {
+        let ages = place.words.iter().zip(self.windows).filter_map(|(word, window)| {
+            let (begin, count) = Word(word).read();
             let age = now.0.wrapping_sub(begin);
-            let runs = count > 0 && age < self.windows[row].0;
+            let runs = count > 0 && age < window.0;
             runs.then_some(if count == BLOCKED { 0 } else { age })
         });
         ages.min()
@@ -179,36 +179,25 @@ impl Table {
 }
 
 #[inline]
-fn position(bucket: &Bucket, stored: u64) -> Option<usize> {
-    bucket.networks.iter().position(|network| network.load(Ordering::Acquire) == stored)
+fn place_of(bucket: &Bucket, stored: u64) -> Option<&Place> {
+    bucket.0.iter().find(|place| place.network.load(Ordering::Acquire) == stored)
 }
 
-/// Where a network's counts are.
-pub(super) struct Place<'a> {
-    bucket: &'a Bucket,
-    way: usize,
-}
-
-impl<'a> Place<'a> {
+impl Place {
     /// Requests.
     #[inline]
-    pub(super) fn requests(&self) -> Word<'a> {
-        self.word(0)
+    pub(super) fn requests(&self) -> Word<'_> {
+        Word(&self.words[0])
     }
 
     /// Unknown codes, for the limit.
-    pub(super) fn not_found(&self) -> Word<'a> {
-        self.word(1)
+    pub(super) fn not_found(&self) -> Word<'_> {
+        Word(&self.words[1])
     }
 
     /// Unknown codes in an hour, or the block.
-    pub(super) fn watched(&self) -> Word<'a> {
-        self.word(2)
-    }
-
-    #[inline]
-    fn word(&self, row: usize) -> Word<'a> {
-        Word(&self.bucket.words[row][self.way])
+    pub(super) fn watched(&self) -> Word<'_> {
+        Word(&self.words[2])
     }
 }
 
