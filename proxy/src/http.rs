@@ -1,6 +1,6 @@
 //! HTTP with a visitor: parsing, writing, the life of a connection.
 //!
-//! [`begin`] finds out what a visitor speaks: HTTP/1.1 or [`http2`]. [`connection`] reads HTTP/1.1. What [`parse`] understands is answered by [`render`]; the head of everything else is handed to Pingora's
+//! [`begin`] finds out what a visitor speaks: HTTP/1.1 or `http2`. [`connection`] reads HTTP/1.1. What [`parse`] understands is answered by [`render`]; the head of everything else is handed to Pingora's
 //! session in [`slow`], which gives the connection back afterwards. Where a request ends is decided by [`parse`] and [`body`] alone.
 
 pub mod begin;

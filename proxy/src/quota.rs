@@ -1,6 +1,6 @@
 //! How much one network may ask: requests and unknown codes over a window, for the whole process.
 //!
-//! Everything here is opt-in and shared by all workers: one [`table`] of atomic words, no lock, no allocation after the start. A
+//! Everything here is opt-in and shared by all workers: one `table` of atomic words, no lock, no allocation after the start. A
 //! request costs one hash, one bucket of 128 bytes to search and one compare-and-exchange; a network that is over its limit costs no
 //! write at all.
 //!

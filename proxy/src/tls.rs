@@ -1,6 +1,6 @@
 //! TLS with visitors: certificates, tickets, handshakes, and taking new files without a restart.
 //!
-//! OpenSSL of the system does the work. What a connection needs hangs together in a [`Loaded`], which is replaced as a whole: a
+//! OpenSSL of the system does the work. What a connection needs hangs together in a `Loaded`, which is replaced as a whole: a
 //! handshake sees the old files or the new ones, and files that do not fit together change nothing. Deliberately not here: the
 //! deadline of a handshake and what is spoken afterwards ([`crate::http::begin`]), and when to look at the files ([`watch`]).
 

@@ -4,7 +4,7 @@
 //! without the lines that announce a body, and never reads from the connection: its tolerance does not decide where a request
 //! ends. The body was read before, by [`super::body`], and thrown away.
 //!
-//! Bounded: a body of [`BODY_BYTES_MAX`] and [`crate::worker::Limits::body`]; nobody who wants to send more needs this connection any
+//! Bounded: a body of `BODY_BYTES_MAX` and [`crate::worker::Limits::body`]; nobody who wants to send more needs this connection any
 //! longer. What is no body as announced is answered 400, what does not come 408. `Expect`, `Upgrade` and CONNECT get their final
 //! answer at once and the connection ends, since what follows could be either.
 

@@ -143,6 +143,31 @@ fn versions_before_1_2_and_strangers_are_turned_away_without_a_word() {
 }
 
 #[test]
+fn a_balancer_says_who_it_is_before_the_handshake() {
+    let dir = tempfile::tempdir().unwrap();
+    let pair = Pair::make(dir.path(), "a", &["go.example"]);
+    let home = Home::new(&nobody()).with_listeners(&format!(
+        "{LISTENER}client_address = 'proxy'\nbalancer_networks = ['127.0.0.1/32']\n\
+         [per_network]\nrequests_max = 1\nrequests_window_s = 3600\nstrict = true\n{}",
+        pair.config()
+    ));
+    let proxy = home.start();
+    for protocols in [&b""[..], b"\x08http/1.1"] {
+        let last = protocols.len();
+        let line = format!("PROXY TCP4 192.0.2.{last} 10.0.0.1 1 443\r\n");
+        let visitor = TlsVisitor::with(SslVersion::TLS1_2, SslVersion::TLS1_3, protocols);
+        let mut connected =
+            visitor.try_connect_after(line.as_bytes(), proxy.listen, Some("go.example")).unwrap();
+        let get = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+        assert!(connected.ask_on(get).starts_with("HTTP/1.1 200 "));
+        assert!(connected.ask_on(get).starts_with("HTTP/1.1 429 "), "each visitor has one");
+    }
+    let visitor = TlsVisitor::new();
+    assert!(visitor.try_connect(proxy.listen, None).is_none(), "without a word of the balancer");
+    assert_eq!(proxy.stats()["limited"]["proxy_header"], 1);
+}
+
+#[test]
 fn a_handshake_that_does_not_come_is_not_waited_for() {
     let dir = tempfile::tempdir().unwrap();
     let pair = Pair::make(dir.path(), "a", &["go.example"]);

@@ -79,11 +79,22 @@ impl TlsVisitor {
     }
 
     /// Shakes hands, with the ticket of the last time if there is one.
-    #[allow(unsafe_code)]
     pub(crate) fn try_connect(&self, address: SocketAddr, name: Option<&str>) -> Option<Connected> {
-        let stream = TcpStream::connect(address).unwrap();
+        self.try_connect_after(b"", address, name)
+    }
+
+    /// As [`TlsVisitor::try_connect`], after bytes in the clear.
+    #[allow(unsafe_code)]
+    pub(crate) fn try_connect_after(
+        &self,
+        first: &[u8],
+        address: SocketAddr,
+        name: Option<&str>,
+    ) -> Option<Connected> {
+        let mut stream = TcpStream::connect(address).unwrap();
         stream.set_read_timeout(Some(DEADLINE)).unwrap();
         stream.set_nodelay(true).unwrap();
+        stream.write_all(first).unwrap();
         let mut ssl = Ssl::new(&self.context).unwrap();
         if let Some(name) = name {
             ssl.set_hostname(name).unwrap();
