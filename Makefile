@@ -6,7 +6,7 @@
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-builtin-rules --no-print-directory
 
-.PHONY: help deps build demo test framing check bench bench-create bench-redirect bench-keypool bench-log
+.PHONY: help deps build demo test framing fuzz check bench bench-create bench-redirect bench-keypool bench-log
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -27,6 +27,9 @@ test: build ## Run every test (one crate: make test ARGS='-p linklog')
 
 framing: build ## Compare where nginx, HAProxy, h11 and Signpost see requests end (ONLY=TEXT picks cases)
 	@ONLY='$(ONLY)' scripts/framing.sh
+
+fuzz: ## Try arbitrary bytes on everything that reads bytes (MINUTES=10 in all; TARGET=request_head for one)
+	@MINUTES='$(MINUTES)' TARGET='$(TARGET)' scripts/fuzz.sh
 
 check: deps ## Check formatting, lints, documentation, dependencies, scripts and units
 	@scripts/check.sh
