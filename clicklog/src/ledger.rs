@@ -261,6 +261,8 @@ impl Ledger {
         if cells.is_empty() && dropped == 0 {
             return Ok(queue.last);
         }
+        // A clock that was set back makes nothing incomplete again.
+        let complete_until_ms = complete_until_ms.max(queue.complete_until_ms);
         let mut write_batch = WriteBatch::default();
         let mut batches = Vec::new();
         let mut number = queue.last;
@@ -285,7 +287,7 @@ impl Ledger {
             queue.last = number;
             write_batch.put(batch_key(number), rows::encode_batch(queue.at_last, &bytes));
         }
-        queue.complete_until_ms = queue.complete_until_ms.max(complete_until_ms);
+        queue.complete_until_ms = complete_until_ms;
         for (ring, cursor) in cursors {
             write_batch.put(cursor_key(ring), rows::encode_cursor(cursor));
         }

@@ -16,6 +16,7 @@ use daemon::telemetry::LogConfig;
 use wire::channel::{self, ChannelError};
 use wire::identity::{Role, check_name};
 
+use crate::clicks::options::ClickOptions;
 use crate::client::ClientAddress;
 
 pub use self::limits::{LimitsConfig, PerNetwork};
@@ -44,6 +45,8 @@ pub struct Config {
     pub writers: Writers,
     /// The control socket.
     pub control_socket: PathBuf,
+    /// How clicks are counted.
+    pub clicks: ClickOptions,
     /// Memory and disk.
     pub cache: Cache,
     /// When to be ready.
@@ -105,6 +108,7 @@ impl Config {
         let writers = read_writers(&mut root.section("writers"));
         let control_socket =
             root.section("control").value("socket", PathBuf::from("/run/signpost-proxy/control.sock"));
+        let clicks = ClickOptions::read(&mut root.section("clicks"));
         let cache = read_cache(&mut root.section("cache"));
         let ready = read_ready(&mut root.section("ready"));
         let root_redirect = read_root(&mut root.section("root"));
@@ -118,6 +122,7 @@ impl Config {
             health,
             writers,
             control_socket,
+            clicks,
             cache,
             ready,
             root_redirect,

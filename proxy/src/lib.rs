@@ -4,6 +4,7 @@
 //! visitors ─▶ server ─▶ http ─▶ route, hosts ─▶ lookup ─▶ hot_map ─▶ replica (RocksDB) ─▶ disk threads
 //!                         ▲ answer, render                   ▲            ▲
 //! writer ─▶ follow/stream ─▶ follow/applier ─────────────────┴────────────┘ ─▶ acknowledgement
+//! http ─▶ clicks (rings) ─▶ clicks/drain ─▶ ledger (RocksDB) ─▶ clicks/report ─▶ writer
 //! health listener, control socket ─▶ readiness, metrics
 //! ```
 //! Nothing on the way of a visitor depends on another machine. [`run`] puts the parts together and takes them apart in order.
@@ -12,6 +13,7 @@ pub mod answer;
 pub mod arrival;
 pub mod census;
 pub mod cli;
+pub mod clicks;
 pub mod client;
 pub mod config;
 pub mod control;

@@ -15,6 +15,7 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use serde_json::{Value, json};
 
 use crate::census::Census;
+use crate::clicks::status::{ClickStatus, KIND_NAMES, ReportState};
 use crate::follow::status::FeedState;
 use crate::hot_map::HotMap;
 use crate::limits::Limit;
@@ -31,6 +32,8 @@ pub struct Measured {
     pub workers: Vec<Arc<Counters>>,
     /// The hot map.
     pub hot: Arc<HotMap>,
+    /// Clicks, if they are counted.
+    pub clicks: Option<Arc<ClickStatus>>,
     /// Who is connected.
     pub census: Arc<Census>,
     /// What networks ask, if that is limited.
@@ -106,6 +109,7 @@ impl Measured {
                 "now": self.census.connected(),
             },
             "hot_map": { "entries": fill.entries, "bytes": fill.bytes },
+            "clicks": self.clicks.as_ref().map(|clicks| clicks.numbers().to_json()),
         })
     }
 }
@@ -236,6 +240,7 @@ impl Collector for Collected {
         gauge(&mut encoder, "hot_map_entries", "Links in the hot map", fill.entries as i64)?;
         gauge(&mut encoder, "hot_map_bytes", "Bytes the hot map takes", fill.bytes as i64)?;
         self.encode_tls(&mut encoder)?;
+        self.encode_clicks(&mut encoder)?;
         self.encode_following(&mut encoder)
     }
 }
@@ -262,6 +267,59 @@ impl Collected {
         for (place, certificate) in tls.certificates().iter().enumerate() {
             let expiry = ConstGauge::new(certificate.expires_at_s);
             expiry.encode(family.encode_family(&[("certificate", place.to_string())])?)?;
+        }
+        Ok(())
+    }
+
+    fn encode_clicks(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let Some(clicks) = &self.0.clicks else { return Ok(()) };
+        let clicks = clicks.numbers();
+        let kinds = KIND_NAMES.into_iter().zip(clicks.kinds);
+        counters(encoder, "clicks", "Redirects recorded on disk, by who asked", "kind", kinds)?;
+        let dropped = [
+            ("ring_full", clicks.ring_full),
+            ("damaged", clicks.damaged),
+            ("queue_full", clicks.queue_full()),
+        ];
+        counters(
+            encoder,
+            "clicks_dropped",
+            "Redirects lost to the counts, by why (queue_full: over the ledger's life)",
+            "reason",
+            dropped.into_iter(),
+        )?;
+        counter(
+            encoder,
+            "clicks_possible_losses",
+            "Times since start that clicks may have been lost uncounted: the machine went down, or a ring was damaged",
+            clicks.possible_losses,
+        )?;
+        let (batches, bytes) = clicks.unreleased();
+        gauge(encoder, "clicks_unreleased_batches", "Batches kept for the writer", batches as i64)?;
+        gauge(encoder, "clicks_unreleased_bytes", "Their bytes", bytes as i64)?;
+        gauge(
+            encoder,
+            "clicks_failing",
+            "1 if the click ledger cannot be written",
+            i64::from(clicks.is_failing),
+        )?;
+        let behind = ConstGauge::new(clicks.behind_ms as f64 / 1_000.0);
+        let help = "How far the writer's counts are behind this proxy's answers";
+        behind.encode(encoder.encode_descriptor(
+            "clicks_behind_seconds",
+            help,
+            None,
+            behind.metric_type(),
+        )?)?;
+        let mut family = encoder.encode_descriptor(
+            "clicks_report_state",
+            "1 for what reporting to the writer is doing",
+            None,
+            prometheus_client::metrics::MetricType::Gauge,
+        )?;
+        for state in ReportState::ALL {
+            let value = i64::from(state == clicks.report);
+            ConstGauge::new(value).encode(family.encode_family(&[("state", state.name())])?)?;
         }
         Ok(())
     }

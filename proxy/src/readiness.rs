@@ -144,14 +144,14 @@ mod tests {
         let status = status(0);
         assert_eq!(verdict(&status, Duration::ZERO), Verdict::Empty);
         assert_eq!(verdict(&status, 100 * GRACE), Verdict::Empty);
-        status.welcomed(Position::new(1, 5));
+        status.welcomed(&[], Position::new(1, 5));
         assert_eq!(verdict(&status, Duration::ZERO), Verdict::Empty);
     }
 
     #[test]
     fn a_proxy_that_was_caught_up_stays_ready_without_its_writer() {
         let status = status(5);
-        status.welcomed(Position::new(1, 5));
+        status.welcomed(&[], Position::new(1, 5));
         assert_eq!(verdict(&status, Duration::ZERO), Verdict::Following);
         for state in [FeedState::Connecting, FeedState::Refused, FeedState::Diverged] {
             status.lost(state, "gone".into(), None);
@@ -164,7 +164,7 @@ mod tests {
         let status = status(5);
         assert_eq!(verdict(&status, Duration::ZERO), Verdict::AwaitingWriter);
         assert_eq!(verdict(&status, GRACE), Verdict::FromDisk);
-        status.welcomed(Position::new(1, 1_000_000));
+        status.welcomed(&[], Position::new(1, 1_000_000));
         assert_eq!(verdict(&status, Duration::ZERO), Verdict::CatchingUp);
         status.lost(FeedState::Connecting, "gone".into(), None);
         assert_eq!(verdict(&status, GRACE), Verdict::FromDisk);
@@ -176,7 +176,7 @@ mod tests {
         let ready = ReadyState::new(Arc::clone(&status), Duration::ZERO);
         assert_eq!(ready.verdict().0, Verdict::FromDisk);
         let patient = ReadyState::new(Arc::clone(&status), GRACE);
-        status.welcomed(Position::new(1, 1_000_000));
+        status.welcomed(&[], Position::new(1, 1_000_000));
         assert_eq!(ready.verdict().0, Verdict::FromDisk);
         assert_eq!(patient.verdict().0, Verdict::CatchingUp);
         ready.stop();

@@ -16,6 +16,8 @@ use tokio_util::sync::CancellationToken;
 use wire::identity::Identity;
 
 use crate::census::Census;
+use crate::clicks::status::ClickStatus;
+use crate::clicks::{Clicks, Started};
 use crate::client::Clients;
 use crate::config::{Config, Listener, Writers};
 use crate::control::ProxyCommands;
@@ -43,6 +45,8 @@ const GENERATION: u64 = 1;
 const REPLICA_DIR: &str = "replica";
 /// How often to look after files that there are none of.
 const FILES_UNCHECKED: Duration = Duration::from_secs(24 * 3_600);
+/// Where in it the click ledger lies.
+const CLICKS_DIR: &str = "clicks";
 /// Memory of the database before it is written out: records come back from the writer after a crash, so it may be small.
 const MEMTABLE_BYTES: usize = 32 << 20;
 
@@ -69,6 +73,13 @@ pub fn run(config: Config) -> Result<(), Exit> {
     let whole = Arc::new(Whole::new(replica.head() != Head::EMPTY));
     let (head, keys) = (replica.head(), replica.serve_entries());
     let status = Arc::new(Status::new(head, keys, config.ready.lag_max, Arc::clone(&whole)));
+    let click_status = config.clicks.enabled.then(Arc::<ClickStatus>::default);
+    let clicks = match &click_status {
+        Some(measured) => Some(start_clicks(&config, &follow_as, &status, measured)?),
+        None => None,
+    };
+    let (clicks, mut rings) =
+        clicks.map_or((None, Vec::new()), |started| (Some(started.clicks), started.rings));
     let per_network = config.limits.per_network;
     let census = Arc::new(Census::new(
         open_files::for_connections(config.limits.connections_max),
@@ -78,6 +89,7 @@ pub fn run(config: Config) -> Result<(), Exit> {
     let measured = Measured {
         census: Arc::clone(&census),
         quotas: quotas.clone(),
+        clicks: click_status,
         workers: (0..config.workers).map(|_| Arc::new(Counters::default())).collect(),
         hot: Arc::clone(&hot),
         ready: Arc::new(ReadyState::new(Arc::clone(&status), config.ready.without_writer_after)),
@@ -131,12 +143,21 @@ pub fn run(config: Config) -> Result<(), Exit> {
 
     let limits = config.limits.limits;
     let workers = measured.workers.iter().zip(sockets).map(|(counters, sockets)| {
-        (Arc::new(Worker::new(Arc::clone(&shared), Arc::clone(counters), limits)), sockets)
+        let worker = Worker::new(Arc::clone(&shared), Arc::clone(counters), limits);
+        let worker = match rings.pop() {
+            Some(ring) => worker.recording(ring),
+            None => worker,
+        };
+        (Arc::new(worker), sockets)
     });
     let stop =
         Stop { asked, ready: Arc::clone(&measured.ready), unready_for: config.ready.unready_before_stop };
     server::run(workers.collect(), &entrances, stop);
 
+    // No worker records any more. The feed still knows whom to tell.
+    if let Some(clicks) = clicks {
+        clicks.stop();
+    }
     following.stop();
     control.stop();
     match Arc::try_unwrap(shared) {
@@ -173,6 +194,17 @@ fn entrance(listener: &Listener, tls: Option<&Arc<Tls>>) -> Entrance {
         _ => Speaks::Plain,
     };
     Entrance { known_by: listener.client_address.clone(), speaks }
+}
+
+fn start_clicks(
+    config: &Config,
+    follow_as: &FollowOptions,
+    followed: &Arc<Status>,
+    status: &Arc<ClickStatus>,
+) -> Result<Started, Exit> {
+    let dir = config.data_dir.join(CLICKS_DIR);
+    let (report_as, followed, status) = (follow_as.clone(), Arc::clone(followed), Arc::clone(status));
+    Clicks::start(&config.clicks, &dir, config.workers, report_as, followed, status).map_err(Exit::failure)
 }
 
 fn open_replica(config: &Config) -> Result<Replica, Exit> {

@@ -12,6 +12,8 @@ use tokio::sync::Notify;
 
 use crate::answer::{Answer, Page};
 use crate::census::Census;
+use crate::clicks::ClickRing;
+use crate::clicks::record::Click;
 use crate::client::{Client, Clients};
 use crate::disk::Unsure;
 use crate::hosts::Hosts;
@@ -82,6 +84,8 @@ pub struct Worker {
     pub counters: Arc<Counters>,
     /// How patient it is.
     pub limits: Limits,
+    /// `None`: clicks are not counted.
+    clicks: Option<ClickRing>,
     stopping: AtomicBool,
     stop: Notify,
 }
@@ -89,7 +93,22 @@ pub struct Worker {
 impl Worker {
     /// Makes a worker.
     pub fn new(shared: Arc<Shared>, counters: Arc<Counters>, limits: Limits) -> Worker {
-        Worker { shared, counters, limits, stopping: AtomicBool::new(false), stop: Notify::new() }
+        let (stopping, stop) = (AtomicBool::new(false), Notify::new());
+        Worker { shared, counters, limits, clicks: None, stopping, stop }
+    }
+
+    /// Makes it record redirects.
+    #[must_use]
+    pub fn recording(self, clicks: ClickRing) -> Worker {
+        Worker { clicks: Some(clicks), ..self }
+    }
+
+    /// Records a redirect that is about to be answered.
+    #[inline]
+    pub(crate) fn record(&self, click: &Click<'_>) {
+        if let Some(clicks) = &self.clicks {
+            clicks.record(click);
+        }
     }
 
     /// Closes idle connections, and every other one after its next answer.

@@ -12,6 +12,15 @@ use wire::feed::refusal::Reason;
 use crate::lookup::Whole;
 use crate::wall_clock::now_us;
 
+/// A writer, and the fleet it said it belongs to.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Welcomer {
+    /// Its address.
+    pub url: String,
+    /// The fleet's id.
+    pub fleet: Vec<u8>,
+}
+
 /// What the feed is doing.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum FeedState {
@@ -62,6 +71,8 @@ pub struct Snapshot {
     pub state: FeedState,
     /// The writer that is followed or was tried last.
     pub writer: Option<String>,
+    /// The writer that let us in last: the one to report to.
+    pub welcomed_by: Option<Welcomer>,
     /// What went wrong last, until something works again.
     pub problem: Option<String>,
     /// The last refusal, until something works again.
@@ -153,6 +164,7 @@ impl Status {
         let now = Snapshot {
             state: FeedState::default(),
             writer: None,
+            welcomed_by: None,
             problem: None,
             refusal: None,
             applied,
@@ -185,8 +197,10 @@ impl Status {
     }
 
     /// A writer let us in.
-    pub fn welcomed(&self, writer_head: Position) {
+    pub fn welcomed(&self, fleet: &[u8], writer_head: Position) {
         self.change(|now| {
+            let host = now.writer.clone().map(|url| Welcomer { url, fleet: fleet.to_vec() });
+            now.welcomed_by = host;
             now.state = FeedState::Following;
             now.problem = None;
             now.refusal = None;
@@ -262,7 +276,7 @@ mod tests {
     #[test]
     fn an_empty_replica_never_counts_as_caught_up() {
         let status = status(0);
-        status.welcomed(Position::ZERO);
+        status.welcomed(&[], Position::ZERO);
         status.heard(Position::ZERO, 0);
         assert!(!status.snapshot().caught_up_once);
     }
@@ -273,7 +287,7 @@ mod tests {
             [(10, 10, 1, true), (9, 10, 3_695_000, true), (9, 10, 3_694_999, false)]
         {
             let status = status(1);
-            status.welcomed(Position::new(1, head_seq));
+            status.welcomed(&[], Position::new(1, head_seq));
             // Our clock is an hour behind the writer's.
             status.heard(Position::new(1, head_seq), -3_600_000);
             assert!(!status.snapshot().caught_up_once);
@@ -298,7 +312,7 @@ mod tests {
         status.lost(FeedState::Refused, "unknown member".into(), Some(Reason::UnknownMember));
         status.connecting("http://127.0.0.1:1");
         assert_eq!(status.snapshot().state, FeedState::Refused);
-        status.welcomed(Position::new(1, 5));
+        status.welcomed(&[], Position::new(1, 5));
         let now = status.snapshot();
         assert_eq!((now.state, now.problem.clone(), now.refusal), (FeedState::Following, None, None));
         assert_eq!(now.lag_records(), Some(4));

@@ -103,7 +103,7 @@ impl Follower {
             version = welcome.version,
             "following"
         );
-        status.welcomed(head);
+        status.welcomed(&welcome.fleet_id, head);
         loop {
             let message = tokio::select! {
                 biased;

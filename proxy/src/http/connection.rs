@@ -22,7 +22,7 @@ use tokio::time::timeout;
 use super::clock::now_ms;
 use super::farewell::BareSocket;
 use super::patience::{Ended, Patience};
-use super::reply;
+use super::reply::{self, Who};
 use super::respond::{Next, OnDisk, Scratch, Visit};
 use super::slow::{self, Served};
 use crate::answer::Page;
@@ -220,7 +220,8 @@ impl Connection<'_, '_> {
         let (worker, client, stream) = (self.worker, self.visit.client, &mut self.stream);
         let written = once(|cx, scratch| {
             let now_ms = scratch.now_ms;
-            reply::from_disk(worker, client, request.wanted, &found, now_ms, |answer| {
+            let who = Who { client, head: request.form.head_only, says: request.says.says() };
+            reply::from_disk(worker, &who, &request.wanted, &found, now_ms, |answer| {
                 scratch.append(worker, answer, request.form);
             });
             write_now(cx, stream, &scratch.out)

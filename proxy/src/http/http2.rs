@@ -33,10 +33,11 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::clock::{date, now_ms};
 use super::header::{Header, header_of};
-use super::parse::{is_escaped_well, is_host};
-use super::reply::{self, Asked, Reply, Wanted};
+use super::parse::{Says, is_escaped_well, is_host};
+use super::reply::{self, Asked, Reply, Wanted, Who};
 use super::slow::BODY_BYTES_MAX;
 use crate::answer::{Answer, Page};
+use crate::clicks::record::KeptSays;
 use crate::client::Client;
 use crate::limits::{Limit, Limits};
 use crate::worker::{Event, Worker};
@@ -128,7 +129,7 @@ struct Waiting<'c> {
 /// What an answer has to wait for.
 enum Awaited {
     Body(Parts, RecvStream),
-    Disk(Wanted),
+    Disk(Wanted, Box<KeptSays>),
 }
 
 /// Answers a request, unless that takes waiting.
@@ -143,14 +144,14 @@ fn answer_at_once<'c>(
     if !body.is_end_stream() {
         return Some((waiting, Awaited::Body(request, body)));
     }
-    let wanted = waiting.answer(worker, &request)?;
-    Some((waiting, Awaited::Disk(wanted)))
+    let (wanted, says) = waiting.answer(worker, &request)?;
+    Some((waiting, Awaited::Disk(wanted, says)))
 }
 
 impl Waiting<'_> {
     async fn answer_after(mut self, worker: &Worker, awaited: Awaited) {
-        let wanted = match awaited {
-            Awaited::Disk(wanted) => wanted,
+        let (wanted, says) = match awaited {
+            Awaited::Disk(wanted, says) => (wanted, says),
             Awaited::Body(request, mut body) => {
                 match timeout(worker.limits.body, read(&mut body)).await {
                     Ok(true) => {}
@@ -166,11 +167,13 @@ impl Waiting<'_> {
         };
         let found = worker.look_up_on_disk(wanted.key).await;
         let write = |answer: Answer<'_>| header_of(worker, answer);
-        self.send(reply::from_disk(worker, self.client, wanted, &found, now_ms(), write));
+        let who = Who { client: self.client, head: self.is_head, says: says.says() };
+        let header = reply::from_disk(worker, &who, &wanted, &found, now_ms(), write);
+        self.send(header);
     }
 
     /// Answers, unless the disk has to be asked for a link.
-    fn answer(&mut self, worker: &Worker, request: &Parts) -> Option<Wanted> {
+    fn answer(&mut self, worker: &Worker, request: &Parts) -> Option<(Wanted, Box<KeptSays>)> {
         let page = |page| header_of(worker, Answer::Page(page));
         let path = request.uri.path();
         let is_path = path.starts_with('/') && path.is_ascii() && is_escaped_well(path.as_bytes());
@@ -179,10 +182,14 @@ impl Waiting<'_> {
             None => page(Page::BadRequest),
             Some(host) => {
                 let path: Vec<u8> = percent_decode(path.as_bytes()).collect();
-                let asked = Asked { client: self.client, host, path: &path };
+                let headers = request.headers.iter();
+                let says =
+                    Says::of(headers.map(|(name, value)| (name.as_str().as_bytes(), value.as_bytes())));
+                let who = Who { client: self.client, head: self.is_head, says };
+                let asked = Asked { who, host, path: &path };
                 match reply::from_memory(worker, asked, now_ms(), |answer| header_of(worker, answer)) {
                     Reply::Written(header) => header,
-                    Reply::OnDisk(wanted) => return Some(wanted),
+                    Reply::OnDisk(wanted) => return Some((wanted, Box::new(KeptSays::new(&says)))),
                 }
             }
         };

@@ -69,6 +69,13 @@ pub struct Says<'a> {
 }
 
 impl<'a> Says<'a> {
+    /// Reads headers, names and values, in their order.
+    pub fn of(headers: impl Iterator<Item = (&'a [u8], &'a [u8])>) -> Says<'a> {
+        let mut says = Says::default();
+        headers.for_each(|(name, value)| says.note(name, value));
+        says
+    }
+
     /// Takes note of a header, whatever its case, if it is one of those above.
     #[inline]
     pub fn note(&mut self, name: &[u8], value: &'a [u8]) {

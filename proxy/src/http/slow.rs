@@ -20,8 +20,8 @@ use crate::answer::{Answer, Page};
 use crate::client::Client;
 use crate::http::body::{Body, Framing};
 use crate::http::header::{Header, header_of};
-use crate::http::parse::{Head, is_host};
-use crate::http::reply::{self, Asked};
+use crate::http::parse::{Head, Says, is_host};
+use crate::http::reply::{self, Asked, Who};
 use crate::http::respond::Visit;
 use crate::limits::Limit;
 use crate::worker::{Event, Worker};
@@ -183,7 +183,9 @@ async fn respond(worker: &Worker, client: &Client, session: &mut ServerSession) 
 async fn answer_to(worker: &Worker, client: &Client, request: &RequestHeader) -> pingora::Result<Header> {
     let Some(host) = host_of(request) else { return header_of(worker, Answer::Page(Page::BadRequest)) };
     let path: Vec<u8> = percent_decode(request.uri.path().as_bytes()).collect();
-    reply::wherever(worker, Asked { client, host, path: &path }, |answer| header_of(worker, answer)).await
+    let headers = request.headers.iter().map(|(name, value)| (name.as_str().as_bytes(), value.as_bytes()));
+    let who = Who { client, head: request.method == Method::HEAD, says: Says::of(headers) };
+    reply::wherever(worker, Asked { who, host, path: &path }, |answer| header_of(worker, answer)).await
 }
 
 /// The authority of an absolute form counts before the Host header (RFC 9112 §3.2.2); Pingora has made sure that they do not differ.

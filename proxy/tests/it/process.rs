@@ -56,6 +56,7 @@ impl Home {
         let text = format!(
             "data_dir = '{dir}/data'\n[listen]\n{}\nworkers = 2\n[health]\nlisten = '127.0.0.1:0'\n\
              [writers]\nurls = {:?}\nname = 'proxy-0'\n[control]\nsocket = '{dir}/control.sock'\n\
+             [clicks]\nring_dir = '{dir}/rings'\nallow_disk = true\nring_bytes = 1048576\nsync_ms = 50\n\
              [cache]\nhot_map_bytes = 1048576\nblock_cache_bytes = 8388608\n{}\n",
             self.listen, self.writers, self.extra
         );
