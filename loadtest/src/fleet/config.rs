@@ -84,12 +84,15 @@ fn proxy(layout: &Layout, part: &str, index: usize) -> Table {
     let writer = url("https", layout.topology.admin.feed);
     let tls_dir = text(&layout.tls(part));
     let socket = text(&layout.control(part));
+    let (rings, is_tmpfs) = layout.rings(part);
+    let (ring_dir, allow_disk) = (text(&rings), !is_tmpfs);
     toml! {
         data_dir = data_dir
         listen = { addresses = [http] }
         health = { listen = health }
         writers = { urls = [writer], tls_dir = tls_dir }
         control = { socket = socket }
+        clicks = { ring_dir = ring_dir, allow_disk = allow_disk }
     }
 }
 

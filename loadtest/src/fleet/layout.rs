@@ -1,6 +1,7 @@
 //! Where everything of a fleet is: its folder, its ports. Kept in `DIR/fleet.json`, so that a later run finds it again.
 
 use std::fs::{self, File};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
@@ -49,6 +50,7 @@ pub(super) struct ProxyPorts {
 pub(super) struct Layout {
     dir: PathBuf,
     pub(super) topology: Topology,
+    rings: Option<RingFolder>,
     _ports: Vec<Held>,
     /// Locked as long as it is open.
     _lock: File,
@@ -67,7 +69,8 @@ impl Layout {
         complete(&mut topology, options, &mut ports)?;
         let text = serde_json::to_string_pretty(&topology).context("cannot put the ports into JSON")?;
         fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
-        let layout = Self { dir, topology, _ports: ports.into_held(), _lock: lock };
+        let rings = RingFolder::of(&dir);
+        let layout = Self { dir, topology, rings, _ports: ports.into_held(), _lock: lock };
         layout.make_folders()?;
         Ok(layout)
     }
@@ -107,6 +110,14 @@ impl Layout {
         self.dir.join(part).join("data")
     }
 
+    /// Where a proxy's rings of clicks are, and whether that is on tmpfs.
+    pub(super) fn rings(&self, part: &str) -> (PathBuf, bool) {
+        match &self.rings {
+            Some(rings) => (rings.0.join(part), true),
+            None => (self.dir.join(part).join("rings"), false),
+        }
+    }
+
     /// The control socket of a part.
     pub(super) fn control(&self, part: &str) -> PathBuf {
         self.dir.join(part).join("control.sock")
@@ -144,6 +155,30 @@ impl Layout {
                 .with_context(|| format!("cannot make the folder {}", folder.display()))?;
         }
         Ok(())
+    }
+}
+
+/// A folder for rings on tmpfs, named after the fleet's. It goes when the fleet does: a proxy that ends in order leaves nothing in
+/// its rings.
+#[derive(Debug)]
+struct RingFolder(PathBuf);
+
+/// Where every Linux has a tmpfs that anybody may write to (shm_overview(7)).
+const TMPFS: &str = "/dev/shm";
+
+impl RingFolder {
+    fn of(dir: &Path) -> Option<Self> {
+        let mut hasher = DefaultHasher::new();
+        dir.hash(&mut hasher);
+        let path = Path::new(TMPFS).join(format!("signpost-fleet-{:016x}", hasher.finish()));
+        fs::create_dir_all(&path).is_ok().then_some(Self(path))
+    }
+}
+
+impl Drop for RingFolder {
+    fn drop(&mut self) {
+        // Best effort: what stays takes memory until the machine goes down or the fleet comes back.
+        let _ = fs::remove_dir_all(&self.0);
     }
 }
 
