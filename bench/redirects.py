@@ -105,10 +105,18 @@ def prepare(bench: parts.Bench) -> None:
     bench.fleet = servers.Fleet(bench.bin_dir, bench.folder / "fleet", settings["LINKS"], proxies, bench.certificate)
     loadtest = bench.bin_dir / "signpost-loadtest"
     bench.links = servers.Links(loadtest, bench.fleet.folder / "keys.txt", bench.folder)
-    header_sets = pathlib.Path(settings["HEADERS"]).resolve()
-    if not header_sets.is_dir():
-        say(f"{header_sets} is not there: requests with browsers' headers are left out")
-        header_sets = None
+    recorded = pathlib.Path(settings["HEADERS"])
+    # Of all the clients recorded there the browsers, which send most; of a folder with other names, all.
+    chosen = sorted(recorded.glob("browser-*.txt")) or sorted(recorded.glob("*.txt"))
+    header_sets = bench.folder / "headers" if chosen else None
+    if header_sets:
+        header_sets.mkdir()
+        for path in chosen:
+            shutil.copy(path, header_sets)
+        each = sum(path.stat().st_size for path in chosen) // len(chosen)
+        settings["header sets"] = f"{len(chosen)}, {each} bytes on average"
+    else:
+        say(f"{recorded} has no header sets: requests with browsers' headers are left out")
     bench.generator = Generator(loadtest, bench.links, bench.folder, header_sets)
     signposts = [("signpost", "Signpost, plain", 0)]
     if bench.main_index:

@@ -2,12 +2,10 @@
 
 import dataclasses
 import json
-import os
 import pathlib
 import re
 import socket
 import subprocess
-import tempfile
 import time
 import urllib.request
 
@@ -103,7 +101,7 @@ class Fleet:
         more = []
         if self.tls_ports[index]:
             listeners.append(f'{{address="127.0.0.1:{self.tls_ports[index]}", tls=true, {whose}}}')
-            more = [f'tls.certificate=[{{chain="{certificate}", key="{certificate}"}}]']
+            more = [f'tls.certificate=[{{chain="{certificate_of(certificate)}", key="{key_of(certificate)}"}}]']
         return ["listen.addresses=[]", f"listener=[{', '.join(listeners)}]", *more]
 
     def command(self, line: str) -> dict:
@@ -245,13 +243,25 @@ class Peers:
 
 
 def make_certificate(path: pathlib.Path) -> None:
-    """A self-signed certificate with a P-256 key, both in one file."""
-    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-        key, certificate = os.path.join(folder, "key"), os.path.join(folder, "certificate")
-        words = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=localhost"
-        subprocess.run([*words.split(), "-keyout", key, "-out", certificate], check=True, capture_output=True, timeout=60)
-        path.touch(mode=0o600)
-        path.write_bytes(pathlib.Path(certificate).read_bytes() + pathlib.Path(key).read_bytes())
+    """A self-signed certificate with a P-256 key: both in one file, and each in one of its own."""
+    key, certificate = key_of(path), certificate_of(path)
+    words = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2"
+    words += " -subj /CN=localhost -addext subjectAltName=DNS:localhost"
+    subprocess.run([*words.split(), "-keyout", key, "-out", certificate], check=True, capture_output=True, timeout=60)
+    for private in (key, path):
+        private.touch()
+        private.chmod(0o600)
+    path.write_bytes(certificate.read_bytes() + key.read_bytes())
+
+
+def key_of(path: pathlib.Path) -> pathlib.Path:
+    """The key by itself."""
+    return path.with_suffix(".key")
+
+
+def certificate_of(path: pathlib.Path) -> pathlib.Path:
+    """The certificate by itself."""
+    return path.with_suffix(".crt")
 
 
 def answer_of(port: int, code: str, close: bool) -> bytes:
