@@ -389,4 +389,4 @@ ALL = {
     "large": large,
 }
 # What a quick run leaves out.
-SLOW = {"large"}
+SLOW = {"wrk", "callgrind", "isolated", "large"}

@@ -1,8 +1,8 @@
 """Measures redirects beside their peers: `make bench`, with settings as NAME=VALUE.
 
-MODE=full|quick   full: about an hour; quick: about a quarter of one, with shorter rounds and without the large part
+MODE=full|quick   full: about an hour; quick: about a quarter of one, with shorter rounds and without wrk, callgrind, isolated, large
 ROUNDS=N          rounds of each part [full: 5, quick: 3]
-SECONDS=N         measured seconds of a round [full: 8, quick: 3]
+SECONDS=N         measured seconds of a round [full: 8, quick: 2]
 LINKS=N           links all servers have [1000000]
 HEADERS=DIR       header sets of browsers, a file each [loadtest/data/headers]
 LARGE_LINKS=N     links of the large part [10000000]
@@ -26,7 +26,7 @@ from load import Generator
 from machine import say
 
 FULL = {"ROUNDS": 5, "SECONDS": 8}
-QUICK = {"ROUNDS": 3, "SECONDS": 3}
+QUICK = {"ROUNDS": 3, "SECONDS": 2}
 
 
 def settings_of(words: list[str]) -> dict:
