@@ -6,7 +6,7 @@
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-builtin-rules --no-print-directory
 
-.PHONY: help deps build demo test framing fuzz check bench bench-create bench-redirect bench-keypool bench-log
+.PHONY: help deps build demo test framing clicks fuzz check bench bench-create bench-redirect bench-keypool bench-log
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -30,6 +30,9 @@ framing: build ## Compare where nginx, HAProxy, h11 and Signpost see requests en
 
 fuzz: ## Try arbitrary bytes on everything that reads bytes (MINUTES=10 in all; TARGET=request_head for one)
 	@MINUTES='$(MINUTES)' TARGET='$(TARGET)' scripts/fuzz.sh
+
+clicks: build ## Count a known number of redirects through kills, cuts and an outage, and compare (5 minutes)
+	@scripts/clicks.sh
 
 check: deps ## Check formatting, lints, documentation, dependencies, scripts and units
 	@scripts/check.sh

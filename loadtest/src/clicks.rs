@@ -172,6 +172,9 @@ impl Args {
         options.bin_dir = self.bin_dir.clone().map_or_else(default_bin_dir, Ok)?;
         let writers = format!("proxy.writers.urls=[\"{}\"]", forwarder.url());
         options.settings.push(writers.parse().map_err(anyhow::Error::msg)?);
+        // A proxy that is started while the writer is away is to serve at once, not to hold up the faults after it.
+        let ready = "proxy.ready.without_writer_after_ms=0";
+        options.settings.push(ready.parse().map_err(anyhow::Error::msg)?);
         options.settings.extend(self.set.iter().cloned());
         let fleet = Fleet::start_stoppable(options, stop.clone())?;
         let codes = create(&fleet, self.links)?;

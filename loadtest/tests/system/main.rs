@@ -2,6 +2,7 @@
 //!
 //! | module | what it tests |
 //! |---|---|
+//! | `clicks` | clicks are counted once, and none is lost |
 //! | `framing` | requests end where the strictest reader says |
 //! | `follow` | a `201` means that every proxy redirects, at once |
 //! | `outage` | proxies need nobody |
@@ -13,6 +14,7 @@
 //! `SIGNPOST_BIN_DIR` names the folder of the binaries; `make test` builds them and sets it.
 #![allow(clippy::unwrap_used)]
 
+mod clicks;
 mod follow;
 mod framing;
 mod full;
