@@ -25,7 +25,7 @@ use crate::fleet::{Fleet, Options, Setting, default_bin_dir};
 use crate::http1::{Connection, Endpoint};
 use crate::pace::StopFlag;
 use crate::progress::{Ticker, print, say};
-use crate::report::ReportArgs;
+use crate::report::{ReportArgs, command_line};
 use crate::synthetic;
 use counts::{Compared, Counts, compare};
 use faults::{Fault, Faults, plan};
@@ -145,21 +145,10 @@ pub fn run(args: Args) -> anyhow::Result<()> {
 }
 
 impl Args {
+    /// The command that does the same again.
     fn replay(&self, seed: u64) -> String {
-        let outage =
-            self.admin_outage.map_or_else(String::new, |seconds| format!(" --admin-outage {seconds}s"));
-        format!(
-            "signpost-loadtest clicks --dir {} --proxies {} --links {} --duration {} --rate {} --connections {} --kills {} --cuts {} --delay {}{outage} --seed {seed}",
-            self.dir.display(),
-            self.proxies,
-            self.links,
-            self.duration,
-            self.rate,
-            self.connections,
-            self.kills,
-            self.cuts,
-            self.delay
-        )
+        let typed = command_line(std::env::args());
+        if self.seed.is_some() { typed } else { format!("{typed} --seed {seed}") }
     }
 
     fn measure(&self, seed: u64, stop: &StopFlag) -> anyhow::Result<Results> {

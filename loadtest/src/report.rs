@@ -94,7 +94,7 @@ fn write_json<R: Serialize>(path: &Path, run: &R) -> anyhow::Result<()> {
 }
 
 /// The arguments as a shell would take them, the token hidden.
-fn command_line(arguments: impl Iterator<Item = String>) -> String {
+pub(crate) fn command_line(arguments: impl Iterator<Item = String>) -> String {
     let mut words = Vec::new();
     let mut hide_next = false;
     for argument in arguments {
