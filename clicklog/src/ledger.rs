@@ -360,8 +360,9 @@ impl Ledger {
         let mut batch = WriteBatch::default();
         batch.delete_range(batch_key(old.first), batch_key(old.last.next()));
         let queue = Queue {
-            dropped_batches: old.dropped_batches + (old.last.0 - old.released.0),
-            dropped_clicks: old.dropped_clicks + old.unreleased().clicks,
+            // What was dropped before has been told under the old id.
+            dropped_batches: old.last.0 - old.released.0,
+            dropped_clicks: old.unreleased().clicks,
             complete_until_ms: old.complete_until_ms,
             ..Queue::new(id)
         };

@@ -198,7 +198,7 @@ impl Reporter {
                 writer = url,
                 %counted,
                 last = %before.last,
-                dropped_clicks = after.dropped_clicks - before.dropped_clicks,
+                dropped_clicks = after.dropped_clicks,
                 "the writer has counted more batches of this click ledger than it has made: it is an old copy. It goes on under a \
                  new id; what it had not sent may be counted already and is dropped"
             ),
