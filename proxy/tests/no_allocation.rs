@@ -102,5 +102,7 @@ fn redirects_and_pages_from_memory_allocate_nothing() {
     }
     let allocated = ALLOCATIONS.load(Ordering::Relaxed) - before;
     assert_eq!(allocated, 0, "in {} requests", 100 * paths.len());
+    // Every redirect is recorded, too.
+    assert_eq!(site.recorded(), 101 * (3 + 100));
     assert!(before > 0, "the worker's thread is the one that is counted");
 }

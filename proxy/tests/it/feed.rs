@@ -15,14 +15,16 @@ use wire::feed::refusal::Reason;
 use wire::feed::writer_message::Message as ToFollower;
 use wire::feed::{Ack, FollowerMessage, Heartbeat, Hello, Records, Refusal, Welcome, WriterMessage};
 use wire::identity::Identity;
-use wire::listen::{Listener, feed_routes};
+use wire::listen::{Listener, feed_routes, with_clicks};
 
+use crate::accountant::Accountant;
 use crate::author::{Author, FLEET, now_ms};
 use crate::client::DEADLINE;
 
 /// A feed port.
 pub(crate) struct FakeWriter {
     pub(crate) address: SocketAddr,
+    pub(crate) accountant: Accountant,
     streams: Mutex<mpsc::Receiver<Stream>>,
     stop: CancellationToken,
     thread: Option<std::thread::JoinHandle<()>>,
@@ -52,6 +54,15 @@ impl FakeWriter {
     }
 
     pub(crate) fn start_at(address: SocketAddr, identity: Option<&Identity>) -> FakeWriter {
+        FakeWriter::start_with(address, identity, Accountant::default())
+    }
+
+    /// As another process that goes on with the accounts of one before.
+    pub(crate) fn start_counting(address: SocketAddr, accountant: Accountant) -> FakeWriter {
+        FakeWriter::start_with(address, None, accountant)
+    }
+
+    fn start_with(address: SocketAddr, identity: Option<&Identity>, accountant: Accountant) -> FakeWriter {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let listener = runtime.block_on(async {
@@ -68,12 +79,21 @@ impl FakeWriter {
         let (accepted, streams) = mpsc::channel(16);
         let address = listener.local_addr();
         let stopped = stop.clone();
+        accountant.begin();
+        let routes = with_clicks(feed_routes(Accepting(accepted)), accountant.clone());
         let thread = std::thread::spawn(move || {
-            let served = listener.serve(feed_routes(Accepting(accepted)), stopped.clone().cancelled_owned());
+            let served = listener.serve(routes, stopped.clone().cancelled_owned());
             let _ = runtime.block_on(served);
             runtime.shutdown_background();
         });
-        FakeWriter { address, streams: Mutex::new(streams), stop, thread: Some(thread), runtime: handle }
+        FakeWriter {
+            address,
+            accountant,
+            streams: Mutex::new(streams),
+            stop,
+            thread: Some(thread),
+            runtime: handle,
+        }
     }
 
     pub(crate) fn url(&self) -> String {

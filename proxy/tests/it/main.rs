@@ -2,8 +2,10 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stderr)]
 
+mod accountant;
 mod author;
 mod balancers;
+mod clicks;
 mod client;
 mod client_address;
 mod clients;

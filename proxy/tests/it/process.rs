@@ -19,13 +19,15 @@ pub(crate) struct Home {
     listen: String,
     extra: String,
     wrapper: Vec<String>,
+    replaced: Vec<(String, String)>,
 }
 
 impl Home {
     pub(crate) fn new(writers: &[String]) -> Home {
         let dir = tempfile::tempdir().unwrap();
         let listen = "addresses = ['127.0.0.1:0']".to_owned();
-        Home { dir, writers: writers.to_vec(), listen, extra: String::new(), wrapper: Vec::new() }
+        let (extra, wrapper, replaced) = (String::new(), Vec::new(), Vec::new());
+        Home { dir, writers: writers.to_vec(), listen, extra, wrapper, replaced }
     }
 
     /// Adds lines to the end of the configuration.
@@ -47,6 +49,12 @@ impl Home {
         self
     }
 
+    /// Changes a text of the configuration.
+    pub(crate) fn with_replaced(mut self, from: &str, to: &str) -> Home {
+        self.replaced.push((from.to_owned(), to.to_owned()));
+        self
+    }
+
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
@@ -60,6 +68,11 @@ impl Home {
              [cache]\nhot_map_bytes = 1048576\nblock_cache_bytes = 8388608\n{}\n",
             self.listen, self.writers, self.extra
         );
+        let replace = |text: String, (from, to): &(String, String)| {
+            assert!(text.contains(from), "{from} in {text}");
+            text.replace(from, to)
+        };
+        let text = self.replaced.iter().fold(text, replace);
         std::fs::write(&path, text).unwrap();
         path
     }

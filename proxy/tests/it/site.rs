@@ -9,6 +9,11 @@ use linklog::replica::Replica;
 use linklog::store::Contents;
 use pingora::protocols::Stream;
 use signpost_proxy::census::Census;
+use signpost_proxy::clicks::ClickRing;
+use signpost_proxy::clicks::record::RECORD_BYTES_MAX;
+use signpost_proxy::clicks::ring::file::RingFile;
+use signpost_proxy::clicks::ring::{Found, Reader};
+use signpost_proxy::clicks::ring_dir::RingDir;
 use signpost_proxy::client::Clients;
 use signpost_proxy::disk::{DiskOptions, DiskPool};
 use signpost_proxy::hosts::Hosts;
@@ -27,6 +32,7 @@ pub(crate) struct Site {
     pub(crate) address: SocketAddr,
     pub(crate) worker: Arc<Worker>,
     pub(crate) replica: Replica,
+    ring: Arc<RingFile>,
     stop: CancellationToken,
     runtime: tokio::runtime::Handle,
     thread: Option<std::thread::JoinHandle<()>>,
@@ -77,7 +83,10 @@ impl Site {
             clients: Clients::default(),
             quotas: quotas.and_then(Quotas::new).map(Arc::new),
         };
-        let worker = Arc::new(Worker::new(Arc::new(shared), Arc::new(Counters::default()), limits));
+        let rings = RingDir::open(&dir.path().join("rings"), true).unwrap();
+        let ring = rings.create(8 << 20, [1; 16], 1).unwrap();
+        let worker = Worker::new(Arc::new(shared), Arc::new(Counters::default()), limits);
+        let worker = Arc::new(worker.recording(ClickRing::new(Arc::clone(&ring))));
         let stop = CancellationToken::new();
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         listener.set_nonblocking(true).unwrap();
@@ -99,13 +108,20 @@ impl Site {
                 }
             }));
         });
-        Site { address, worker, replica, stop, runtime: handle, thread: Some(thread), _dir: dir }
+        Site { address, worker, replica, ring, stop, runtime: handle, thread: Some(thread), _dir: dir }
     }
 
     /// Runs something on the worker's thread.
     pub(crate) fn on_worker(&self, run: impl FnOnce() + Send + 'static) {
         let done = self.runtime.spawn(async move { run() });
         self.runtime.block_on(done).unwrap();
+    }
+
+    /// Redirects that were recorded so far.
+    pub(crate) fn recorded(&self) -> usize {
+        let mut reader = Reader::new(Arc::clone(&self.ring), self.ring.header().secret, 0);
+        let mut room = [0; RECORD_BYTES_MAX];
+        std::iter::from_fn(|| matches!(reader.read(&mut room), Found::Record(_)).then_some(())).count()
     }
 
     pub(crate) fn answered(&self, status: u16) -> u64 {
