@@ -1,5 +1,5 @@
 //! Measures the parts of a redirect one by one, in nanoseconds of processor time, without sockets: parsing, lookup, the answer,
-//! limits.
+//! limits, recording.
 //!
 //! `cargo run --release -p signpost-proxy --example measure -- [LINKS]` prints one line per measurement: the median of nine rounds and
 //! their spread. LINKS are in memory; 1,000,000 unless said otherwise. Best pinned to a core (`taskset -c 0`) of a quiet machine.
@@ -14,6 +14,10 @@ use std::time::Duration;
 use linklog::{Code7, DomainId, LinkState, LinkView, Position, RedirectStatus, Stamp};
 use nix::time::{ClockId, clock_gettime};
 use signpost_proxy::answer::{Answer, Facts};
+use signpost_proxy::clicks::ClickRing;
+use signpost_proxy::clicks::record::{Asker, Click};
+use signpost_proxy::clicks::ring::Reader;
+use signpost_proxy::clicks::ring_dir::RingDir;
 use signpost_proxy::hot_map::{HotMap, Mark};
 use signpost_proxy::http::clock::{DateTail, now_ms};
 use signpost_proxy::http::parse::{Parsed, Request, parse};
@@ -35,6 +39,7 @@ fn main() {
     lookups(&map, links);
     whole(&map, links);
     limits();
+    clicks();
 }
 
 fn code(n: u64) -> Code7 {
@@ -242,4 +247,45 @@ fn report(what: &str, round: &mut dyn FnMut() -> f64) {
     let mut took: Vec<f64> = (0..ROUNDS).map(|_| round()).collect();
     took.sort_by(f64::total_cmp);
     println!("{what}: {:.1} ns ({:.1} to {:.1})", took[ROUNDS / 2], took[0], took[ROUNDS - 1]);
+}
+
+/// Recording a redirect, on tmpfs; what is recorded is taken over before the ring is full.
+fn clicks() {
+    let dir = tempfile::tempdir_in("/dev/shm").unwrap();
+    let rings = RingDir::open(&dir.path().join("rings"), false).unwrap();
+    let browsers = recorded_browsers();
+    let asker = |text| {
+        let address = Some(Ipv4Addr::new(192, 0, 2, 1).into());
+        Asker { address, head: false, says: assert_fast(text).says }
+    };
+    let bare = vec![asker(b"GET /Ab3xY9z HTTP/1.1\r\nHost: go.example\r\n\r\n")];
+    let browsers = browsers.iter().map(|text| asker(text.as_bytes())).collect();
+    for (n, (what, askers)) in [("bare", bare), ("recorded browsers", browsers)].into_iter().enumerate() {
+        let ring = rings.create(16 << 20, [n as u8; 16], 1).unwrap();
+        let mut reader = Reader::new(ring.clone(), ring.header().secret, 0);
+        let writer = ClickRing::new(ring);
+        let created = Position::new(1, 1);
+        let bytes = |asker| {
+            Click { at_ms: 0, key: key(0).bytes(), created, status: 302, asker }.record().bytes().len()
+        };
+        let bytes = askers.iter().map(|asker| bytes(*asker)).sum::<usize>() / askers.len();
+        report(&format!("record: {what}, {bytes} bytes on average"), &mut || {
+            time(TURNS, |n| {
+                let asker = askers[n as usize % askers.len()];
+                writer.record(black_box(&Click {
+                    at_ms: n,
+                    key: key(n).bytes(),
+                    created,
+                    status: 302,
+                    asker,
+                }));
+                if n % 8_192 == 0 {
+                    reader.skip_to_written();
+                    reader.take_over(reader.place());
+                }
+                n
+            })
+        });
+        assert_eq!(reader.dropped(), 0);
+    }
 }
