@@ -8,6 +8,7 @@ use h2::client::SendRequest;
 use http::{Method, Request, Response};
 use openssl::ssl::SslVersion;
 use signpost_proxy::http::begin::Speaks;
+use signpost_proxy::limits::Limit;
 use signpost_proxy::worker::{Event, Limits};
 
 use crate::author::Author;
@@ -358,6 +359,19 @@ fn an_idle_connection_is_closed_whatever_it_sends_besides_requests() {
         pinging.send(&frame(PING, 0, 0, &[0; 8]));
         (site.events(Event::Closed) == 4).then_some(())
     });
+}
+
+#[test]
+fn after_so_many_requests_a_connection_is_finished() {
+    let site = site_with(Limits { requests_per_connection: 3, ..Limits::default() });
+    let mut frames = Frames::connect(site.address);
+    (0..2).for_each(|n| asserts_it_answers(&mut frames, 2 * n + 1));
+    frames.send(&frame(HEADERS, END_STREAM | END_HEADERS, 5, &request("/", &[])));
+    // The last answer and the goodbye, in whatever order.
+    let kinds = std::iter::from_fn(|| frames.next()).map(|frame| frame.kind);
+    let kinds: Vec<u8> = kinds.filter(|kind| *kind != DATA).take(2).collect();
+    assert!(kinds.contains(&GOAWAY) && kinds.contains(&HEADERS), "{kinds:?}");
+    assert_eq!(site.worker.counters.limited(Limit::RequestsPerConnection), 1);
 }
 
 #[test]
