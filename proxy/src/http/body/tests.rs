@@ -7,7 +7,7 @@ use strict::chunked_body;
 
 /// Written from RFC 9112 without looking at the state machine; the fuzz targets compare with it too.
 #[path = "../../../../fuzz/src/strict.rs"]
-#[allow(dead_code, unreachable_pub)]
+#[allow(dead_code, unreachable_pub, clippy::duplicate_mod)]
 mod strict;
 
 /// Reads a chunked body in pieces of the given size: how many bytes belong to it, `None` while it goes on.
