@@ -6,7 +6,7 @@
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-builtin-rules --no-print-directory
 
-.PHONY: help deps build demo test framing clicks fuzz check bench bench-create bench-redirect bench-keypool bench-log
+.PHONY: help deps build demo test framing clicks fuzz slow check bench bench-create bench-redirect bench-keypool bench-log
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -39,6 +39,9 @@ check: deps ## Check formatting, lints, documentation, dependencies, scripts and
 
 bench: build ## Measure redirects beside their peers (MODE=quick ROUNDS=5 SECONDS=8 ONLY=flat-out,open-loop …)
 	@scripts/bench-peers.sh $(foreach name,MODE ROUNDS SECONDS LINKS LARGE_LINKS ONLY SERVERS SUFFIX HEADERS,$(if $($(name)),$(name)=$($(name))))
+
+slow: build ## Measure what others notice of 10,000 slow clients (SLOW=10000), and the deadline for heads
+	@$(if $(SLOW),SLOW=$(SLOW)) scripts/slow.sh
 
 bench-create: build ## Measure creating links: latency at 500/s, highest rate, batches
 	@scripts/bench-create.sh

@@ -41,6 +41,11 @@ if [ "${1:-}" = test ]; then
   has ip || need iproute2 'machines of a test on networks of their own'
 fi
 
+if [ "${1:-}" = slow ]; then
+  has slowhttptest || need slowhttptest 'plays the slow clients'
+  has python3 || need python3 'measures the deadline'
+fi
+
 if [ "${1:-}" = bench ]; then
   has cc || need gcc 'compiles the bare loop that is compared with'
   has python3 || need python3 'runs the comparison'

@@ -8,9 +8,9 @@
 //!
 //! | module | what it is for |
 //! |---|---|
-//! | [`cases`] | the table: `framing/http1.txt` |
-//! | [`bytes`] | its way of writing bytes |
-//! | [`exchange`] | sends bytes, collects answers |
+//! | [`cases`] | the tables: `framing/http1.txt` and `framing/http2.txt` |
+//! | [`bytes`], [`frames`] | their ways of writing bytes, and frames of HTTP/2 |
+//! | [`exchange`], [`http2`] | send bytes, collect answers |
 //! | [`peers`] | the others, started for the run |
 //! | [`judge`] | what is a finding |
 //!
@@ -21,6 +21,8 @@
 pub mod bytes;
 pub mod cases;
 pub mod exchange;
+pub mod frames;
+pub mod http2;
 pub mod judge;
 pub mod peers;
 mod run;
@@ -29,7 +31,9 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 
+use self::run::Speakers;
 use crate::fleet::{Fleet, Options, default_bin_dir};
+use crate::http1::Endpoint;
 use crate::progress::{print, say};
 
 /// What `framing` takes.
@@ -54,16 +58,27 @@ pub struct Args {
 /// # Errors
 /// What is missing, or how many findings there are.
 pub fn run(args: Args) -> anyhow::Result<()> {
-    let cases = cases::http1().context("framing/http1.txt")?;
-    let cases: Vec<_> = cases.into_iter().filter(|case| case.name.contains(&args.only)).collect();
+    let chosen = |cases: Vec<cases::Case>| -> Vec<_> {
+        cases.into_iter().filter(|case| case.name.contains(&args.only)).collect()
+    };
+    let http1 = chosen(cases::http1().context("framing/http1.txt")?);
+    let http2 = chosen(cases::http2().context("framing/http2.txt")?);
     let bin_dir = args.bin_dir.map_or_else(default_bin_dir, Ok)?;
-    let fleet = Fleet::start(Options { bin_dir, ..Options::new(args.dir.join("fleet"), 1)? })?;
+    let h2c = peers::free_port()?;
+    let listener = format!("proxy.listener=[{{ address = \"{h2c}\", h2c = true }}]");
+    let settings = vec![listener.parse().map_err(anyhow::Error::msg)?];
+    let fleet = Fleet::start(Options { bin_dir, settings, ..Options::new(args.dir.join("fleet"), 1)? })?;
     run::create_links(&fleet)?;
     let peers = peers::start(&args.dir)?;
     let begun = std::time::Instant::now();
-    let verdicts = run::run(&cases, &fleet, &peers)?;
+    let signpost = fleet.ready().proxies[0].parse::<Endpoint>()?.address();
+    let mut verdicts = run::run(&http1, &Speakers { signpost, peers: &peers, is_http2: false })?;
+    let mut table = judge::table(&verdicts, args.table);
+    let of_http2 = run::run(&http2, &Speakers { signpost: h2c, peers: &peers, is_http2: true })?;
+    table.push_str(&judge::table(&of_http2, args.table));
+    verdicts.extend(of_http2);
     let findings = verdicts.iter().filter(|verdict| !verdict.findings.is_empty()).count();
-    print(judge::table(&verdicts, args.table));
+    print(table);
     say(format!(
         "framing: {} cases, {} exchanges in {:.0} s, {findings} with a finding",
         verdicts.len(),

@@ -3,6 +3,7 @@
 use anyhow::Context;
 
 use super::bytes::{Names, bytes};
+use super::frames::frames;
 
 /// One case.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,6 +27,10 @@ pub enum Expected {
     Link(String),
     /// Another status.
     Status(u16),
+    /// The status of a stream of HTTP/2.
+    Stream(u32, u16),
+    /// A stream or a connection of HTTP/2 that was refused: `3:rst1`, `goaway1`.
+    Refused(String),
 }
 
 /// What becomes of a connection.
@@ -37,15 +42,30 @@ pub enum Then {
     Closed,
     /// The server waits for more bytes.
     Waits,
+    /// One or the other, and perhaps fewer answers than there are undisputed requests: a matter of time.
+    Either,
 }
 
 impl Expected {
+    fn from_word(word: &str) -> Expected {
+        let stream = word
+            .split_once(':')
+            .and_then(|(stream, status)| Some((stream.parse().ok()?, status.parse().ok()?)));
+        match (word.parse(), stream) {
+            (Ok(status), _) => Expected::Status(status),
+            (_, Some((stream, status))) => Expected::Stream(stream, status),
+            _ if word.contains(":rst") || word.starts_with("goaway") => Expected::Refused(word.to_owned()),
+            _ => Expected::Link(word.to_owned()),
+        }
+    }
+
     /// Whether the request was read as one, whatever the answer.
     #[must_use]
     pub fn is_seen(&self) -> bool {
         match self {
             Expected::Link(_) => true,
-            Expected::Status(status) => is_seen(*status),
+            Expected::Status(status) | Expected::Stream(_, status) => is_seen(*status),
+            Expected::Refused(_) => false,
         }
     }
 }
@@ -61,24 +81,35 @@ pub fn is_seen(status: u16) -> bool {
 /// # Errors
 /// What is wrong with the table, and in which line.
 pub fn http1() -> anyhow::Result<Vec<Case>> {
-    read(include_str!("../../framing/http1.txt"))
+    read(include_str!("../../framing/http1.txt"), bytes)
 }
 
-fn read(text: &str) -> anyhow::Result<Vec<Case>> {
+/// The cases for HTTP/2.
+///
+/// # Errors
+/// What is wrong with the table, and in which line.
+pub fn http2() -> anyhow::Result<Vec<Case>> {
+    read(include_str!("../../framing/http2.txt"), frames)
+}
+
+/// How a line of bytes is written.
+type Line = fn(&str, &Names) -> Result<Vec<u8>, String>;
+
+fn read(text: &str, as_bytes: Line) -> anyhow::Result<Vec<Case>> {
     let mut names = Names::new();
     let mut cases: Vec<Case> = Vec::new();
     for (number, line) in (1..).zip(text.lines()) {
-        read_line(line, &mut names, &mut cases)
+        read_line(line, as_bytes, &mut names, &mut cases)
             .map_err(anyhow::Error::msg)
             .with_context(|| format!("line {number}"))?;
     }
     Ok(cases)
 }
 
-fn read_line(line: &str, names: &mut Names, cases: &mut Vec<Case>) -> Result<(), String> {
+fn read_line(line: &str, as_bytes: Line, names: &mut Names, cases: &mut Vec<Case>) -> Result<(), String> {
     if let Some(more) = line.strip_prefix("  ") {
         let case = cases.last_mut().ok_or("bytes before the first case")?;
-        case.bytes.extend(bytes(more, names)?);
+        case.bytes.extend(as_bytes(more, names)?);
     } else if let Some(case) = line.strip_prefix("case ") {
         let case = read_case(case, names)?;
         if cases.iter().any(|other| other.name == case.name) {
@@ -101,16 +132,16 @@ fn read_case(text: &str, names: &Names) -> Result<Case, String> {
         return Err("write case NAME | undisputed | answers | then".to_owned());
     };
     let answers = String::from_utf8(bytes(answers, names)?).map_err(|_| "answers are words")?;
-    let answer = |word: &str| word.parse().map_or_else(|_| Expected::Link(word.to_owned()), Expected::Status);
     Ok(Case {
         name: name.to_owned(),
         undisputed: undisputed.parse().map_err(|_| format!("{undisputed} is no number of requests"))?,
-        answers: answers.split_whitespace().map(answer).collect(),
+        answers: answers.split_whitespace().map(Expected::from_word).collect(),
         then: match then {
             "open" => Then::Open,
             "closed" => Then::Closed,
             "waits" => Then::Waits,
-            other => return Err(format!("{other} is not open, closed or waits")),
+            "either" => Then::Either,
+            other => return Err(format!("{other} is not open, closed, waits or either")),
         },
         bytes: Vec::new(),
     })
@@ -139,9 +170,16 @@ mod tests {
     }
 
     #[test]
+    fn the_table_of_frames_is_well_formed() {
+        let cases = http2().unwrap();
+        assert!(cases.len() >= 80, "{}", cases.len());
+        assert!(cases.iter().all(|case| case.name.starts_with("h2 ") && !case.bytes.is_empty()));
+    }
+
+    #[test]
     fn a_case_is_read_as_it_is_written() {
         let text = "# x\nlet A = a\\r\ncase two | 1 | one {2*404 }400 | closed\n  {A}\n   b\n";
-        let [case] = &read(text).unwrap()[..] else { panic!() };
+        let [case] = &read(text, bytes).unwrap()[..] else { panic!() };
         let status = |status| Expected::Status(status);
         assert_eq!(case.answers, [Expected::Link("one".into()), status(404), status(404), status(400)]);
         assert_eq!((case.name.as_str(), case.undisputed, case.then), ("two", 1, Then::Closed));
@@ -155,7 +193,7 @@ mod tests {
             "x",
             "let a = {b}",
         ] {
-            assert!(read(wrong).is_err(), "{wrong}");
+            assert!(read(wrong, bytes).is_err(), "{wrong}");
         }
     }
 }

@@ -43,7 +43,7 @@ pub fn exchange(
     }
     let (count, then) = expected;
     let then = match then {
-        Then::Closed => connection.read_until(usize::MAX).then_some(Then::Closed),
+        Then::Closed | Then::Either => connection.read_until(usize::MAX).then_some(Then::Closed),
         Then::Waits => {
             connection.finish();
             connection.read_until(usize::MAX).then_some(Then::Waits)

@@ -6,6 +6,9 @@ use super::exchange::Outcome;
 /// Findings of one kind that are told for a case; the rest is counted.
 const TOLD_MAX: usize = 3;
 
+/// Answers that are told one by one.
+const WORDS_MAX: usize = 8;
+
 /// What a peer answered.
 #[derive(Clone, Debug)]
 pub struct Seen {
@@ -26,6 +29,8 @@ pub struct Verdict {
     pub findings: Vec<String>,
     whole: Outcome,
     peers: Vec<Seen>,
+    /// All that is asked of a case whose outcome is a matter of time: to see no more requests than this.
+    at_most: Option<usize>,
     differing: usize,
 }
 
@@ -34,7 +39,9 @@ impl Verdict {
     #[must_use]
     pub fn new(case: &Case, whole: Outcome, peers: Vec<Seen>) -> Verdict {
         let mut findings = Vec::new();
-        if whole.answers != case.answers || whole.then != Some(case.then) {
+        if case.then == Then::Either {
+            findings.extend(too_many(case.undisputed, &whole));
+        } else if whole.answers != case.answers || whole.then != Some(case.then) {
             let expected = Outcome { answers: case.answers.clone(), then: Some(case.then) };
             findings.push(format!("expected {}, got {}", told(&expected), told(&whole)));
         }
@@ -46,18 +53,23 @@ impl Verdict {
             }
         }
         let exchanges = 1 + peers.len();
-        Verdict { name: case.name.clone(), exchanges, findings, whole, peers, differing: 0 }
+        let at_most = (case.then == Then::Either).then_some(case.undisputed);
+        Verdict { name: case.name.clone(), exchanges, findings, whole, peers, at_most, differing: 0 }
     }
 
     /// Whether so much is not as it must be that more of it would say nothing new.
     #[must_use]
     pub fn is_hopeless(&self) -> bool {
-        self.differing > TOLD_MAX || self.whole.then.is_none()
+        self.differing > TOLD_MAX || self.whole.then.is_none() && self.at_most.is_none()
     }
 
     /// Judges what came of the same bytes in pieces.
     pub fn compare(&mut self, how: &str, outcome: Outcome) {
         self.exchanges += 1;
+        if let Some(at_most) = self.at_most {
+            self.findings.extend(too_many(at_most, &outcome).map(|finding| format!("{how}: {finding}")));
+            return;
+        }
         if outcome == self.whole {
             return;
         }
@@ -70,6 +82,11 @@ impl Verdict {
     }
 }
 
+fn too_many(at_most: usize, outcome: &Outcome) -> Option<String> {
+    (seen(&outcome.answers) > at_most)
+        .then(|| format!("more than {at_most} requests seen: {}", told(outcome)))
+}
+
 /// How many requests were read as such.
 fn seen(answers: &[Expected]) -> usize {
     answers.iter().filter(|answer| answer.is_seen()).count()
@@ -80,6 +97,7 @@ fn told(outcome: &Outcome) -> String {
         Some(Then::Open) => "open",
         Some(Then::Closed) => "closed",
         Some(Then::Waits) => "waits",
+        Some(Then::Either) => "open or closed",
         None => "neither closed nor good for another request",
     };
     format!("{}, {then}", words(&outcome.answers))
@@ -91,11 +109,21 @@ fn words(answers: &[Expected]) -> String {
         let word = match &run[0] {
             Expected::Link(name) => name.clone(),
             Expected::Status(status) => status.to_string(),
+            Expected::Stream(stream, status) => format!("{stream}:{status}"),
+            Expected::Refused(how) => how.clone(),
         };
         if run.len() == 1 { word } else { format!("{}×{word}", run.len()) }
     });
-    let words = runs.collect::<Vec<_>>().join(" ");
-    if words.is_empty() { "–".to_owned() } else { words }
+    let mut words: Vec<String> = runs.collect();
+    if words.is_empty() {
+        return "–".to_owned();
+    }
+    if words.len() > WORDS_MAX {
+        let more = words.len() - WORDS_MAX;
+        words.truncate(WORDS_MAX);
+        words.push(format!("and {more} more"));
+    }
+    words.join(" ")
 }
 
 /// The table as text: every case, or those with a finding.

@@ -20,6 +20,8 @@ pub struct Peer {
     pub name: &'static str,
     /// Where it speaks HTTP/1.
     pub http1: SocketAddr,
+    /// Where it speaks HTTP/2 in the clear, if it does.
+    pub http2: Option<SocketAddr>,
     child: Child,
 }
 
@@ -57,7 +59,7 @@ pub fn start(dir: &Path) -> anyhow::Result<Vec<Peer>> {
 }
 
 fn nginx(dir: &Path) -> anyhow::Result<Peer> {
-    let http1 = free_port()?;
+    let (http1, http2) = (free_port()?, free_port()?);
     let paths: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
         .iter()
         .map(|kind| format!("  {kind}_temp_path {}/{kind};\n", dir.display()))
@@ -65,7 +67,7 @@ fn nginx(dir: &Path) -> anyhow::Result<Peer> {
     let config = format!(
         "daemon off;\nmaster_process off;\npid {dir}/nginx.pid;\nerror_log stderr crit;\n\
          events {{ worker_connections 1024; }}\nhttp {{\n  access_log off;\n{paths}\
-         server {{ listen {http1}; keepalive_requests 100000; return 200; }}\n}}\n",
+         server {{ listen {http1}; listen {http2} http2; keepalive_requests 100000; return 200; }}\n}}\n",
         dir = dir.display(),
     );
     let file = write(dir, "nginx.conf", &config)?;
@@ -74,19 +76,19 @@ fn nginx(dir: &Path) -> anyhow::Result<Peer> {
         "nginx",
         Command::new("nginx").arg("-p").arg(dir).arg("-e").arg("stderr").arg("-c").arg(file),
     )?;
-    Ok(Peer { name: "nginx", http1, child })
+    Ok(Peer { name: "nginx", http1, http2: Some(http2), child })
 }
 
 fn haproxy(dir: &Path) -> anyhow::Result<Peer> {
-    let http1 = free_port()?;
+    let (http1, http2) = (free_port()?, free_port()?);
     let config = format!(
         "global\n  nbthread 1\n  maxconn 1024\ndefaults\n  mode http\n  timeout client 3s\n  timeout connect 3s\n\
-         \x20 timeout server 3s\n  timeout http-request 3s\nfrontend http1\n  bind {http1}\n\
+         \x20 timeout server 3s\n  timeout http-request 3s\nfrontend both\n  bind {http1}\n  bind {http2} proto h2\n\
          \x20 http-request return status 200\n",
     );
     let file = write(dir, "haproxy.cfg", &config)?;
     let child = spawn(dir, "haproxy", Command::new("haproxy").arg("-db").arg("-f").arg(file))?;
-    Ok(Peer { name: "haproxy", http1, child })
+    Ok(Peer { name: "haproxy", http1, http2: Some(http2), child })
 }
 
 fn h11(dir: &Path) -> anyhow::Result<Peer> {
@@ -95,11 +97,11 @@ fn h11(dir: &Path) -> anyhow::Result<Peer> {
     // Debian's own, which is the one that sees Debian's python3-h11.
     let python = Some("/usr/bin/python3").filter(|path| Path::new(path).exists()).unwrap_or("python3");
     let child = spawn(dir, "h11", Command::new(python).arg(file).arg(http1.port().to_string()))?;
-    Ok(Peer { name: "h11", http1, child })
+    Ok(Peer { name: "h11", http1, http2: None, child })
 }
 
 /// A port that was free a moment ago.
-fn free_port() -> anyhow::Result<SocketAddr> {
+pub(super) fn free_port() -> anyhow::Result<SocketAddr> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no free port")?;
     Ok(listener.local_addr()?)
 }

@@ -10,7 +10,8 @@ use anyhow::Context;
 use serde_json::json;
 
 use super::cases::{Case, Then};
-use super::exchange::{ask_peer, exchange};
+use super::exchange::{Outcome, ask_peer, exchange};
+use super::http2;
 use super::judge::{Seen, Verdict};
 use super::peers::Peer;
 use crate::fleet::Fleet;
@@ -22,6 +23,8 @@ const THREADS: usize = 16;
 const PAUSE: Duration = Duration::from_micros(300);
 /// Places at which a case is cut in two: all of them, or as many as this, evenly spread.
 const CUTS_MAX: usize = 160;
+/// As many for HTTP/2, where every exchange ends with a wait.
+const HTTP2_CUTS_MAX: usize = 6;
 /// Cases up to this length are also sent byte by byte.
 const DRIBBLED_BYTES_MAX: usize = 2_000;
 
@@ -41,16 +44,25 @@ pub(super) fn create_links(fleet: &Fleet) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// What is spoken with whom.
+pub(super) struct Speakers<'a> {
+    /// Signpost.
+    pub(super) signpost: SocketAddr,
+    /// The others.
+    pub(super) peers: &'a [Peer],
+    /// HTTP/2 in the clear, or HTTP/1.
+    pub(super) is_http2: bool,
+}
+
 /// Runs the cases.
-pub(super) fn run(cases: &[Case], fleet: &Fleet, peers: &[Peer]) -> anyhow::Result<Vec<Verdict>> {
-    let signpost = fleet.ready().proxies[0].parse::<Endpoint>()?.address();
+pub(super) fn run(cases: &[Case], speakers: &Speakers<'_>) -> anyhow::Result<Vec<Verdict>> {
     let verdicts = Mutex::new(Vec::with_capacity(cases.len()));
     let next = AtomicUsize::new(0);
     let work = || -> anyhow::Result<()> {
         loop {
             let index = next.fetch_add(1, Ordering::Relaxed);
             let Some(case) = cases.get(index) else { return Ok(()) };
-            let verdict = run_case(case, signpost, peers).with_context(|| case.name.clone())?;
+            let verdict = speakers.run_case(case).with_context(|| case.name.clone())?;
             verdicts.lock().map_err(|_| anyhow::anyhow!("a thread panicked"))?.push((index, verdict));
         }
     };
@@ -65,36 +77,54 @@ pub(super) fn run(cases: &[Case], fleet: &Fleet, peers: &[Peer]) -> anyhow::Resu
     Ok(verdicts.into_iter().map(|(_, verdict)| verdict).collect())
 }
 
-fn run_case(case: &Case, signpost: SocketAddr, peers: &[Peer]) -> anyhow::Result<Verdict> {
-    let expected = (case.answers.len(), case.then);
-    let ask = |pieces: &[&[u8]], pause| exchange(signpost, pieces, pause, expected);
-    let whole = ask(&[&case.bytes], Duration::ZERO)?;
-    let ours = whole.answers.iter().filter(|answer| answer.is_seen()).count();
-    let mut seen = Vec::new();
-    for peer in peers {
-        let answers = ask_peer(peer.http1, &case.bytes, ours).context(peer.name)?;
-        seen.push(Seen { peer: peer.name, answers });
-    }
-    let mut verdict = Verdict::new(case, whole, seen);
-    let length = case.bytes.len();
-    for cut in cuts(length) {
-        if verdict.is_hopeless() {
-            return Ok(verdict);
+impl Speakers<'_> {
+    fn run_case(&self, case: &Case) -> anyhow::Result<Verdict> {
+        let whole = self.ask(case, &[&case.bytes], Duration::ZERO)?;
+        let seen = self.ask_peers(case, &whole)?;
+        let mut verdict = Verdict::new(case, whole, seen);
+        let length = case.bytes.len();
+        for cut in cuts(length, if self.is_http2 { HTTP2_CUTS_MAX } else { CUTS_MAX }) {
+            if verdict.is_hopeless() {
+                return Ok(verdict);
+            }
+            let (first, second) = case.bytes.split_at(cut);
+            verdict.compare(&format!("cut at {cut}"), self.ask(case, &[first, second], PAUSE)?);
         }
-        let (first, second) = case.bytes.split_at(cut);
-        verdict.compare(&format!("cut at {cut}"), ask(&[first, second], PAUSE)?);
+        if length <= DRIBBLED_BYTES_MAX && case.then != Then::Waits || length <= 200 {
+            let bytes: Vec<&[u8]> = case.bytes.chunks(1).collect();
+            verdict.compare("byte by byte", self.ask(case, &bytes, Duration::ZERO)?);
+            let pairs: Vec<&[u8]> = case.bytes.chunks(2).collect();
+            verdict.compare("two bytes at a time", self.ask(case, &pairs, Duration::from_micros(20))?);
+        }
+        Ok(verdict)
     }
-    if length <= DRIBBLED_BYTES_MAX && case.then != Then::Waits || length <= 200 {
-        let bytes: Vec<&[u8]> = case.bytes.chunks(1).collect();
-        verdict.compare("byte by byte", ask(&bytes, Duration::ZERO)?);
-        let pairs: Vec<&[u8]> = case.bytes.chunks(2).collect();
-        verdict.compare("two bytes at a time", ask(&pairs, Duration::from_micros(20))?);
+
+    fn ask(&self, case: &Case, pieces: &[&[u8]], pause: Duration) -> anyhow::Result<Outcome> {
+        let outcome = if self.is_http2 {
+            http2::exchange(self.signpost, pieces, pause)
+        } else {
+            exchange(self.signpost, pieces, pause, (case.answers.len(), case.then))
+        };
+        outcome.context("Signpost")
     }
-    Ok(verdict)
+
+    fn ask_peers(&self, case: &Case, whole: &Outcome) -> anyhow::Result<Vec<Seen>> {
+        let ours = whole.answers.iter().filter(|answer| answer.is_seen()).count();
+        let mut seen = Vec::new();
+        for peer in self.peers {
+            let answers = match (self.is_http2, peer.http2) {
+                (false, _) => ask_peer(peer.http1, &case.bytes, ours),
+                (true, Some(address)) => http2::ask_peer(address, &case.bytes),
+                (true, None) => continue,
+            };
+            seen.push(Seen { peer: peer.name, answers: answers.context(peer.name)? });
+        }
+        Ok(seen)
+    }
 }
 
 /// Where to cut.
-fn cuts(length: usize) -> impl Iterator<Item = usize> {
-    let step = length.div_ceil(CUTS_MAX).max(1);
+fn cuts(length: usize, at_most: usize) -> impl Iterator<Item = usize> {
+    let step = length.div_ceil(at_most).max(1);
     (1..length).step_by(step)
 }

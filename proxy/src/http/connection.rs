@@ -256,11 +256,10 @@ impl Connection<'_, '_> {
         })
     }
 
-    /// A bare socket is closed by being dropped, and what it holds is sent with that.
+    /// Says goodbye before the socket is closed: what it holds goes out with that. Closing alone would throw it away if the peer has sent
+    /// something that nobody has read (RFC 1122 §4.2.2.13).
     async fn close(mut self) {
-        if self.socket.is_none() {
-            shut_down(&mut self.stream).await;
-        }
+        shut_down(&mut self.stream).await;
     }
 }
 

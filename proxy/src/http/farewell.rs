@@ -1,8 +1,8 @@
 //! The last answer of a connection, sent together with its end.
 //!
 //! An answer and then the end are two packets, each with its way through the kernel and a wake-up of the peer. `MSG_MORE` (send(2))
-//! holds the answer back until the socket is closed, which follows at once, and both leave in one. That only works on the bare
-//! socket: TLS has a goodbye of its own to say.
+//! holds the answer back until shutdown(2), which follows at once, and both leave in one. That only works on the bare socket: TLS has a
+//! goodbye of its own to say.
 
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
@@ -13,7 +13,7 @@ use nix::sys::socket::{MsgFlags, send};
 use pingora::protocols::Stream;
 use pingora::protocols::l4::stream::Stream as Socket;
 
-/// The socket of a connection without TLS. It must be closed right after [`BareSocket::hold`]: until then, or for 200 ms (tcp(7)), the
+/// The socket of a connection without TLS. It must be shut down right after [`BareSocket::hold`]: until then, or for 200 ms (tcp(7)), the
 /// peer waits.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct BareSocket(RawFd);
