@@ -134,13 +134,13 @@ impl Drainer {
         let mut sums = Sums::default();
         let is_all = self.read(&mut sums);
         let (kinds, damaged) = (sums.kinds, sums.damaged);
-        let cursors: Vec<(RingId, Cursor)> = self
-            .rings
-            .iter()
-            .map(|ring| (ring.id, ring.now()))
-            .filter(|(_, now)| *now != Cursor::default())
-            .collect();
-        let ring_full = self.rings.iter().map(|ring| ring.now().dropped - ring.cursor.dropped).sum();
+        // Taken once: the workers go on, and what they drop from here on belongs to the next pass.
+        let reached: Vec<Cursor> = self.rings.iter().map(Drained::now).collect();
+        let rings = || self.rings.iter().zip(&reached);
+        let cursors =
+            rings().filter(|(_, now)| **now != Cursor::default()).map(|(ring, now)| (ring.id, *now));
+        let cursors: Vec<(RingId, Cursor)> = cursors.collect();
+        let ring_full = rings().map(|(ring, now)| now.dropped - ring.cursor.dropped).sum();
         let entry = Entry {
             cells: sums.into_cells(),
             dropped: damaged + ring_full,
@@ -153,8 +153,8 @@ impl Drainer {
             self.rings.iter_mut().for_each(|ring| ring.reader.set_place(ring.cursor.position));
             return Err(error);
         }
-        for ring in &mut self.rings {
-            ring.cursor = ring.now();
+        for (ring, now) in self.rings.iter_mut().zip(reached) {
+            ring.cursor = now;
             ring.reader.take_over(ring.cursor.position);
         }
         self.status.recorded(kinds, ring_full, damaged);
