@@ -1,6 +1,6 @@
 //! From rings to batches: one thread that reads what the workers have recorded, adds it up by link and kind, and puts it into the ledger.
 //!
-//! Every [`Drainer::pass`] is one fsynced step of the ledger: batches and the rings' cursors together. Only then may the rings write
+//! Every pass (`Drainer::pass`) is one fsynced step of the ledger: batches and the rings' cursors together. Only then may the rings write
 //! over what was read. If the ledger fails, nothing was taken over: the rings fill up, what does not fit is dropped and counted, and
 //! visitors notice nothing; every pass tries again.
 

@@ -1,7 +1,7 @@
 //! The ring between a worker, which may never wait, and the thread that takes clicks over.
 //!
 //! One writer, one reader, shared words. The writer puts a record down and then publishes it with one store; there is no lock, no system
-//! call and no allocation. When there is no room the record is dropped and counted. The memory may be a file's ([`file`]), so that it
+//! call and no allocation. When there is no room the record is dropped and counted. The memory may be a file's ([`mod@file`]), so that it
 //! outlives its process: whoever opens it later reads on where the ledger says, and the words alone tell what is there.
 //!
 //! # Places
