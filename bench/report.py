@@ -230,7 +230,9 @@ def _readme(figures, rows, facts, settings, command, commands, plots) -> str:
             f"Steal of the rounds: median {statistics.median(shares):.1f} %, most {max(shares):.1f} %; {marked} rounds were disturbed.\n"
         )
     text.append("## Commands\n\nOne of each part, as it ran:\n\n```sh")
-    text += [f"# {part}\n{line}" for part, line in commands.items()]
+    # Where this checkout and its builder live is nobody's business, and of no use elsewhere.
+    here = f"{pathlib.Path.cwd()}/"
+    text += [f"# {part}\n{line}".replace(here, "").replace(str(pathlib.Path.home()), "~") for part, line in commands.items()]
     text.append("```\n")
     text.append(
         "`run.json` has the figures, `raw.jsonl.gz` every report of the generator with its histograms. The sources of the peers and\n"
