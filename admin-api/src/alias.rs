@@ -23,6 +23,11 @@ impl Default for AliasRules {
     }
 }
 
+impl AliasRules {
+    /// What any link can be called, by whatever rules it was made.
+    pub const ANY: AliasRules = AliasRules { length_min: 1, length_max: linklog::limits::CODE_BYTES_MAX };
+}
+
 /// Why an alias is refused.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum AliasError {

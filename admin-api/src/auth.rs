@@ -48,6 +48,15 @@ pub fn scope_named(name: &str) -> Option<Scopes> {
 pub struct Caller {
     /// Whose token it is.
     pub token: TokenId,
+    /// What it may do.
+    pub scopes: Scopes,
+}
+
+impl Caller {
+    /// Says whether it may do what only operators may: everything.
+    pub fn is_admin(self) -> bool {
+        self.scopes.contains(Scopes::ADMIN)
+    }
 }
 
 /// Why a request was not let in.
@@ -166,7 +175,7 @@ impl Tokens {
             return Err(AuthError::Scope { needed });
         }
         known.rate.take(self.started.elapsed()).map_err(|retry_after| AuthError::TooMany { retry_after })?;
-        Ok(Caller { token: presented.id })
+        Ok(Caller { token: presented.id, scopes: known.record.scopes })
     }
 }
 
@@ -206,7 +215,8 @@ mod tests {
         let tokens = tokens(0);
         let (new, _) = add(&tokens, Scopes::LINKS_READ);
         let header = bearer(new.text());
-        assert_eq!(tokens.admit(Some(&header), Scopes::LINKS_READ), Ok(Caller { token: new.id() }));
+        let caller = Caller { token: new.id(), scopes: Scopes::LINKS_READ };
+        assert_eq!(tokens.admit(Some(&header), Scopes::LINKS_READ), Ok(caller));
         let refused = tokens.admit(Some(&header), Scopes::LINKS_WRITE);
         assert_eq!(refused, Err(AuthError::Scope { needed: "links:write" }));
         let (admin, _) = add(&tokens, Scopes::ADMIN);

@@ -57,9 +57,10 @@ pub fn router(api: Arc<Api>) -> Router {
         .route(
             "/v1/links/{code}",
             get(links::get)
+                .put(links::put)
                 .patch(links::patch)
                 .delete(links::delete)
-                .fallback(|| wrong_method("GET, PATCH, DELETE")),
+                .fallback(|| wrong_method("GET, PUT, PATCH, DELETE")),
         )
         .route("/v1/links/{code}/clicks", get(clicks::of_link).fallback(|| wrong_method("GET")))
         .route("/v1/replication", get(replication::status).fallback(|| wrong_method("GET")))
@@ -89,6 +90,7 @@ async fn count(State(api): State<Arc<Api>>, request: Request, next: Next) -> Res
     let method = match *request.method() {
         http::Method::GET => "GET",
         http::Method::POST => "POST",
+        http::Method::PUT => "PUT",
         http::Method::PATCH => "PATCH",
         http::Method::DELETE => "DELETE",
         _ => "other",

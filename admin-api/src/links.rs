@@ -3,7 +3,7 @@
 //! Owned here: whatever is acknowledged is durable in the log first, and every change of a link carries the precondition under which
 //! it was decided, so two clients never overwrite each other unseen.
 //!
-//! - [`fields`]: what a client says about a link, judged · [`order`]: a link to be made · [`create`] · [`patch`] · [`delete`] · [`list`]
+//! - [`fields`]: what a client says about a link, judged · [`order`]: a link to be made · [`create`] · [`put`] · [`patch`] · [`delete`] · [`list`]
 //! - [`idempotency`]: commands that arrive twice · [`condition`]: If-Match · [`view`]: a link as answers show it
 
 pub mod condition;
@@ -14,15 +14,17 @@ pub mod idempotency;
 pub mod list;
 pub mod order;
 pub mod patch;
+pub mod put;
 pub mod view;
 
 use clicklog::Subject;
 use clicklog::account::Totals;
 use linklog::store::{StoreError, StoredLink};
-use linklog::writer::ProposeError;
-use linklog::{Key, Position};
+use linklog::writer::{Decision, ProposeError};
+use linklog::{Change, Key, LinkState, Position, Stamp};
 
 use crate::alias::AliasRules;
+use crate::auth::Caller;
 use crate::clicks::Clicks;
 use crate::codes::Codes;
 use crate::codes::mark::Marks;
@@ -63,6 +65,8 @@ pub struct Links {
     pub rules: Rules,
     /// Who counts.
     pub metrics: Metrics,
+    /// Which idempotent requests are being worked on.
+    pub in_flight: idempotency::InFlight,
 }
 
 /// Why a change was not made, or is not known to have been made.
@@ -72,11 +76,28 @@ pub enum ChangeError {
     #[error("there is no such link")]
     NotFound,
     /// The link is not, or no longer, at the version the client knows.
-    #[error("the link is at version {found}, which is not what If-Match asks for")]
+    #[error("the link is at version {found}, which is not what If-Match or If-None-Match asks for")]
     VersionMismatch {
         /// Its version.
         found: u64,
     },
+    /// There is no link, and the client asks for one at a version.
+    #[error("there is no such link, and If-Match asks for one")]
+    NothingToMatch,
+    /// The operator took it down, and what is asked for would undo that.
+    #[error(
+        "the operator took this link down: only a token with the scope admin may lift that, delete the link or put another in its place"
+    )]
+    Banned,
+    /// Only operators take links down.
+    #[error("only a token with the scope admin may take a link down (state banned)")]
+    MayNotBan,
+    /// Another request with the same key is being worked on.
+    #[error("a request with this Idempotency-Key is being worked on: ask again when it is done")]
+    KeyInFlight,
+    /// The code cannot be made: it is no alias that is allowed.
+    #[error(transparent)]
+    Alias(#[from] crate::alias::AliasError),
     /// Others changed it again and again meanwhile.
     #[error("the link was changed by others {TRIES_MAX} times while this change was tried")]
     Contended,
@@ -101,6 +122,16 @@ pub enum ChangeError {
     /// The writer refused what this service should never have asked for.
     #[error("the writer found the change invalid: {0}")]
     Invalid(#[from] linklog::change::InvalidChange),
+}
+
+/// Says whether a caller may bring a link from one state into another: taking links down is the operator's, and so is lifting that.
+fn may_move(caller: Caller, from: LinkState, to: LinkState) -> Result<(), ChangeError> {
+    match (from, to) {
+        _ if from == to || caller.is_admin() => Ok(()),
+        (LinkState::Banned, _) => Err(ChangeError::Banned),
+        (_, LinkState::Banned) => Err(ChangeError::MayNotBan),
+        _ => Ok(()),
+    }
 }
 
 /// A link after a change.
@@ -134,6 +165,15 @@ impl Links {
             Ok::<_, StoreError>(totals.first().map(|totals| (link, *totals)))
         };
         self.log.read(read).await??.ok_or(ChangeError::NotFound)
+    }
+
+    /// Proposes a change whose first part is a link's; `None`: somebody else was faster, look again.
+    async fn applied(&self, change: Change) -> Result<Option<(Position, Stamp)>, ChangeError> {
+        match self.log.propose(vec![change]).await?.pop() {
+            Some(Decision::Applied { position, stamps, .. }) => Ok(stamps[0].map(|stamp| (position, stamp))),
+            Some(Decision::Invalid(invalid)) => Err(invalid.into()),
+            _ => Ok(None),
+        }
     }
 
     async fn replicated(

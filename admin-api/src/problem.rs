@@ -253,6 +253,18 @@ impl From<ChangeError> for Problem {
             ChangeError::VersionMismatch { .. } => {
                 new(StatusCode::PRECONDITION_FAILED, "version_mismatch", "The link is at another version")
             }
+            ChangeError::NothingToMatch => {
+                new(StatusCode::PRECONDITION_FAILED, "version_mismatch", "There is no link at this version")
+            }
+            ChangeError::Banned => new(StatusCode::FORBIDDEN, "link_banned", "The link was taken down"),
+            ChangeError::MayNotBan => AuthError::Scope { needed: "admin" }.into(),
+            ChangeError::KeyInFlight => new(
+                StatusCode::CONFLICT,
+                "idempotency_key_in_flight",
+                "A request with this Idempotency-Key is being worked on",
+            )
+            .retry_after(SOON),
+            ChangeError::Alias(error) => Problem::field("code", error.code(), error.to_string()),
             ChangeError::Contended => {
                 new(StatusCode::CONFLICT, "contended", "The link is being changed by others")
                     .retry_after(SOON)
@@ -307,7 +319,14 @@ impl From<KeyInvalid> for Problem {
 
 impl From<ConditionInvalid> for Problem {
     fn from(error: ConditionInvalid) -> Problem {
-        Problem::new(StatusCode::BAD_REQUEST, "if_match_invalid", "If-Match is not valid", error.to_string())
+        let (code, title) = match error {
+            ConditionInvalid::IfMatch => ("if_match_invalid", "If-Match is not valid"),
+            ConditionInvalid::IfNoneMatch => ("if_none_match_invalid", "If-None-Match is not valid"),
+            ConditionInvalid::Both => {
+                ("if_match_invalid", "If-Match and If-None-Match contradict each other")
+            }
+        };
+        Problem::new(StatusCode::BAD_REQUEST, code, title, error.to_string())
     }
 }
 

@@ -284,7 +284,17 @@ async fn start_tasks(
         target: TargetRules { bytes_max: config.limits.url_bytes_max },
         alias: AliasRules::default(),
     };
-    let links = Links { log, codes, marks, domains, replication, clicks, rules, metrics: metrics.clone() };
+    let links = Links {
+        log,
+        codes,
+        marks,
+        domains,
+        replication,
+        clicks,
+        rules,
+        metrics: metrics.clone(),
+        in_flight: Default::default(),
+    };
     let limits = config.limits;
     let api =
         Api { links, tokens, limits, bodies: Default::default(), ready: observed, metrics: metrics.clone() };

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
 use axum::response::Response;
-use http::header::IF_MATCH;
+use http::header::{IF_MATCH, IF_NONE_MATCH};
 use http::request::Parts;
 use http::{HeaderMap, StatusCode};
 use linklog::entity::Scopes;
@@ -15,6 +15,7 @@ use serde::Serialize;
 use super::body::Expected;
 use super::query::{Query, key_of};
 use super::{Api, answer, idempotency_key, prefers_async, respond};
+use crate::alias::{self, AliasRules};
 use crate::domains::{DomainTable, KnownDomain};
 use crate::links::condition::Condition;
 use crate::links::create::{Made, Request as CreateRequest};
@@ -22,7 +23,7 @@ use crate::links::fields::{Described, LinkFields};
 use crate::links::idempotency::request_hash;
 use crate::links::order::Order;
 use crate::links::view::{LinkView, Shown};
-use crate::links::{order, patch};
+use crate::links::{ChangeError, Changed, order, patch};
 use crate::problem::Problem;
 use crate::replication::ReplicationReport;
 
@@ -162,6 +163,39 @@ async fn try_patch(api: &Api, code: CodeInPath, request: Request) -> Result<Resp
     let domain = known(&domains, key.domain)?;
     let view = LinkView::of_stored(&key.code, &changed.link, domain, Some(&changed.replication));
     let response = respond::with_version(respond::json(StatusCode::OK, &view), changed.link.stamp.version);
+    Ok(respond::with_preference(response, skip_proxies))
+}
+
+pub(super) async fn put(State(api): State<Arc<Api>>, code: CodeInPath, request: Request) -> Response {
+    answer(try_put(&api, code, request).await)
+}
+
+async fn try_put(api: &Api, code: CodeInPath, request: Request) -> Result<Response, Problem> {
+    let (head, body) = request.into_parts();
+    let caller = api.admit(&head.headers, Scopes::LINKS_WRITE)?;
+    let domains = api.links.domains.table();
+    let text = code_text(code)?;
+    // What no link can be called is not missing here, it is wrong.
+    alias::check(&text, &AliasRules::ANY).map_err(ChangeError::Alias)?;
+    let key = key_of(&text, &head.uri, &domains)?;
+    let header = |name| head.headers.get(name).map(|value| value.as_bytes());
+    let condition = Condition::of_headers(header(IF_MATCH), header(IF_NONE_MATCH))?;
+    let expected = Expected { bytes_max: api.limits.body_bytes_max, merge_patch: false };
+    let held = api.bodies.read(&head.headers, body, expected).await?;
+    let order = order::judge_whole(fields_of(&held.bytes)?, key, &api.links.rules, &domains)
+        .map_err(Problem::invalid)?;
+    drop(held);
+    let skip_proxies = prefers_async(&head.headers);
+    let put = api.links.put(caller, key, &order, &condition, skip_proxies).await?;
+    let domain = known(&domains, key.domain)?;
+    let Changed { link, replication } = &put.changed;
+    let view = LinkView::of_stored(&key.code, link, domain, Some(replication));
+    let status = if put.is_new { StatusCode::CREATED } else { StatusCode::OK };
+    let mut response = respond::with_version(respond::json(status, &view), link.stamp.version);
+    if put.is_new {
+        let elsewhere = (domain.id != DomainId::DEFAULT).then(|| domain.base.host());
+        response = respond::with_location(response, &key.code, elsewhere);
+    }
     Ok(respond::with_preference(response, skip_proxies))
 }
 

@@ -74,6 +74,10 @@ impl Links {
     /// The request as a whole could not be decided; whether links were made is then unknown only for
     /// [`ProposeError::Unknown`](linklog::writer::ProposeError) and [`ChangeError::Replication`].
     pub async fn create(&self, request: &Request<'_>) -> Result<Batch, ChangeError> {
+        let _working = match request.key {
+            Some((key, _)) => Some(self.in_flight.begin(key).ok_or(ChangeError::KeyInFlight)?),
+            None => None,
+        };
         let mut work = Work {
             links: self,
             request,

@@ -1,7 +1,7 @@
 //! Deleting a link: its key becomes a tombstone, and a generated code never comes back.
 
 use linklog::writer::Decision;
-use linklog::{Change, Key, Operation, Part, Precondition, StateKey};
+use linklog::{Change, Key, LinkState, Operation, Part, Precondition, StateKey};
 
 use super::condition::Condition;
 use super::{ChangeError, Links, TRIES_MAX};
@@ -21,9 +21,13 @@ impl Links {
         skip_proxies: bool,
     ) -> Result<ReplicationReport, ChangeError> {
         for _ in 0..TRIES_MAX {
-            let version = self.get(key).await?.stamp.version;
+            let stored = self.get(key).await?;
+            let version = stored.stamp.version;
             if !condition.allows(version) {
                 return Err(ChangeError::VersionMismatch { found: version });
+            }
+            if stored.link.state == LinkState::Banned && !caller.is_admin() {
+                return Err(ChangeError::Banned);
             }
             let precondition = Precondition::Version(version);
             let part = Part { key: StateKey::Link(key), precondition, operation: Operation::Delete };

@@ -1,12 +1,18 @@
-//! Commands that arrive twice. Pure.
+//! Commands that arrive twice. Pure, but for the set of those that are being worked on.
 //!
 //! A client that got no answer sends its request again with the same `Idempotency-Key`; both have the same command ids, and the log
 //! decides each id once. The outcome is part of the state, so restarts and a promoted writer answer alike.
 //!
 //! A create that hits a generated code somebody has (which ends the command's id as a conflict) goes on under the id of the next attempt; a
 //! retry walks the same attempts and finds the one that succeeded.
+//!
+//! A request that arrives while one with its key is being worked on is told so ([`InFlight`]): its sender has not waited for the answer.
+
+use std::collections::HashSet;
+use std::sync::Arc;
 
 use linklog::CommandId;
+use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
 use xxhash_rust::xxh3::xxh3_128;
 
@@ -21,7 +27,7 @@ pub const KEY_BYTES_MAX: usize = 255;
 pub struct KeyInvalid;
 
 /// The key of an idempotent request, together with whose it is.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct IdempotencyKey([u8; 32]);
 
 impl IdempotencyKey {
@@ -49,6 +55,29 @@ impl IdempotencyKey {
     }
 }
 
+/// The keys of requests that are being worked on; at most one for each request in the process. Cheap to clone.
+#[derive(Clone, Default)]
+pub struct InFlight(Arc<Mutex<HashSet<IdempotencyKey>>>);
+
+/// A request that is being worked on; when this is dropped it no longer is.
+pub struct Working {
+    all: InFlight,
+    key: IdempotencyKey,
+}
+
+impl InFlight {
+    /// Begins work on a request; `None` if one with this key is being worked on.
+    pub fn begin(&self, key: IdempotencyKey) -> Option<Working> {
+        self.0.lock().insert(key).then(|| Working { all: self.clone(), key })
+    }
+}
+
+impl Drop for Working {
+    fn drop(&mut self) {
+        self.all.0.lock().remove(&self.key);
+    }
+}
+
 /// Returns the hash of a request's canonical form. It tells a retry from a mistake, and a client can only fool itself with it.
 pub fn request_hash(canonical: &[u8]) -> [u8; 16] {
     xxh3_128(canonical).to_le_bytes()
@@ -69,6 +98,16 @@ mod tests {
         for key in [&b""[..], b"a\tb", "ä".as_bytes(), &[b'k'; 256]] {
             assert_eq!(IdempotencyKey::new(A, key), Err(KeyInvalid));
         }
+    }
+
+    #[test]
+    fn a_key_is_worked_on_once_at_a_time() {
+        let all = InFlight::default();
+        let key = |text: &str| IdempotencyKey::new(A, text.as_bytes()).unwrap();
+        let working = all.begin(key("a"));
+        assert!(working.is_some() && all.begin(key("a")).is_none() && all.begin(key("b")).is_some());
+        drop(working);
+        assert!(all.begin(key("a")).is_some());
     }
 
     #[test]

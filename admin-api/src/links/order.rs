@@ -1,5 +1,6 @@
 //! A link to be made, its request judged. Pure.
 
+use linklog::store::StoredLink;
 use linklog::{
     Change, Code, CommandId, DomainId, Key, Link, LinkManage, Operation, Part, Precondition, StateKey,
 };
@@ -37,8 +38,8 @@ pub enum Refusal {
 ///
 /// # Errors
 /// Everything that is wrong with it.
-pub fn judge(fields: LinkFields<'_>, rules: &Rules, domains: &DomainTable) -> Result<Order, Refusal> {
-    let mut judge = Judge::new(fields.stray);
+pub fn judge(mut fields: LinkFields<'_>, rules: &Rules, domains: &DomainTable) -> Result<Order, Refusal> {
+    let mut judge = Judge::new(std::mem::take(&mut fields.stray));
     judge.not_here("state", fields.state.as_ref(), "a new link is active; change it afterwards");
     let target = long_url(&mut judge, fields.long_url.as_ref(), rules, domains);
     let alias = judge.text("alias", fields.alias.as_ref()).and_then(|text| {
@@ -46,6 +47,39 @@ pub fn judge(fields: LinkFields<'_>, rules: &Rules, domains: &DomainTable) -> Re
         checked.map_err(|error| judge.find("alias", error.code(), error.to_string())).ok()
     });
     let domain = judge.text("domain", fields.domain.as_ref());
+    let order = described(&mut judge, &fields, target, alias);
+    let order = judge.end(Some(order)).map_err(Refusal::Fields)?;
+    let domain = domain_named(domain, domains).map_err(Refusal::UnknownDomain)?;
+    Ok(Order { domain, ..order })
+}
+
+/// Judges a request for what a link named by `key` is to be, whether it exists or not: what is not said has its default.
+///
+/// # Errors
+/// Everything that is wrong with it.
+pub fn judge_whole(
+    mut fields: LinkFields<'_>,
+    key: Key,
+    rules: &Rules,
+    domains: &DomainTable,
+) -> Result<Order, Vec<Finding>> {
+    let mut judge = Judge::new(std::mem::take(&mut fields.stray));
+    judge.not_here("alias", fields.alias.as_ref(), "the code is in the path");
+    judge.not_here("domain", fields.domain.as_ref(), "the domain is in the query: ?domain=");
+    let target = long_url(&mut judge, fields.long_url.as_ref(), rules, domains);
+    let state = judge.state(fields.state.as_ref());
+    let order = described(&mut judge, &fields, target, Some(key.code));
+    let order = judge.end(Some(order))?;
+    Ok(Order { domain: key.domain, link: Link { state, ..order.link }, ..order })
+}
+
+/// Judges what is the same for every way of describing a whole link.
+fn described(
+    judge: &mut Judge,
+    fields: &LinkFields<'_>,
+    target: Option<String>,
+    alias: Option<Code>,
+) -> Order {
     let link = Link {
         target: target.unwrap_or_default(),
         status: judge.status(fields.status.as_ref()),
@@ -54,9 +88,7 @@ pub fn judge(fields: LinkFields<'_>, rules: &Rules, domains: &DomainTable) -> Re
     };
     let title = judge.title(fields.title.as_ref());
     let tags = judge.tags(fields.tags.as_ref());
-    judge.end(Some(())).map_err(Refusal::Fields)?;
-    let domain = domain_named(domain, domains).map_err(Refusal::UnknownDomain)?;
-    Ok(Order { domain, alias, link, title, tags })
+    Order { domain: DomainId::DEFAULT, alias, link, title, tags }
 }
 
 /// Judges a target that has to be there.
@@ -108,7 +140,13 @@ impl Order {
         }
     }
 
-    fn manage(&self, actor: &str, now_ms: u64) -> LinkManage {
+    /// Returns the link as it is when this takes the place of what is there: who made it and when stays.
+    pub(super) fn replacing(&self, old: &StoredLink) -> StoredLink {
+        let manage = LinkManage { title: self.title.clone(), tags: self.tags.clone(), ..old.manage.clone() };
+        StoredLink { stamp: old.stamp, link: self.link.clone(), manage }
+    }
+
+    pub(super) fn manage(&self, actor: &str, now_ms: u64) -> LinkManage {
         LinkManage {
             created_at_ms: now_ms,
             updated_at_ms: now_ms,

@@ -1,7 +1,6 @@
 //! Changing a link: a merge patch (RFC 7396) over what may be changed. Code and domain may not: they are the link's name.
 
 use linklog::store::StoredLink;
-use linklog::writer::Decision;
 use linklog::{Change, Key, LinkState, Operation, Part, Precondition, RedirectStatus, StateKey};
 
 use super::condition::Condition;
@@ -82,6 +81,7 @@ impl Links {
                 return Err(ChangeError::VersionMismatch { found: version });
             }
             let mut link = patch.applied_to(&stored);
+            super::may_move(caller, stored.link.state, link.link.state)?;
             if link == stored {
                 let replication = self.replicated(self.log.commit().head.position, skip_proxies).await?;
                 return Ok(Changed { link, replication });
@@ -91,15 +91,10 @@ impl Links {
             let precondition = Precondition::Version(version);
             let part = Part { key: StateKey::Link(key), precondition, operation };
             let change = Change::new(caller.token.to_string(), vec![part]);
-            match self.log.propose(vec![change]).await?.pop() {
-                Some(Decision::Applied { position, stamps, .. }) => {
-                    link.stamp = stamps[0].unwrap_or(link.stamp);
-                    let replication = self.replicated(position, skip_proxies).await?;
-                    return Ok(Changed { link, replication });
-                }
-                Some(Decision::Invalid(invalid)) => return Err(invalid.into()),
-                // Somebody else was faster: look again.
-                _ => {}
+            if let Some((position, stamp)) = self.applied(change).await? {
+                link.stamp = stamp;
+                let replication = self.replicated(position, skip_proxies).await?;
+                return Ok(Changed { link, replication });
             }
         }
         Err(ChangeError::Contended)

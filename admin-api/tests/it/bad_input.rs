@@ -278,7 +278,7 @@ fn paths_and_methods_nobody_has_are_404_and_405() {
         (Method::PUT, LINKS, "GET, POST"),
         (Method::DELETE, LINKS, "GET, POST"),
         (Method::GET, "/v1/links/batch", "POST"),
-        (Method::POST, "/v1/links/abc", "GET, PATCH, DELETE"),
+        (Method::POST, "/v1/links/abc", "GET, PUT, PATCH, DELETE"),
         (Method::POST, "/v1/replication", "GET"),
     ] {
         let reply = client.send(method.clone(), path, &[], None);

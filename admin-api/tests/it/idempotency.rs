@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::fixture::{Admin, Client, FakePool, Reply};
+use super::fixture::{Admin, Client, FakePool, Reply, until};
 
 const LINKS: &str = "/v1/links";
 const BATCH: &str = "/v1/links/batch";
@@ -138,9 +138,16 @@ fn many_clients_with_one_key_make_one_link() {
             .map(|_| {
                 let (client, body) = (admin.client(), &body);
                 scope.spawn(move || {
-                    let reply = send(&client, LINKS, "key", body);
-                    assert_eq!(reply.status, 201, "{reply:?}");
-                    reply.json["code"].as_str().unwrap().to_owned()
+                    until("an answer", || {
+                        let reply = send(&client, LINKS, "key", body);
+                        if reply.status == 409 {
+                            assert_eq!(reply.problem().1, "idempotency_key_in_flight");
+                            assert!(reply.header("retry-after").is_some());
+                            return None;
+                        }
+                        assert_eq!(reply.status, 201, "{reply:?}");
+                        Some(reply.json["code"].as_str().unwrap().to_owned())
+                    })
                 })
             })
             .collect();

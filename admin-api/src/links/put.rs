@@ -1,0 +1,86 @@
+//! Putting a link: it is afterwards what the request says, whether there was one before or not. What the request does not say has its
+//! default, so a put is no patch. Sent twice it makes one link, and the second time no record.
+
+use linklog::store::StoredLink;
+use linklog::{Change, Key, Operation, Part, Precondition, StateKey};
+
+use super::condition::Condition;
+use super::order::Order;
+use super::{ChangeError, Changed, Links, TRIES_MAX, may_move};
+use crate::auth::Caller;
+use crate::{alias, clock};
+
+/// A link after a put.
+pub struct Put {
+    /// The link, and who has it.
+    pub changed: Changed,
+    /// Whether it was made now.
+    pub is_new: bool,
+}
+
+impl Links {
+    /// Makes or replaces a link; `order` is for `key`.
+    ///
+    /// # Errors
+    /// The condition does not hold, the code is none that may be chosen, or the change could not be decided.
+    pub async fn put(
+        &self,
+        caller: Caller,
+        key: Key,
+        order: &Order,
+        condition: &Condition,
+        skip_proxies: bool,
+    ) -> Result<Put, ChangeError> {
+        let now_ms = clock::now_ms();
+        if order.link.expires_at_ms.is_some_and(|end| end <= now_ms) {
+            return Err(ChangeError::AlreadyExpired);
+        }
+        let actor = caller.token.to_string();
+        // A code that looks like a generated one is told to the key pools, as with any alias.
+        let pending = key.code.as_code7().map(|code| (code, self.marks.begin()));
+        for _ in 0..TRIES_MAX {
+            let stored = self.log.read(move |reader| reader.link(&key)).await??;
+            let Some(old) = stored else {
+                if !condition.allows_making() {
+                    return Err(ChangeError::NothingToMatch);
+                }
+                alias::check(key.code.as_str(), &self.rules.alias)?;
+                may_move(caller, Default::default(), order.link.state)?;
+                let change = order.change(key.code, &actor, now_ms, None, [0; 16]);
+                let Some((position, stamp)) = self.applied(change).await? else { continue };
+                if let Some((code, pending)) = &pending {
+                    pending.created(*code);
+                }
+                self.metrics.links_created.inc();
+                let link =
+                    StoredLink { stamp, link: order.link.clone(), manage: order.manage(&actor, now_ms) };
+                let replication = self.replicated(position, skip_proxies).await?;
+                return Ok(Put { changed: Changed { link, replication }, is_new: true });
+            };
+            let version = old.stamp.version;
+            if !condition.allows(version) {
+                return Err(ChangeError::VersionMismatch { found: version });
+            }
+            let mut link = order.replacing(&old);
+            may_move(caller, old.link.state, link.link.state)?;
+            let position = if link == old {
+                self.log.commit().head.position
+            } else {
+                link.manage.updated_at_ms = now_ms;
+                let operation = Operation::Put { serve: link.link.encode(), manage: link.manage.encode() };
+                let part = Part {
+                    key: StateKey::Link(key),
+                    precondition: Precondition::Version(version),
+                    operation,
+                };
+                let change = Change::new(actor.clone(), vec![part]);
+                let Some((position, stamp)) = self.applied(change).await? else { continue };
+                link.stamp = stamp;
+                position
+            };
+            let replication = self.replicated(position, skip_proxies).await?;
+            return Ok(Put { changed: Changed { link, replication }, is_new: false });
+        }
+        Err(ChangeError::Contended)
+    }
+}
