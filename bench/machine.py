@@ -70,11 +70,13 @@ def run(argv: list, timeout_s: float, core: int | None = GENERATOR_CORE) -> subp
     return subprocess.CompletedProcess(argv, child.returncode, out, err)
 
 
-def pin(pid: int, core: int) -> None:
-    """Moves all threads of a process to one core."""
+def pin(pid: int, core: int, idle: bool = False) -> None:
+    """Moves all threads of a process to one core; `idle`: they have it only while nobody else wants it."""
     for thread in os.listdir(f"/proc/{pid}/task"):
         try:
             os.sched_setaffinity(int(thread), {core})
+            if idle:
+                os.sched_setscheduler(int(thread), os.SCHED_IDLE, os.sched_param(0))
         except ProcessLookupError:
             pass
 

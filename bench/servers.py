@@ -88,8 +88,9 @@ class Fleet:
             raise RuntimeError("the fleet did not start; the reason is above")
         self.ready = json.loads(line)
         pids = self.ready["pids"]
+        # They would have machines of their own. The generator must not wait for them: its waiting would count as the proxy's.
         for pid in [pids["admin"], *pids["keypools"]]:
-            pin(pid, GENERATOR_CORE)
+            pin(pid, GENERATOR_CORE, idle=True)
         for pid in pids["proxies"]:
             pin(pid, SERVER_CORE)
         self.pids = pids["proxies"]

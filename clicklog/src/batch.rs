@@ -163,7 +163,7 @@ impl Batch {
 }
 
 fn order(a: &Subject, b: &Subject) -> std::cmp::Ordering {
-    a.key.encode().cmp(&*b.key.encode()).then_with(|| a.created.cmp(&b.created))
+    (&a.key, a.created).cmp(&(&b.key, b.created))
 }
 
 fn write_cell(out: &mut Vec<u8>, cell: &Cell) {

@@ -25,6 +25,8 @@ mod state_key;
 pub use code::{Code, Code7, CodeError};
 pub use state_key::{KeyError, StateKey, Visibility};
 
+use std::cmp::Ordering;
+
 use crate::slot::Slot;
 
 /// The number of a domain. 0 is the default domain, where hosts nobody declared end up.
@@ -73,6 +75,11 @@ impl Key {
         Some(Key { domain: DomainId((word >> CODE_BITS) as u16), code: code.to_code() })
     }
 
+    /// Says whether a word is one that [`Key::pack`] gives.
+    pub const fn is_packed(word: u64) -> bool {
+        word >> 58 == PACKED_TAG >> 58 && Code7::new(word & ((1 << CODE_BITS) - 1)).is_some()
+    }
+
     /// Returns the encoded state key.
     pub fn encode(&self) -> EncodedKey {
         match self.packed() {
@@ -89,6 +96,21 @@ impl Key {
     /// Returns the key's slot.
     pub fn slot(&self) -> Slot {
         Slot::of_link_key(&self.encode())
+    }
+}
+
+/// The order of the encoded keys: generated codes first, then the others, each by domain and code.
+impl Ord for Key {
+    fn cmp(&self, other: &Key) -> Ordering {
+        let order = |key: &Key| (key.code.as_code7().is_none(), key.domain);
+        // The digits of Base62 are in the order of their bytes.
+        order(self).cmp(&order(other)).then_with(|| self.code.as_bytes().cmp(other.code.as_bytes()))
+    }
+}
+
+impl PartialOrd for Key {
+    fn partial_cmp(&self, other: &Key) -> Option<Ordering> {
+        Some(self.cmp(other))
     }
 }
 

@@ -1,13 +1,13 @@
 //! HTTP with a visitor: parsing, writing, the life of a connection.
 //!
-//! [`begin`] finds out what a visitor speaks: HTTP/1.1 or `http2`. [`connection`] reads HTTP/1.1. What [`parse`] understands is answered by [`render`]; the head of everything else is handed to Pingora's
-//! session in [`slow`], which gives the connection back afterwards. Where a request ends is decided by [`parse`] and [`body`] alone.
+//! [`begin`] finds out what a visitor speaks: HTTP/1.1 or `http2`. [`connection`] reads HTTP/1.1. What [`parse`] understands is answered by
+//! [`render`]; the head of everything else is handed to Pingora's session in [`slow`], which gives the connection back afterwards. Where a request ends is decided by [`parse`] and [`body`] alone.
 
+mod bare_socket;
 pub mod begin;
 pub mod body;
 pub mod clock;
 pub mod connection;
-mod farewell;
 mod header;
 mod http2;
 pub mod parse;

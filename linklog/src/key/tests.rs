@@ -89,6 +89,20 @@ proptest! {
     }
 
     #[test]
+    fn the_order_of_keys_is_that_of_their_bytes(a in (0..3u16, "[A-Za-z0-9_-]{6,8}"), b in (0..3u16, "[A-Za-z0-9_-]{6,8}")) {
+        let (a, b) = (key(a.0, &a.1), key(b.0, &b.1));
+        prop_assert_eq!(a.cmp(&b), a.encode().cmp(&b.encode()));
+    }
+
+    #[test]
+    fn a_word_is_packed_if_it_can_be_unpacked(word: u64, domain: u16, value in 0..Code7::COUNT) {
+        let near = Key::pack(DomainId(domain), Code7::new(value).unwrap());
+        for word in [word, near, near | 1 << 59, near | ((1 << 42) - 1)] {
+            prop_assert_eq!(Key::is_packed(word), Key::unpack(word).is_some());
+        }
+    }
+
+    #[test]
     fn arbitrary_bytes_decode_to_a_key_of_the_same_bytes_or_to_an_error(bytes in proptest::collection::vec(any::<u8>(), 0..80)) {
         if let Ok(key) = StateKey::decode(&bytes) {
             prop_assert_eq!(key.encode(), bytes);

@@ -1,17 +1,17 @@
-//! From rings to batches: one thread that reads what the workers have recorded, adds it up by link and kind, and puts it into the ledger.
+//! From rings to batches: one thread that reads what the workers have recorded, adds it up, and puts it into the ledger.
 //!
-//! Every pass (`Drainer::pass`) is one fsynced step of the ledger: batches and the rings' cursors together. Only then may the rings write
-//! over what was read. If the ledger fails, nothing was taken over: the rings fill up, what does not fit is dropped and counted, and
-//! visitors notice nothing; every pass tries again.
+//! It may share its core with a worker, and no visitor should notice: it reads little and often ([`Drainer::look`]), and what it has added
+//! up goes into the ledger ([`Drainer::commit`]) before that becomes much work.
+//!
+//! Every commit is one fsynced step of the ledger: batches and the rings' cursors together. Only then may the rings write over what
+//! was read. If the ledger fails, nothing was taken over: the rings fill up, what does not fit is dropped and counted, and
+//! visitors notice nothing; it is all read again.
 
-use std::collections::HashMap;
-use std::collections::hash_map::Entry as MapEntry;
 use std::sync::Arc;
 
+use clicklog::Ledger;
 use clicklog::batch::CELLS_MAX;
 use clicklog::ledger::{Cursor, Entry, LedgerError, RingId};
-use clicklog::{Cell, Counts, Kind, Ledger, Subject};
-use linklog::StateKey;
 use tokio::sync::watch;
 
 use super::kind::Kinds;
@@ -19,9 +19,7 @@ use super::record::{Click, RECORD_BYTES_MAX};
 use super::ring::file::RingFile;
 use super::ring::{Content, Found, Reader};
 use super::status::ClickStatus;
-
-/// Most links in one pass; with more, another follows at once. Bounds memory and batches of one step.
-const PASS_CELLS_MAX: usize = 8 * CELLS_MAX;
+use super::tally::Tally;
 
 /// A ring that is read.
 struct Drained {
@@ -50,40 +48,14 @@ pub(super) struct Drainer {
     ledger: Arc<Ledger>,
     rings: Vec<Drained>,
     kinds: Kinds,
+    /// What was read and is not in the ledger.
+    tally: Tally,
+    /// Every click answered before this is in the ledger or in `tally`; milliseconds since the Unix epoch.
+    read_until_ms: u64,
     status: Arc<ClickStatus>,
-    /// Every click answered before this is in the ledger, milliseconds since the Unix epoch; stored after it is there.
+    /// Every click answered before this is in the ledger; stored after it is there.
     complete_until: watch::Sender<u64>,
     content: Box<Content>,
-}
-
-/// What a pass adds up.
-#[derive(Default)]
-struct Sums {
-    cells: HashMap<Subject, (Counts, u64)>,
-    kinds: [u64; Kind::ALL.len()],
-    damaged: u64,
-}
-
-impl Sums {
-    /// Counts a click; says whether it makes sense.
-    fn add(&mut self, click: &Click<'_>, kind: Kind) -> bool {
-        let Ok(StateKey::Link(key)) = StateKey::decode(click.key) else { return false };
-        let cell = match self.cells.entry(Subject { key, created: click.created }) {
-            MapEntry::Occupied(entry) => entry.into_mut(),
-            MapEntry::Vacant(entry) => entry.insert((Counts::ZERO, 0)),
-        };
-        cell.0.add(kind, 1);
-        if kind == Kind::Person {
-            cell.1 = cell.1.max(click.at_ms);
-        }
-        self.kinds[kind as usize] += 1;
-        true
-    }
-
-    fn into_cells(self) -> Vec<Cell> {
-        let cell = |(subject, (counts, last_click_ms))| Cell { subject, counts, last_click_ms };
-        self.cells.into_iter().map(cell).collect()
-    }
 }
 
 impl Drainer {
@@ -100,10 +72,11 @@ impl Drainer {
         let rings = rings.into_iter().map(|ring| Drained::open(&ledger, ring)).collect::<Result<_, _>>()?;
         status.set_standing(ledger.standing());
         let content = Box::new([0; RECORD_BYTES_MAX]);
-        Ok(Drainer { ledger, rings, kinds: Kinds::new(), status, complete_until, content })
+        let (kinds, tally, read_until_ms) = (Kinds::new(), Tally::new(), *complete_until.borrow());
+        Ok(Drainer { ledger, rings, kinds, tally, read_until_ms, status, complete_until, content })
     }
 
-    /// Says whether a ring should not wait any longer.
+    /// Says whether a commit should not wait any longer: a ring needs the room.
     pub(super) fn is_urgent(&self) -> bool {
         self.rings.iter().any(|ring| ring.reader.is_half_full())
     }
@@ -123,34 +96,48 @@ impl Drainer {
     /// answered until then is recorded.
     ///
     /// # Errors
-    /// If the ledger fails; what was read is read again next time.
+    /// As [`Drainer::commit`].
     pub(super) fn drain(&mut self, now_ms: u64) -> Result<(), LedgerError> {
-        while !self.pass(now_ms)? {}
-        Ok(())
+        self.look(now_ms)?;
+        self.commit()
     }
 
-    /// Takes over as much as fits a step; says whether that was everything.
-    fn pass(&mut self, now_ms: u64) -> Result<bool, LedgerError> {
-        let mut sums = Sums::default();
-        let is_all = self.read(&mut sums);
-        let (kinds, damaged) = (sums.kinds, sums.damaged);
-        // Taken once: the workers go on, and what they drop from here on belongs to the next pass.
+    /// Adds up what is in the rings, and commits as often as a batch is full; `now_ms` as above. Says whether there was anything.
+    ///
+    /// # Errors
+    /// As [`Drainer::commit`].
+    pub(super) fn look(&mut self, now_ms: u64) -> Result<bool, LedgerError> {
+        let before: u64 = self.rings.iter().map(|ring| ring.reader.place()).sum();
+        while !self.read() {
+            self.commit()?;
+        }
+        self.read_until_ms = self.read_until_ms.max(now_ms);
+        Ok(self.rings.iter().map(|ring| ring.reader.place()).sum::<u64>() != before)
+    }
+
+    /// Puts what was read into the ledger, on disk when this returns.
+    ///
+    /// # Errors
+    /// If the ledger fails; what was read is read again next time.
+    pub(super) fn commit(&mut self) -> Result<(), LedgerError> {
+        let (kinds, damaged) = (self.tally.kinds(), self.tally.damaged());
+        // Taken once: the workers go on, and what they drop from here on belongs to the next commit.
         let reached: Vec<Cursor> = self.rings.iter().map(Drained::now).collect();
         let rings = || self.rings.iter().zip(&reached);
-        let cursors =
-            rings().filter(|(_, now)| **now != Cursor::default()).map(|(ring, now)| (ring.id, *now));
-        let cursors: Vec<(RingId, Cursor)> = cursors.collect();
+        let cursors = rings().filter(|(_, now)| **now != Cursor::default());
+        let cursors = cursors.map(|(ring, now)| (ring.id, *now)).collect();
         let ring_full = rings().map(|(ring, now)| now.dropped - ring.cursor.dropped).sum();
         let entry = Entry {
-            cells: sums.into_cells(),
+            cells: self.tally.take(),
             dropped: damaged + ring_full,
-            complete_until_ms: if is_all { now_ms } else { 0 },
+            complete_until_ms: self.read_until_ms,
             cursors,
         };
         let committed = self.ledger.commit(entry);
         self.report_failure(committed.as_ref().err());
         if let Err(error) = committed {
             self.rings.iter_mut().for_each(|ring| ring.reader.set_place(ring.cursor.position));
+            self.read_until_ms = *self.complete_until.borrow();
             return Err(error);
         }
         for (ring, now) in self.rings.iter_mut().zip(reached) {
@@ -159,33 +146,29 @@ impl Drainer {
         }
         self.status.recorded(kinds, ring_full, damaged);
         self.status.set_standing(self.ledger.standing());
-        self.complete_until.send_modify(|until_ms| {
-            if is_all {
-                *until_ms = now_ms.max(*until_ms);
-            }
-        });
-        Ok(is_all)
+        self.complete_until.send_modify(|until_ms| *until_ms = self.read_until_ms.max(*until_ms));
+        Ok(())
     }
 
-    /// Reads rings until they are empty or there are too many links for one step; says which.
-    fn read(&mut self, sums: &mut Sums) -> bool {
-        for ring in &mut self.rings {
+    /// Reads rings until they are empty or a batch is full; says whether they are empty.
+    fn read(&mut self) -> bool {
+        let Drainer { rings, kinds, tally, content, status, .. } = self;
+        for ring in rings {
             loop {
-                if sums.cells.len() >= PASS_CELLS_MAX {
+                if tally.links() >= CELLS_MAX {
                     return false;
                 }
-                match ring.reader.read(&mut self.content) {
-                    Found::Record(content) => {
-                        let click = Click::decode(content);
-                        let counted = click.is_ok_and(|click| sums.add(&click, self.kinds.of(&click.asker)));
-                        sums.damaged += u64::from(!counted);
-                    }
-                    Found::Damaged => sums.damaged += 1,
+                match ring.reader.read(content) {
+                    Found::Record(content) => match Click::decode(content) {
+                        Ok(click) => tally.add(&click, kinds.of(&click.asker)),
+                        Err(_) => tally.add_damaged(),
+                    },
+                    Found::Damaged => tally.add_damaged(),
                     Found::Nothing => break,
                     Found::Broken => {
                         // How many were in what is skipped, nobody can tell: one at least.
-                        sums.damaged += 1;
-                        self.status.possibly_lost();
+                        tally.add_damaged();
+                        status.possibly_lost();
                         if !ring.reader.skip_to_written() {
                             break;
                         }

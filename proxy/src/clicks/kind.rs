@@ -6,15 +6,23 @@
 use aho_corasick::{AhoCorasick, MatchKind};
 use clicklog::Kind;
 
+use xxhash_rust::xxh3::xxh3_64_with_seed;
+
 use super::record::Asker;
 
 const LIST: &str = include_str!("bots.txt");
+/// User-Agents that are remembered; a power of two. Most visitors share a few hundred.
+const REMEMBERED: usize = 1 << 12;
 
 /// Tells kinds apart.
 pub struct Kinds {
     texts: AhoCorasick,
     /// By number of the text: it stands for a program. Otherwise it only looks like one.
     is_bot: Vec<bool>,
+    /// What came of User-Agents: 63 bits of their hash, and one that says whether it is a program's.
+    remembered: Box<[u64]>,
+    /// Nobody can make up a User-Agent that is taken for another.
+    seed: u64,
 }
 
 impl Default for Kinds {
@@ -35,20 +43,30 @@ impl Kinds {
             .ascii_case_insensitive(true)
             .match_kind(MatchKind::LeftmostLongest)
             .build(texts);
-        Kinds { texts: built.expect("a list of a few kilobytes is not too large"), is_bot }
+        let texts = built.expect("a list of a few kilobytes is not too large");
+        Kinds { texts, is_bot, remembered: vec![0; REMEMBERED].into(), seed: rand::random() }
     }
 
     /// What sent a request.
-    pub fn of(&self, asker: &Asker<'_>) -> Kind {
+    pub fn of(&mut self, asker: &Asker<'_>) -> Kind {
         if asker.head {
             Kind::Head
         } else if asker.says.prefetch {
             Kind::Prefetch
-        } else if asker.says.agent.is_empty() || self.is_bot(asker.says.agent) {
+        } else if asker.says.agent.is_empty() || self.is_known_bot(asker.says.agent) {
             Kind::Bot
         } else {
             Kind::Person
         }
+    }
+
+    fn is_known_bot(&mut self, agent: &[u8]) -> bool {
+        let hash = xxh3_64_with_seed(agent, self.seed);
+        let place = hash as usize >> 1 & (REMEMBERED - 1);
+        if self.remembered[place] >> 1 != hash >> 1 {
+            self.remembered[place] = hash & !1 | u64::from(self.is_bot(agent));
+        }
+        self.remembered[place] & 1 == 1
     }
 
     fn is_bot(&self, agent: &[u8]) -> bool {
@@ -115,5 +133,19 @@ mod tests {
         let asker = Asker { says, ..Asker::default() };
         assert_eq!(Kinds::new().of(&asker), Kind::Prefetch);
         assert_eq!(Kinds::new().of(&Asker { head: true, ..asker }), Kind::Head);
+    }
+
+    #[test]
+    fn what_is_remembered_of_one_never_passes_for_another() {
+        let mut kinds = Kinds::new();
+        for n in 0..4 * REMEMBERED {
+            // Every other one is a bot; twice as many of each as are remembered, and each seen three times.
+            for n in [n, n, n / 2] {
+                let agent = format!("{}/{n}", if n % 2 == 0 { "Firefox" } else { "Googlebot" });
+                let says = Says { agent: agent.as_bytes(), ..Says::default() };
+                let expected = if n % 2 == 0 { Kind::Person } else { Kind::Bot };
+                assert_eq!(kinds.of(&Asker { says, ..Asker::default() }), expected, "{agent}");
+            }
+        }
     }
 }

@@ -265,10 +265,10 @@ impl<M: Memory> Reader<M> {
         self.memory.words()[DROPPED].get(Ordering::Relaxed)
     }
 
-    /// Says whether more than half of the ring waits to be read.
+    /// Says whether more than half of the ring may not be written over yet.
     pub fn is_half_full(&self) -> bool {
-        let written = self.memory.words()[WRITTEN].get(Ordering::Relaxed);
-        written.saturating_sub(self.place) > self.mask / 2
+        let [written, taken] = [WRITTEN, TAKEN].map(|word| self.memory.words()[word].get(Ordering::Relaxed));
+        written.saturating_sub(taken) > self.mask / 2
     }
 }
 

@@ -19,8 +19,8 @@ use pingora::protocols::Stream;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::time::timeout;
 
+use super::bare_socket::BareSocket;
 use super::clock::now_ms;
-use super::farewell::BareSocket;
 use super::patience::{Ended, Patience};
 use super::reply::{self, Who};
 use super::respond::{Next, OnDisk, Scratch, Visit};
@@ -190,19 +190,17 @@ impl Connection<'_, '_> {
         if is_beginning && taken < unread.len() {
             self.patience.expect_head();
         }
-        let written = if scratch.out.is_empty() {
-            Ok(Vec::new())
-        } else {
-            match (&next, self.socket) {
-                (Next::Close, Some(socket)) => self.write_last(cx, socket, &scratch.out),
-                _ => write_now(cx, &mut self.stream, &scratch.out),
-            }
-        };
+        let written = self.write(cx, &scratch.out, matches!(next, Next::Close));
         Round::Answered(written, next)
     }
 
-    fn write_last(&mut self, cx: &mut Context<'_>, socket: BareSocket, out: &[u8]) -> io::Result<Vec<u8>> {
-        let taken = socket.hold(out)?;
+    /// Writes what the socket takes at once; returns a copy of the rest, normally nothing.
+    fn write(&mut self, cx: &mut Context<'_>, out: &[u8], is_last: bool) -> io::Result<Vec<u8>> {
+        let taken = match self.socket.filter(|_| !out.is_empty()) {
+            Some(socket) if is_last => socket.hold(out)?,
+            Some(socket) => socket.send(out)?,
+            None => 0,
+        };
         write_now(cx, &mut self.stream, &out[taken..])
     }
 

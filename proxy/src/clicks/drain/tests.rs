@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use clicklog::{Batch, LedgerId, LedgerOptions};
+use clicklog::{Batch, Kind, LedgerId, LedgerOptions};
 use linklog::{DomainId, Position};
 use proptest::prelude::*;
 
@@ -107,12 +107,33 @@ fn records_that_make_no_sense_are_counted_as_dropped() {
     assert_eq!((batches[0].clicks(), batches[0].dropped), (1, 2));
 }
 
+#[test]
+fn what_was_only_read_is_not_taken_over_and_a_full_batch_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let ring_dir = RingDir::open(&dir.path().join("rings"), true).unwrap();
+    let ring = ring_dir.create(1 << 20, [1; 16], 5).unwrap();
+    let writer = writer(&ring);
+    let ledger = open(&dir.path().join("clicks"));
+    let mut draining = drainer(&ledger, std::slice::from_ref(&ring));
+    assert!(!draining.look(1_000).unwrap());
+    let links = CELLS_MAX as u64 + 1;
+    assert!((0..links).all(|link| click(&writer, link, 5, SOMEBODY)));
+    assert!(draining.look(2_000).unwrap());
+    let told =
+        || batches(&ledger).iter().map(|batch| (batch.clicks(), batch.complete_until_ms)).collect::<Vec<_>>();
+    assert_eq!(told(), [(CELLS_MAX as u64, 1_000)], "the last click is read and nowhere else");
+    // As after a kill: it is still in its ring.
+    drainer(&ledger, std::slice::from_ref(&ring)).drain(3_000).unwrap();
+    assert_eq!(told(), [(CELLS_MAX as u64, 1_000), (1, 3_000)]);
+}
+
 #[derive(Clone, Debug)]
 enum Step {
     Clicks {
         ring: usize,
         clicks: usize,
     },
+    Look,
     Drain,
     /// The process is gone; the next one finds files only.
     Kill,
@@ -121,7 +142,8 @@ enum Step {
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
         4 => (0..2usize, 1..60usize).prop_map(|(ring, clicks)| Step::Clicks { ring, clicks }),
-        3 => Just(Step::Drain),
+        2 => Just(Step::Look),
+        2 => Just(Step::Drain),
         1 => Just(Step::Kill),
     ];
     proptest::collection::vec(step, 1..25)
@@ -156,6 +178,7 @@ proptest! {
                         }
                     }
                 }
+                Step::Look => drop(draining.look(1).unwrap()),
                 Step::Drain => draining.drain(1).unwrap(),
                 Step::Kill => {
                     drop((draining, ledger, writers));
