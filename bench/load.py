@@ -52,7 +52,7 @@ class Generator:
 
     def at_rate(self, part: str, server: Server, traffic: Traffic, rate: float, seconds: int, warm_up: int = 1, **notes) -> dict:
         """An open loop."""
-        pace = ["--rate", f"{rate:.0f}", "--arrivals", "poisson"]
+        pace = ["--rate", f"{rate:.0f}", "--arrivals", "poisson", "--watch-stalls"]
         return self._redirect(part, server, traffic, pace, seconds, warm_up, rate=round(rate), **notes)
 
     def every_key_once(self, server: Server, keys: pathlib.Path | None = None) -> dict:

@@ -41,6 +41,7 @@ pub mod saturation;
 pub mod schedule;
 pub mod series;
 pub mod server_cpu;
+pub mod stalls;
 pub mod synthetic;
 pub mod verdict;
 pub mod verify;

@@ -9,6 +9,14 @@ use std::fs;
 /// Steal below which a second counts as calm, in percent of the time of all processors.
 pub const CALM_STEAL_PERCENT_BELOW: f64 = 1.0;
 
+/// How many processors the machine has, whichever of them this process may use; 1 when the system does not tell.
+#[must_use]
+pub fn count() -> u16 {
+    let stat = fs::read_to_string("/proc/stat").unwrap_or_default();
+    let is_one = |line: &&str| line.starts_with("cpu") && !line.starts_with("cpu ");
+    u16::try_from(stat.lines().filter(is_one).count()).unwrap_or(u16::MAX).max(1)
+}
+
 /// Time up to one moment, in ticks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Times {

@@ -12,6 +12,7 @@ mod results;
 mod tally;
 mod worker;
 
+use std::mem;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicU64;
 use std::thread;
@@ -30,6 +31,7 @@ use crate::saturation::{self, Measured};
 use crate::schedule::{Arrivals, Rate, Schedule};
 use crate::series::Series;
 use crate::server_cpu::ServerArgs;
+use crate::stalls::Watch;
 use pace::{Order, Pace};
 pub use results::Results;
 use tally::Tally;
@@ -88,6 +90,10 @@ pub struct Args {
     /// Seed of the choice of keys and of Poisson arrivals.
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
+    /// Watch for times in which the machine itself stood still, and give the latencies a second time without the answers they touched. Needs
+    /// root, for threads that come before all others.
+    #[arg(long, requires = "rate")]
+    watch_stalls: bool,
     /// Seconds to wait for an answer.
     #[arg(long, value_name = "S", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=600))]
     timeout: u64,
@@ -151,6 +157,7 @@ fn measure(args: &Args, keys: &Keys, stop: &StopFlag) -> anyhow::Result<Results>
         timeout_ns: args.timeout * 1_000_000_000,
         seed: args.seed ^ u64::from(thread).rotate_right(16),
         series: series.clone(),
+        answers_kept: args.answers_kept() / usize::from(threads),
         answers: &answers,
         stop: stop.clone(),
     };
@@ -160,9 +167,10 @@ fn measure(args: &Args, keys: &Keys, stop: &StopFlag) -> anyhow::Result<Results>
         .context("cannot open connections")?;
     let cpu_before = cpu_seconds();
     let start = Instant::now() + LEAD;
+    let watch = args.watch_stalls.then(|| Watch::begin(start)).transpose()?;
     let end = |seconds: u32| start + Duration::from_secs(u64::from(seconds));
     let over = StopFlag::default();
-    let (tally, server) = thread::scope(|scope| {
+    let (mut tally, server) = thread::scope(|scope| {
         let looks = watched.as_ref().map(|watched| {
             let (from, to) = (end(args.warm_up), end(args.warm_up + args.duration));
             let (answers, over) = (&answers, &over);
@@ -174,7 +182,10 @@ fn measure(args: &Args, keys: &Keys, stop: &StopFlag) -> anyhow::Result<Results>
         anyhow::Ok((tally?, server.transpose()?.flatten()))
     })?;
     let cpu_cores = (cpu_seconds() - cpu_before) / start.elapsed().as_secs_f64().max(f64::MIN_POSITIVE);
+    let answers = mem::take(&mut tally.answers);
+    let untouched = watch.map(|watch| watch.end().leave_out(answers, warm_up_ns));
     let mut results = results(args, keys, tally, cpu_cores, &series, stop);
+    results.untouched = untouched;
     results.header_sets = headers.sets().len();
     results.server = server;
     Ok(results)
@@ -239,6 +250,7 @@ fn results(
         interrupted: stop.is_set(),
         latency: tally.latency.record_of(),
         calm: series.calm(),
+        untouched: None,
         service: tally.service.record_of(),
         server: None,
         generator,
@@ -248,6 +260,12 @@ fn results(
 }
 
 impl Args {
+    /// How many answers are kept by themselves: all that are expected and some more, or none.
+    fn answers_kept(&self) -> usize {
+        let expected = self.rate.map_or(0.0, |rate| rate.per_second() * f64::from(self.duration));
+        if self.watch_stalls { (expected * 1.1) as usize } else { 0 }
+    }
+
     fn headers(&self) -> anyhow::Result<HeaderSets> {
         let headers = match &self.header_sets {
             Some(folder) => HeaderSets::read(folder, &self.header)?,

@@ -9,6 +9,7 @@ use crate::latency::Record;
 use crate::saturation::Generator;
 use crate::series::{Calm, Second};
 use crate::server_cpu::ServerCpu;
+use crate::stalls::Untouched;
 
 /// What `redirect` found out.
 #[derive(Debug, Serialize)]
@@ -52,6 +53,8 @@ pub struct Results {
     pub latency: Record,
     /// The latencies of the seconds in which the hypervisor let this machine work.
     pub calm: Calm,
+    /// The latencies without the answers touched by a stall of the machine, if it was watched.
+    pub untouched: Option<Untouched>,
     /// From the send to the answer read, of redirects.
     pub service: Record,
     /// What the server used, if it was to be looked at.
@@ -79,6 +82,9 @@ impl Results {
             self.generator.line(),
             if errors.is_empty() { "0".to_owned() } else { errors.join(", ") },
         );
+        if let Some(untouched) = &self.untouched {
+            text += &format!("  untouched  {}\n", untouched.line());
+        }
         if self.kept_up == Some(false) {
             text += "  DID NOT KEEP UP: the latencies grow with the length of the run\n";
         }

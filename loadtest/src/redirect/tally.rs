@@ -24,6 +24,8 @@ pub(super) struct Tally {
     pub(super) last_answer_ns: u64,
     /// From the intended start to the answer read, of redirects.
     pub(super) latency: Latency,
+    /// Intended start and latency of every redirect, in ns, if they are kept.
+    pub(super) answers: Vec<(u64, u64)>,
     /// From the send to the answer read, of redirects.
     pub(super) service: Latency,
     /// From the intended start (or the moment a connection came free, if later) to the send.
@@ -55,6 +57,7 @@ impl Tally {
         self.reconnects += other.reconnects;
         self.last_answer_ns = self.last_answer_ns.max(other.last_answer_ns);
         self.latency.merge(&other.latency);
+        self.answers.extend_from_slice(&other.answers);
         self.service.merge(&other.service);
         self.send_delay.merge(&other.send_delay);
         self.idle_share = self.idle_share.min(other.idle_share);

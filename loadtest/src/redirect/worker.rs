@@ -70,6 +70,8 @@ pub(super) struct Job<'a> {
     pub(super) seed: u64,
     /// The seconds.
     pub(super) series: Series,
+    /// How many answers to keep by themselves; what comes beyond is not kept.
+    pub(super) answers_kept: usize,
     /// Answers of all threads so far.
     pub(super) answers: &'a AtomicU64,
     /// The wish to end early.
@@ -126,7 +128,7 @@ impl<'a> Worker<'a> {
             next_ns: u64::MAX,
             random: SmallRng::seed_from_u64(job.seed),
             start: Instant::now(),
-            tally: Tally::default(),
+            tally: Tally { answers: Vec::with_capacity(job.answers_kept), ..Tally::default() },
             second: Latency::coarse(),
             second_errors: 0,
             job,
@@ -323,6 +325,9 @@ impl<'a> Worker<'a> {
         }
         self.tally.redirected += 1;
         self.tally.latency.record(latency_ns);
+        if self.tally.answers.len() < self.job.answers_kept {
+            self.tally.answers.push((in_flight.intended_ns, latency_ns));
+        }
         self.tally.service.record(read_ns.saturating_sub(in_flight.sent_ns));
     }
 
