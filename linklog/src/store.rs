@@ -4,6 +4,8 @@
 //! carries record, state, outcome, sums and head together; a journal of something else has rows beside it for the same reason.
 //! Nothing outside this crate sees the database of a log.
 
+mod find;
+mod index;
 pub(crate) mod meta;
 mod outcome;
 mod reader;
@@ -12,6 +14,8 @@ mod rows;
 mod state;
 mod tables;
 
+pub use find::{Count, Find, Found, Order, Place, TERMS_MAX};
+pub use index::{Term, target_host};
 pub use outcome::Outcome;
 pub use reader::{Cached, LinkByAge, Reader, StoredLink};
 pub use rows::{RowReader, RowTable, Rows};
@@ -20,7 +24,7 @@ pub use state::ChangedKey;
 pub(crate) use meta::{HEAD, HIGHEST_EPOCH, read_epoch, read_head, write_head};
 pub(crate) use outcome::{forget as forget_outcomes, get as outcome_of};
 pub(crate) use state::{StateBatch, SumTable};
-pub(crate) use tables::{CREATED, JOURNAL, MANAGE, META, OUTCOME_TIMES, OUTCOMES, SERVE};
+pub(crate) use tables::{CREATED, INDEX, JOURNAL, MANAGE, META, OUTCOME_TIMES, OUTCOMES, SERVE};
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -119,6 +123,9 @@ impl Store {
         );
         let store = Store { db: db.map_err(open_error)? };
         store.check_format(dir, contents)?;
+        if contents == Contents::Full {
+            index::ensure(&store)?;
+        }
         Ok(Arc::new(store))
     }
 
@@ -132,8 +139,13 @@ impl Store {
             return Ok(None);
         }
         let open_error = |source| StoreError::Open { dir: dir.to_owned(), source };
-        let tables = tables::descriptors(contents, options);
-        let db = DB::open_cf_descriptors_read_only(&tables::database_options(options), dir, tables, false);
+        let database = tables::database_options(options);
+        // One that was written by an earlier version lacks the tables that came later, and nothing is made here.
+        let there = DB::list_cf(&database, dir).map_err(open_error)?;
+        let mut tables = tables::descriptors(contents, options);
+        tables.retain(|table| there.iter().any(|name| name == table.name()));
+        let open_error = |source| StoreError::Open { dir: dir.to_owned(), source };
+        let db = DB::open_cf_descriptors_read_only(&database, dir, tables, false);
         Ok(Some(Store { db: db.map_err(open_error)? }))
     }
 

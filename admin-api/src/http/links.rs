@@ -221,7 +221,19 @@ async fn try_delete(api: &Api, code: CodeInPath, head: Parts) -> Result<Response
 struct PageView<'a> {
     data: Vec<LinkView<'a>>,
     next_cursor: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    total: Option<TotalView>,
 }
+
+/// How many links there are; not exact means at least so many.
+#[derive(Serialize)]
+struct TotalView {
+    count: u64,
+    is_exact: bool,
+}
+
+const LIST_PARAMETERS: [&str; 10] =
+    ["limit", "cursor", "sort", "total", "domain", "state", "host", "tag", "created_from", "created_before"];
 
 pub(super) async fn list(State(api): State<Arc<Api>>, request: Request) -> Response {
     answer(try_list(&api, request.into_parts().0).await)
@@ -229,14 +241,16 @@ pub(super) async fn list(State(api): State<Arc<Api>>, request: Request) -> Respo
 
 async fn try_list(api: &Api, head: Parts) -> Result<Response, Problem> {
     api.admit(&head.headers, Scopes::LINKS_READ)?;
-    let query = Query::read(&head.uri, &["limit", "cursor"])?;
-    let page = api.links.list(query.cursor()?, query.limit()?).await?;
     let domains = api.links.domains.table();
+    let query = Query::read_with(&head.uri, &LIST_PARAMETERS, &["tag"])?;
+    let page = api.links.list(query.wanted(&domains)?).await?;
     let codes: Vec<Code> = page.links.iter().map(|(key, _)| key.code).collect();
     let shown = codes.iter().zip(&page.links).zip(&page.totals).map(|((code, (key, stored)), totals)| {
         let view = LinkView::of_stored(code, stored, known(&domains, key.domain)?, None);
         Ok(view.with_clicks(totals.clicks()))
     });
     let data = shown.collect::<Result<_, Problem>>()?;
-    Ok(respond::json(StatusCode::OK, &PageView { data, next_cursor: page.next.map(|next| next.encode()) }))
+    let next_cursor = page.next.map(|next| next.encode());
+    let total = page.total.map(|total| TotalView { count: total.links, is_exact: total.is_exact });
+    Ok(respond::json(StatusCode::OK, &PageView { data, next_cursor, total }))
 }

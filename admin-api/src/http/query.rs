@@ -3,11 +3,14 @@
 use std::borrow::Cow;
 
 use http::Uri;
-use linklog::{Code, DomainId, Key};
+use jiff::Timestamp;
+use linklog::store::{Order, target_host};
+use linklog::{Code, DomainId, Key, LinkState};
 use url::form_urlencoded;
 
 use crate::domains::DomainTable;
-use crate::links::list::{Cursor, LIMIT_DEFAULT, LIMIT_MAX};
+use crate::links::fields::TAG_CHARS_MAX;
+use crate::links::list::{self, Cursor, CursorInvalid, LIMIT_DEFAULT, LIMIT_MAX, Wanted};
 use crate::links::order::domain_named;
 use crate::problem::Problem;
 
@@ -15,7 +18,7 @@ use crate::problem::Problem;
 pub struct Query<'a>(Vec<(Cow<'a, str>, Cow<'a, str>)>);
 
 /// Most parameters that are looked at.
-const PARAMETERS_MAX: usize = 16;
+const PARAMETERS_MAX: usize = 32;
 
 impl<'a> Query<'a> {
     /// Reads a query in which only `known` parameters may be, each once.
@@ -23,10 +26,22 @@ impl<'a> Query<'a> {
     /// # Errors
     /// An unknown or repeated parameter.
     pub fn read(uri: &'a Uri, known: &[&str]) -> Result<Query<'a>, Problem> {
+        Query::read_with(uri, known, &[])
+    }
+
+    /// As [`Query::read`], but those of `repeatable` may be there several times.
+    ///
+    /// # Errors
+    /// As [`Query::read`]; more parameters than are looked at.
+    pub fn read_with(uri: &'a Uri, known: &[&str], repeatable: &[&str]) -> Result<Query<'a>, Problem> {
         let mut found: Vec<(Cow<'_, str>, Cow<'_, str>)> = Vec::new();
         for (name, value) in
-            form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes()).take(PARAMETERS_MAX)
+            form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes()).take(PARAMETERS_MAX + 1)
         {
+            if found.len() == PARAMETERS_MAX {
+                let detail = format!("a query has at most {PARAMETERS_MAX} parameters");
+                return Err(Problem::parameter(&name, "too_many_parameters", detail));
+            }
             if !known.contains(&&*name) {
                 let detail = match known {
                     [] => "this resource has no parameters".to_owned(),
@@ -34,7 +49,7 @@ impl<'a> Query<'a> {
                 };
                 return Err(Problem::parameter(&name, "unknown_parameter", detail));
             }
-            if found.iter().any(|(before, _)| *before == name) {
+            if found.iter().any(|(before, _)| *before == name) && !repeatable.contains(&&*name) {
                 return Err(Problem::parameter(&name, "duplicate_parameter", "the parameter is there twice"));
             }
             found.push((name, value));
@@ -66,14 +81,89 @@ impl<'a> Query<'a> {
         })
     }
 
-    /// Returns where the page begins.
+    /// Returns what a list is asked for.
     ///
     /// # Errors
-    /// It is no cursor of ours.
-    pub fn cursor(&self) -> Result<Option<Cursor>, Problem> {
+    /// The first parameter that makes no sense.
+    pub fn wanted(&self, domains: &DomainTable) -> Result<Wanted, Problem> {
+        let invalid = |name: &str, code, detail: &str| Err(Problem::parameter(name, code, detail));
+        let domain = self.get("domain").map(|_| self.domain(domains)).transpose()?;
+        let state = match self.get("state") {
+            None => None,
+            Some("active") => Some(LinkState::Active),
+            Some("disabled") => Some(LinkState::Disabled),
+            Some("banned") => Some(LinkState::Banned),
+            Some("reserved") => Some(LinkState::Reserved),
+            Some(_) => {
+                return invalid("state", "state_not_allowed", "active, disabled, banned or reserved");
+            }
+        };
+        let order = match self.get("sort") {
+            None | Some("-created_at") => Order::NewestFirst,
+            Some("created_at") => Order::OldestFirst,
+            Some(_) => {
+                let detail = "-created_at (newest first, the default) or created_at (oldest first)";
+                return invalid("sort", "sort_not_allowed", detail);
+            }
+        };
+        let total = match self.get("total") {
+            None | Some("false") => false,
+            Some("true") => true,
+            Some(_) => return invalid("total", "total_not_allowed", "true or false"),
+        };
+        let tags: Vec<_> = self
+            .0
+            .iter()
+            .filter(|(name, _)| name == "tag")
+            .map(|(_, tag)| tag.clone().into_owned())
+            .collect();
+        if tags.len() > list::TAGS_MAX {
+            return invalid("tag", "too_many_tags", &format!("at most {} tags", list::TAGS_MAX));
+        }
+        if tags.iter().any(|tag| tag.is_empty() || tag.chars().count() > TAG_CHARS_MAX) {
+            return invalid("tag", "tag_length", &format!("a tag has 1 to {TAG_CHARS_MAX} characters"));
+        }
+        let host = match self.get("host") {
+            None => None,
+            Some(text) => match host_of_target(text) {
+                None => return invalid("host", "host_invalid", "the host of targets, such as example.com"),
+                host => host,
+            },
+        };
         let cursor = self.get("cursor").map(Cursor::decode).transpose();
-        cursor.map_err(|error| Problem::parameter("cursor", "cursor_invalid", error.to_string()))
+        let cursor = cursor.and_then(|cursor| match cursor {
+            Some(cursor) if cursor.order != order => Err(CursorInvalid),
+            cursor => Ok(cursor),
+        });
+        let cursor =
+            cursor.map_err(|error| Problem::parameter("cursor", "cursor_invalid", error.to_string()))?;
+        Ok(Wanted {
+            domain,
+            state,
+            host,
+            tags,
+            created_from_ms: self.time("created_from")?,
+            created_before_ms: self.time("created_before")?,
+            order,
+            cursor,
+            limit: self.limit()?,
+            total,
+        })
     }
+
+    fn time(&self, name: &str) -> Result<Option<u64>, Problem> {
+        let Some(text) = self.get(name) else { return Ok(None) };
+        let at = text.parse::<Timestamp>().ok().and_then(|at| u64::try_from(at.as_millisecond()).ok());
+        let expected = "a time as in RFC 3339 after 1970, such as 2030-01-31T12:00:00Z (+ in a query is %2B)";
+        at.map(Some).ok_or_else(|| Problem::parameter(name, "not_a_time", expected))
+    }
+}
+
+/// Returns the host of targets as the index has it: in the form a target with that host would be kept.
+fn host_of_target(text: &str) -> Option<String> {
+    let plain = !text.is_empty() && !text.contains(['/', '?', '#', '@', '\\']) && text.len() <= 253;
+    let url = plain.then(|| url::Url::parse(&format!("http://{text}/")).ok()).flatten()?;
+    target_host(url.as_str().as_bytes())
 }
 
 /// Returns the key of a link named by a path and the domain of a query. A text that is no code names no link.

@@ -1,18 +1,20 @@
-//! Listing links, newest first, a page at a time.
+//! Listing links in the order of their creation, a page at a time, by what they have in common.
 //!
-//! A page ends in a cursor: the record that created its last link. It holds a place, not a snapshot: links made meanwhile come before
-//! it and disturb nothing, links deleted meanwhile are missing. No page costs more for being far from the first.
+//! A page ends in a cursor: the place of its last link. It holds a place, not a snapshot: links made meanwhile come before
+//! it and disturb nothing, links deleted meanwhile are missing. No page costs more for being far from the first, and none looks at more than
+//! [`STEPS_MAX`] places of the index: where little is found in much, a page has fewer links than asked for, or none, and a cursor.
 //!
 //! ```text
-//! cursor: base64url, no padding, of: u8 1 · u64 seq, big-endian · u32 check, big-endian (low half of xxh3_64 of what is before it)
+//! cursor: base64url, no padding, of: u8 2 · u8 0 newest first, 1 oldest first · 16 bytes place ·
+//!         u32 check, big-endian (low half of xxh3_64 of what is before it)
 //! ```
 
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use clicklog::Subject;
 use clicklog::account::Totals;
-use linklog::store::{Reader, StoreError, StoredLink};
-use linklog::{Key, Seq};
+use linklog::store::{Count, Find, Order, Place, Reader, StoreError, StoredLink, Term};
+use linklog::{DomainId, Key, LinkState};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::{ChangeError, Links};
@@ -21,27 +23,39 @@ use super::{ChangeError, Links};
 pub const LIMIT_DEFAULT: usize = 100;
 /// Most links of a page.
 pub const LIMIT_MAX: usize = 1000;
-const VERSION: u8 = 1;
+/// Most tags of one question.
+pub const TAGS_MAX: usize = 8;
+/// Most places of the index that are looked at for a page: 10 to 30 ms.
+pub const STEPS_MAX: usize = 10_000;
+/// Most places of the index that are looked at to count.
+pub const COUNT_STEPS_MAX: usize = 50_000;
+const VERSION: u8 = 2;
 
-/// A place in the list: after the link that this record created.
+/// A place in a list.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Cursor(Seq);
+pub struct Cursor {
+    /// In which order it was read.
+    pub order: Order,
+    /// Behind which place it goes on.
+    pub place: Place,
+}
 
 /// The text is no cursor of ours.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[error(
-    "the cursor is not one that this API gave out: pass next_cursor on unchanged, or leave it out to start anew"
+    "the cursor is not one that this API gave out for a list in this order: pass next_cursor on unchanged, or leave it out to start anew"
 )]
 pub struct CursorInvalid;
 
 impl Cursor {
     /// Returns the text form.
     pub fn encode(self) -> String {
-        let mut bytes = [0; 13];
+        let mut bytes = [0; 22];
         bytes[0] = VERSION;
-        bytes[1..9].copy_from_slice(&self.0.0.to_be_bytes());
-        let check = check(&bytes[..9]);
-        bytes[9..].copy_from_slice(&check);
+        bytes[1] = u8::from(self.order == Order::OldestFirst);
+        bytes[2..18].copy_from_slice(&self.place.to_bytes());
+        let check = check(&bytes[..18]);
+        bytes[18..].copy_from_slice(&check);
         BASE64_URL_SAFE_NO_PAD.encode(bytes)
     }
 
@@ -52,11 +66,16 @@ impl Cursor {
     pub fn decode(text: &str) -> Result<Cursor, CursorInvalid> {
         let bytes = BASE64_URL_SAFE_NO_PAD.decode(text).map_err(|_| CursorInvalid)?;
         let (body, found) = bytes.split_last_chunk::<4>().ok_or(CursorInvalid)?;
-        match body.split_first_chunk::<1>() {
-            Some(([VERSION], seq)) if *found == check(body) => {
-                Ok(Cursor(Seq(u64::from_be_bytes(seq.try_into().map_err(|_| CursorInvalid)?))))
-            }
-            _ => Err(CursorInvalid),
+        let order = match body.get(..2) {
+            Some([VERSION, 0]) => Order::NewestFirst,
+            Some([VERSION, 1]) => Order::OldestFirst,
+            _ => return Err(CursorInvalid),
+        };
+        let place = body[2..].try_into().map_err(|_| CursorInvalid)?;
+        if *found == check(body) {
+            Ok(Cursor { order, place: Place::from_bytes(place) })
+        } else {
+            Err(CursorInvalid)
         }
     }
 }
@@ -66,61 +85,91 @@ fn check(body: &[u8]) -> [u8; 4] {
     (xxh3_64(body) as u32).to_be_bytes()
 }
 
+/// What is asked for.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Wanted {
+    /// On this domain.
+    pub domain: Option<DomainId>,
+    /// In this state.
+    pub state: Option<LinkState>,
+    /// With this target host, as [`linklog::store::target_host`] gives it.
+    pub host: Option<String>,
+    /// With all of these tags.
+    pub tags: Vec<String>,
+    /// Created at this time or later, milliseconds since the Unix epoch.
+    pub created_from_ms: Option<u64>,
+    /// Created before this time, milliseconds since the Unix epoch.
+    pub created_before_ms: Option<u64>,
+    /// In which order.
+    pub order: Order,
+    /// Where to go on.
+    pub cursor: Option<Cursor>,
+    /// How many at most; 1 to [`LIMIT_MAX`].
+    pub limit: usize,
+    /// Whether to count them all besides.
+    pub total: bool,
+}
+
+impl Wanted {
+    fn find(self) -> Find {
+        // The likely rarest first: it leads.
+        let mut all_of: Vec<_> = self.tags.into_iter().map(Term::Tag).collect();
+        all_of.extend(self.host.map(Term::Host));
+        let mut none_of = Vec::new();
+        match self.state {
+            Some(LinkState::Active) => {
+                none_of.extend([LinkState::Disabled, LinkState::Banned, LinkState::Reserved].map(Term::State))
+            }
+            Some(state) => all_of.push(Term::State(state)),
+            None => {}
+        }
+        all_of.extend(self.domain.map(Term::Domain));
+        Find {
+            all_of,
+            none_of,
+            created_from_ms: self.created_from_ms,
+            created_before_ms: self.created_before_ms,
+            order: self.order,
+            after: self.cursor.map(|cursor| cursor.place),
+            limit: self.limit,
+            steps_max: STEPS_MAX,
+        }
+    }
+}
+
 /// A page of the list.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Page {
-    /// The links, newest first.
+    /// The links.
     pub links: Vec<(Key, StoredLink)>,
     /// What was counted on each.
     pub totals: Vec<Totals>,
     /// Where the next page begins; `None`: this is the last one.
     pub next: Option<Cursor>,
+    /// How many there are on all pages together, if that was asked for.
+    pub total: Option<Count>,
 }
 
 impl Links {
-    /// Reads a page of at most `limit` links after `cursor`.
+    /// Reads a page.
     ///
     /// # Errors
     /// The state cannot be read.
-    pub async fn list(&self, cursor: Option<Cursor>, limit: usize) -> Result<Page, ChangeError> {
-        let limit = limit.clamp(1, LIMIT_MAX);
+    pub async fn list(&self, wanted: Wanted) -> Result<Page, ChangeError> {
         let clicks = self.clicks.clone();
         let read = move |reader: &Reader| {
-            let (links, next) = page(reader, cursor.map(|cursor| cursor.0), limit)?;
+            let (order, count) = (wanted.order, wanted.total);
+            let find = wanted.find();
+            let found = reader.find(&find)?;
             let subject =
                 |(key, link): &(Key, StoredLink)| Subject { key: *key, created: link.stamp.created };
-            let totals = clicks.totals(&links.iter().map(subject).collect::<Vec<_>>())?;
-            Ok::<_, StoreError>(Page { links, totals, next })
+            let totals = clicks.totals(&found.links.iter().map(subject).collect::<Vec<_>>())?;
+            let all = Find { after: None, steps_max: COUNT_STEPS_MAX, ..find };
+            let total = count.then(|| reader.count(&all)).transpose()?;
+            let next = found.next.map(|place| Cursor { order, place });
+            Ok::<_, StoreError>(Page { links: found.links, totals, next, total })
         };
         Ok(self.log.read(read).await??)
-    }
-}
-
-/// Links, newest first.
-type Found = Vec<(Key, StoredLink)>;
-
-fn page(
-    reader: &Reader,
-    mut before: Option<Seq>,
-    limit: usize,
-) -> Result<(Found, Option<Cursor>), StoreError> {
-    let mut links = Vec::with_capacity(limit);
-    loop {
-        // One more than is needed tells whether there is another page.
-        let rows = reader.links_by_age(before, limit - links.len() + 1)?;
-        let all = rows.len() <= limit - links.len();
-        for row in rows.iter().take(limit - links.len()) {
-            before = Some(row.created_seq);
-            // It may be deleted between the index and here, or deleted and made again.
-            let link = reader.link(&row.key)?.filter(|link| link.stamp.created.seq == row.created_seq);
-            links.extend(link.map(|link| (row.key, link)));
-        }
-        if all {
-            return Ok((links, None));
-        }
-        if links.len() == limit {
-            return Ok((links, before.map(Cursor)));
-        }
     }
 }
 
@@ -130,16 +179,21 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    fn cursor(place: [u8; 16], oldest: bool) -> Cursor {
+        let order = if oldest { Order::OldestFirst } else { Order::NewestFirst };
+        Cursor { order, place: Place::from_bytes(place) }
+    }
+
     proptest! {
         #[test]
-        fn a_cursor_reads_what_it_writes(seq: u64) {
-            let cursor = Cursor(Seq(seq));
+        fn a_cursor_reads_what_it_writes(place: [u8; 16], oldest: bool) {
+            let cursor = cursor(place, oldest);
             prop_assert_eq!(Cursor::decode(&cursor.encode()), Ok(cursor));
         }
 
         #[test]
-        fn a_changed_cursor_is_refused(seq: u64, at in 0usize..18, to in "[A-Za-z0-9_-]") {
-            let text = Cursor(Seq(seq)).encode();
+        fn a_changed_cursor_is_refused(place: [u8; 16], at in 0usize..30, to in "[A-Za-z0-9_-]") {
+            let text = cursor(place, false).encode();
             let mut changed = text.clone();
             changed.replace_range(at..=at, &to);
             prop_assert!(changed == text || Cursor::decode(&changed).is_err());

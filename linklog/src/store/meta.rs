@@ -6,6 +6,7 @@
 //! | `head` | u32 epoch, u64 seq, 16 bytes digest: the last record in state and, on full members, in the journal |
 //! | `epoch` | u32: the highest epoch ever accepted |
 //! | `s` ‖ u16 slot (big-endian) | serve sum, manage sum (16 bytes each), u64 entries in `serve`, u64 entries in `manage` |
+//! | `index` | u8 version of the index (`super::index`) |
 //! | `base` | like `head`: the last record that was trimmed off the journal |
 //! | `bytes` | u64: bytes ever appended to the journal |
 //! | `m` ‖ u64 seq (big-endian) | epoch, digest and bytes appended up to this record: where the journal may be trimmed |

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use rocksdb::{Direction, ErrorKind, IteratorMode, ReadOptions, ReadTier};
+use rocksdb::{DB, Direction, ErrorKind, IteratorMode, ReadOptions, ReadTier, SnapshotWithThreadMode};
 
+use super::find::{self, Count, Find, Found};
 use super::outcome::{self, Outcome};
 use super::{CREATED, MANAGE, SERVE, Store, StoreError};
 use crate::change::CommandId;
@@ -50,17 +51,42 @@ pub struct LinkByAge {
     pub key: Key,
 }
 
-const fn read_error(source: rocksdb::Error) -> StoreError {
+pub(super) const fn read_error(source: rocksdb::Error) -> StoreError {
     StoreError::Io { action: "read", source }
 }
 
-const fn damaged(what: &'static str) -> impl Fn(crate::DecodeError) -> StoreError {
+pub(super) const fn damaged(what: &'static str) -> impl Fn(crate::DecodeError) -> StoreError {
     move |source| StoreError::Damaged { what, source }
+}
+
+/// Reads a link with both its parts, if `wanted` wants it.
+pub(super) fn link_in(
+    store: &Store,
+    snapshot: &SnapshotWithThreadMode<'_, DB>,
+    encoded: &[u8],
+    wanted: impl FnOnce(&LinkView<'_>, &LinkManage) -> bool,
+) -> Result<Option<StoredLink>, StoreError> {
+    let get = |table| snapshot.get_pinned_cf(store.table(table), encoded).map_err(read_error);
+    let Some(serve) = get(SERVE)? else { return Ok(None) };
+    let Some(view) = LinkView::of_value(&serve).map_err(damaged("link"))? else { return Ok(None) };
+    let disagree = || damaged("link")(crate::DecodeError::invalid(0, "pair of serve and manage values"));
+    let manage = get(MANAGE)?.ok_or_else(disagree)?;
+    let (stamp, _) = value::split(&manage).map_err(damaged("link"))?;
+    if stamp != view.stamp {
+        return Err(disagree());
+    }
+    let manage = LinkManage::of_value(&manage).map_err(damaged("link"))?;
+    Ok(wanted(&view, &manage).then(|| StoredLink { stamp, link: view.to_link(), manage }))
 }
 
 impl Reader {
     pub(crate) fn new(store: Arc<Store>, applied_seq: Arc<AtomicU64>) -> Reader {
         Reader { store, applied_seq }
+    }
+
+    #[cfg(test)]
+    pub(super) fn store(&self) -> &Store {
+        &self.store
     }
 
     /// Returns the last record whose effect every read that starts now will see.
@@ -100,20 +126,24 @@ impl Reader {
     /// # Errors
     /// If the disk fails or holds bytes that cannot be right.
     pub fn link(&self, key: &Key) -> Result<Option<StoredLink>, StoreError> {
-        let encoded = key.encode();
         // Two tables, one moment: a change between two plain reads would mix versions.
-        let snapshot = self.store.db().snapshot();
-        let get = |table| snapshot.get_pinned_cf(self.store.table(table), &*encoded).map_err(read_error);
-        let Some(serve) = get(SERVE)? else { return Ok(None) };
-        let Some(view) = LinkView::of_value(&serve).map_err(damaged("link"))? else { return Ok(None) };
-        let disagree = || damaged("link")(crate::DecodeError::invalid(0, "pair of serve and manage values"));
-        let manage = get(MANAGE)?.ok_or_else(disagree)?;
-        let (stamp, _) = value::split(&manage).map_err(damaged("link"))?;
-        if stamp != view.stamp {
-            return Err(disagree());
-        }
-        let manage = LinkManage::of_value(&manage).map_err(damaged("link"))?;
-        Ok(Some(StoredLink { stamp, link: view.to_link(), manage }))
+        link_in(&self.store, &self.store.db().snapshot(), &key.encode(), |_, _| true)
+    }
+
+    /// Finds links by what they have in common ([`Find`]). Full members only.
+    ///
+    /// # Errors
+    /// If the disk fails or holds bytes that cannot be right.
+    pub fn find(&self, what: &Find) -> Result<Found, StoreError> {
+        find::find(&self.store, what)
+    }
+
+    /// Counts links by what they have in common; `limit` plays no part. Full members only.
+    ///
+    /// # Errors
+    /// As [`Reader::find`].
+    pub fn count(&self, what: &Find) -> Result<Count, StoreError> {
+        find::count(&self.store, what)
     }
 
     /// Returns links by age, newest first, those created before record `before` (or all), at most `limit`. Full members only.

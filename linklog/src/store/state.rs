@@ -1,4 +1,4 @@
-//! The state of keys, changed in one batch: values, slot sums and the index by age.
+//! The state of keys, changed in one batch: values, slot sums, the order of creation and the index.
 //!
 //! The writer and every replica go through [`StateBatch`]; what differs is only which of the two bodies they have. A batch sees
 //! its own earlier changes, touches nothing until [`StateBatch::finish`], and can be dropped without a trace.
@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use rocksdb::WriteBatch;
 
-use super::{CREATED, MANAGE, META, SERVE, Store, StoreError};
+use super::{CREATED, INDEX, MANAGE, META, SERVE, Store, StoreError, index};
 use crate::codec::{Cursor, value};
 use crate::digest::SlotSum;
 use crate::key::{StateKey, Visibility};
@@ -143,6 +143,8 @@ pub(crate) struct StateBatch<'a> {
     touched: HashMap<Slot, SlotTotals>,
     /// Rows of the index by age; false takes the row out.
     by_age: BTreeMap<Vec<u8>, bool>,
+    /// Rows of the index links are found by; false takes the row out.
+    index: BTreeMap<Vec<u8>, bool>,
     pub(crate) batch: WriteBatch,
 }
 
@@ -162,6 +164,7 @@ impl<'a> StateBatch<'a> {
             values: HashMap::new(),
             touched: HashMap::new(),
             by_age: BTreeMap::new(),
+            index: BTreeMap::new(),
             batch: WriteBatch::default(),
         }
     }
@@ -210,6 +213,7 @@ impl<'a> StateBatch<'a> {
         let slot = key.slot();
         self.load(encoded, visibility)?;
         let values = self.values.get_mut(encoded).expect("loaded above");
+        let old = (values.serve.clone(), values.manage.clone());
         let totals = self.touched.entry(slot).or_insert_with(|| self.sums.get(slot));
         let tables: &[(&'static str, &[u8])] = match (visibility, self.full) {
             (Visibility::Served, true) => &[(SERVE, bodies.serve), (MANAGE, bodies.manage)],
@@ -224,6 +228,11 @@ impl<'a> StateBatch<'a> {
             *place = Some(new);
         }
         values.changed = true;
+        if let (true, StateKey::Link(link)) = (self.full, key) {
+            let old = index::Pair { serve: old.0.as_deref(), manage: old.1.as_deref() };
+            let new = index::Pair { serve: values.serve.as_deref(), manage: values.manage.as_deref() };
+            index::note(&mut self.index, link, encoded, old, new)?;
+        }
         if self.full && matches!(key, StateKey::Link(_)) && (!stamp.live || stamp.created == at) {
             let mut row = stamp.created.seq.0.to_be_bytes().to_vec();
             row.extend_from_slice(encoded);
@@ -246,15 +255,18 @@ impl<'a> StateBatch<'a> {
         }
         if self.full {
             let (manage, created) = (self.store.table(MANAGE), self.store.table(CREATED));
+            let index = self.store.table(INDEX);
             for (key, values) in &changed {
                 if let Some(value) = &values.manage {
                     self.batch.put_cf(manage, key, value);
                 }
             }
-            for (row, live) in &self.by_age {
-                match live {
-                    true => self.batch.put_cf(created, row, []),
-                    false => self.batch.delete_cf(created, row),
+            for (table, rows) in [(created, &self.by_age), (index, &self.index)] {
+                for (row, live) in rows {
+                    match live {
+                        true => self.batch.put_cf(table, row, []),
+                        false => self.batch.delete_cf(table, row),
+                    }
                 }
             }
         }

@@ -19,6 +19,8 @@ pub(crate) const OUTCOMES: &str = "outcomes";
 pub(crate) const OUTCOME_TIMES: &str = "outcome_times";
 /// Seq of creation (u64, big-endian) ‖ encoded link key → nothing: links by age.
 pub(crate) const CREATED: &str = "created";
+/// What links are found by, rows without values (`super::index`).
+pub(crate) const INDEX: &str = "index";
 /// Rows of a journal's owner that are asked for one by one ([`super::RowTable::Points`]).
 pub(super) const POINTS: &str = "points";
 /// Rows of a journal's owner of which there are few ([`super::RowTable::Few`]).
@@ -65,6 +67,7 @@ pub(super) fn descriptors(contents: Contents, options: &StoreOptions) -> Vec<Col
             ColumnFamilyDescriptor::new(OUTCOMES, point_lookups(&cache, options)),
             ColumnFamilyDescriptor::new(OUTCOME_TIMES, small(&cache)),
             ColumnFamilyDescriptor::new(CREATED, append_only(&cache, options)),
+            ColumnFamilyDescriptor::new(INDEX, sorted(&cache, options)),
         ]),
     }
     tables
@@ -95,6 +98,16 @@ fn append_only(cache: &Cache, options: &StoreOptions) -> Options {
     table.set_block_based_table_factory(&blocks(cache, 32 << 10));
     table.set_compression_type(DBCompressionType::Lz4);
     table.set_write_buffer_size(options.memtable_bytes);
+    table
+}
+
+/// Keys anywhere, reads are seeks and short runs.
+fn sorted(cache: &Cache, options: &StoreOptions) -> Options {
+    let mut table = Options::default();
+    table.set_block_based_table_factory(&blocks(cache, 8 << 10));
+    table.set_compression_type(DBCompressionType::Lz4);
+    table.set_write_buffer_size(options.memtable_bytes);
+    table.set_level_compaction_dynamic_level_bytes(true);
     table
 }
 

@@ -1,0 +1,220 @@
+//! The index that links are found by: in which domain, in which state, with which target host, tag or other mark, by time of creation.
+//!
+//! ```text
+//! u8 kind of term · u64 term · u64 !created_at ms · u64 !seq of creation · encoded link key → nothing      (all integers big-endian)
+//! ```
+//! Newest first in every term. Texts are represented by their xxh3: whoever reads a row checks the link itself.
+//!
+//! Invariant: rows are written in the batch of the state they follow from, so they are never behind it. They are never the truth: no sum
+//! covers them, no follower gets them, and [`ensure`] makes them anew from the state where they are missing or of another version.
+//! Deliberately not here: finding links (`find`), and words in texts.
+
+use std::collections::BTreeMap;
+
+use rocksdb::{Direction, IteratorMode, WriteBatch};
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::{INDEX, MANAGE, META, SERVE, Store, StoreError};
+use crate::key::{DomainId, Key, StateKey};
+use crate::link::{LinkManage, LinkState, LinkView};
+use crate::position::Position;
+
+/// Raised whenever rows change their meaning: stores of another version are indexed anew.
+const VERSION: u8 = 1;
+const VERSION_ROW: &[u8] = b"index";
+/// How many links are indexed in one write while an index is made anew.
+const REBUILT_AT_ONCE: usize = 10_000;
+
+/// Bytes of a row before the place: kind and term.
+pub(super) const TERM_BYTES: usize = 9;
+/// Bytes of a row that say where in a term it is.
+pub(super) const PLACE_BYTES: usize = 16;
+
+/// Something that links have in common.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Term {
+    /// Being a link.
+    All,
+    /// The domain.
+    Domain(DomainId),
+    /// The state; being active has no rows, look for links that are in none of the others.
+    State(LinkState),
+    /// The host of the target, as [`target_host`] gives it.
+    Host(String),
+    /// A tag, exactly.
+    Tag(String),
+}
+
+impl Term {
+    pub(super) fn prefix(&self) -> [u8; TERM_BYTES] {
+        let (kind, term) = match self {
+            Term::All => (1, 0),
+            Term::Domain(domain) => (2, u64::from(domain.0)),
+            Term::State(state) => (3, *state as u64),
+            Term::Host(host) => (4, xxh3_64(host.as_bytes())),
+            Term::Tag(tag) => (5, xxh3_64(tag.as_bytes())),
+        };
+        let mut prefix = [kind; TERM_BYTES];
+        prefix[1..].copy_from_slice(&u64::to_be_bytes(term));
+        prefix
+    }
+
+    /// Says whether a link has it.
+    pub fn is_of(&self, key: &Key, link: &LinkView<'_>, manage: &LinkManage) -> bool {
+        match self {
+            Term::All => true,
+            Term::Domain(domain) => key.domain == *domain,
+            Term::State(state) => link.state == *state,
+            Term::Host(host) => target_host(link.target).as_deref() == Some(host),
+            Term::Tag(tag) => manage.tags.contains(tag),
+        }
+    }
+}
+
+/// Returns the host of a target: lower case, without port and final dot. Targets are checked elsewhere; what has no host has none here.
+pub fn target_host(target: &[u8]) -> Option<String> {
+    let text = std::str::from_utf8(target).ok()?;
+    let authority = text.split_once("://")?.1.split(['/', '?', '#']).next()?;
+    let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+    let end = match host.strip_prefix('[') {
+        Some(literal) => literal.find(']')? + 2,
+        None => host.find(':').unwrap_or(host.len()),
+    };
+    let host = host[..end].trim_end_matches('.').to_ascii_lowercase();
+    (!host.is_empty()).then_some(host)
+}
+
+/// A link's place in the order of a term: the later it was created, the lower.
+pub(super) fn place(created_at_ms: u64, created: Position) -> u128 {
+    u128::from(!created_at_ms) << 64 | u128::from(!created.seq.0)
+}
+
+fn rows(key: &Key, encoded: &[u8], link: &LinkView<'_>, manage: &LinkManage) -> Vec<Vec<u8>> {
+    let place = place(manage.created_at_ms, link.stamp.created).to_be_bytes();
+    let row = |term: &Term| {
+        let mut row = Vec::with_capacity(TERM_BYTES + PLACE_BYTES + encoded.len());
+        row.extend_from_slice(&term.prefix());
+        row.extend_from_slice(&place);
+        row.extend_from_slice(encoded);
+        row
+    };
+    let mut rows = vec![row(&Term::All), row(&Term::Domain(key.domain))];
+    if link.state != LinkState::Active {
+        rows.push(row(&Term::State(link.state)));
+    }
+    rows.extend(target_host(link.target).map(|host| row(&Term::Host(host))));
+    rows.extend(manage.tags.iter().map(|tag| row(&Term::Tag(tag.clone()))));
+    rows
+}
+
+/// Returns the rows of a link as it is stored; none of a tombstone.
+fn rows_of(
+    key: &Key,
+    encoded: &[u8],
+    serve: Option<&[u8]>,
+    manage: Option<&[u8]>,
+) -> Result<Vec<Vec<u8>>, StoreError> {
+    let damaged = |source| StoreError::Damaged { what: "link", source };
+    let (Some(serve), Some(manage)) = (serve, manage) else { return Ok(Vec::new()) };
+    let Some(link) = LinkView::of_value(serve).map_err(damaged)? else { return Ok(Vec::new()) };
+    let manage = LinkManage::of_value(manage).map_err(damaged)?;
+    Ok(rows(key, encoded, &link, &manage))
+}
+
+/// A link's two values.
+#[derive(Clone, Copy)]
+pub(super) struct Pair<'a> {
+    pub serve: Option<&'a [u8]>,
+    pub manage: Option<&'a [u8]>,
+}
+
+/// Adds what changes about a link's rows to `changes`; false takes a row out.
+pub(super) fn note(
+    changes: &mut BTreeMap<Vec<u8>, bool>,
+    key: &Key,
+    encoded: &[u8],
+    old: Pair<'_>,
+    new: Pair<'_>,
+) -> Result<(), StoreError> {
+    let old = rows_of(key, encoded, old.serve, old.manage)?;
+    let new = rows_of(key, encoded, new.serve, new.manage)?;
+    for row in old.iter().filter(|row| !new.contains(row)) {
+        changes.insert(row.clone(), false);
+    }
+    changes.extend(new.into_iter().filter(|row| !old.contains(row)).map(|row| (row, true)));
+    Ok(())
+}
+
+/// Makes the index anew where it is missing, as in a store of an earlier version of this program. About 5 s for a million links.
+pub(super) fn ensure(store: &Store) -> Result<(), StoreError> {
+    if store.get(META, VERSION_ROW)?.as_deref() == Some(&[VERSION]) {
+        return Ok(());
+    }
+    let io = |source| StoreError::Io { action: "index", source };
+    let mut batch = WriteBatch::default();
+    batch.delete_range_cf(store.table(INDEX), [0u8].as_slice(), [u8::MAX].as_slice());
+    let mut links = 0u64;
+    let scan =
+        |table| store.db().iterator_cf(store.table(table), IteratorMode::From(&[], Direction::Forward));
+    let mut managed = scan(MANAGE);
+    for row in scan(SERVE) {
+        let (encoded, serve) = row.map_err(io)?;
+        let Ok(StateKey::Link(key)) = StateKey::decode(&encoded) else { break };
+        // Both tables hold the same links in the same order, and links come first.
+        let (other, manage) = managed.next().transpose().map_err(io)?.unwrap_or_default();
+        if other != encoded {
+            let source = crate::DecodeError::invalid(0, "pair of serve and manage values");
+            return Err(StoreError::Damaged { what: "link", source });
+        }
+        for row in rows_of(&key, &encoded, Some(&serve), Some(&manage))? {
+            batch.put_cf(store.table(INDEX), row, []);
+        }
+        links += 1;
+        if batch.len() >= REBUILT_AT_ONCE * 4 {
+            store.write(std::mem::take(&mut batch), false)?;
+        }
+    }
+    if links > 0 {
+        tracing::info!(links, "made the index of links anew");
+    }
+    batch.put_cf(store.table(META), VERSION_ROW, [VERSION]);
+    store.write(batch, true)
+}
+
+/// Leaves the store as one that was never indexed.
+#[cfg(test)]
+pub(super) fn forget(store: &Store) -> Result<(), StoreError> {
+    let mut batch = WriteBatch::default();
+    batch.delete_range_cf(store.table(INDEX), [0u8].as_slice(), [u8::MAX].as_slice());
+    batch.delete_cf(store.table(META), VERSION_ROW);
+    store.write(batch, true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_host_of_a_target_is_found_as_people_write_it() {
+        for (target, host) in [
+            ("https://example.com", Some("example.com")),
+            ("https://Example.COM:8443/path?q#f", Some("example.com")),
+            ("http://example.com./", Some("example.com")),
+            ("https://example.com?next=https://other.example/", Some("example.com")),
+            ("https://example.com#a@b", Some("example.com")),
+            ("https://[2001:db8::1]:80/", Some("[2001:db8::1]")),
+            ("https://user@example.com/", Some("example.com")),
+            ("https:///", None),
+            ("nonsense", None),
+            ("", None),
+        ] {
+            assert_eq!(target_host(target.as_bytes()).as_deref(), host, "{target}");
+        }
+    }
+
+    #[test]
+    fn later_links_have_lower_places() {
+        let at = |ms, seq| place(ms, Position::new(1, seq));
+        assert!(at(2, 1) < at(1, 9) && at(1, 9) < at(1, 8));
+    }
+}
