@@ -200,7 +200,7 @@ mod tests {
             secret_hash: new.secret_hash(),
             scopes,
             created_at_ms: 1,
-            revoked_at_ms: None,
+            ..Token::default()
         };
         tokens.put(new.id(), record.clone());
         (new, record)

@@ -97,8 +97,7 @@ fn create(n: u64) -> Change {
         created_at_ms: n,
         updated_at_ms: n,
         created_by: "0123456789abcdef".into(),
-        title: None,
-        tags: Vec::new(),
+        ..LinkManage::default()
     };
     let operation = Operation::Put { serve: link.encode(), manage: manage.encode() };
     let key = StateKey::Link(Key::new(DomainId::DEFAULT, code));

@@ -1,4 +1,4 @@
-//! What the log holds besides links: domains and hosts, tokens, members, the fleet itself.
+//! What the log holds besides links: domains and hosts, tokens, users and groups, members, the fleet itself.
 //!
 //! Bodies are `fields` (see [`crate::codec::fields`]) only, so each may grow.
 
@@ -6,11 +6,13 @@ mod domain;
 mod fleet;
 mod member;
 mod token;
+mod user;
 
 pub use domain::{Domain, Host};
 pub use fleet::Fleet;
 pub use member::{Member, MemberRole, MemberState};
-pub use token::{Scopes, Token};
+pub use token::{Scopes, TOKEN_DOMAINS_MAX, Token, TokenLimits};
+pub use user::{ExternalLink, GROUPS_MAX, Group, PersonId, PersonIdError, User};
 
 use crate::codec::{Cursor, DecodeError};
 use crate::key::StateKey;
@@ -40,6 +42,14 @@ pub fn check_bodies(key: &StateKey, serve: &[u8], manage: Option<&[u8]>) -> Resu
         StateKey::Fleet => {
             Fleet::decode(serve_cursor)?;
             manage.map_or(Ok(()), empty)
+        }
+        StateKey::User(_) => match manage_cursor {
+            Some(manage) => User::decode(serve_cursor, manage).map(drop),
+            None => User::decode_serve(serve_cursor).map(drop),
+        },
+        StateKey::Group(_) => manage_cursor.map_or(Ok(()), |manage| Group::decode(manage).map(drop)),
+        StateKey::External(..) => {
+            manage_cursor.map_or(Ok(()), |manage| ExternalLink::decode(manage).map(drop))
         }
         StateKey::Token(_) => manage_cursor.map_or(Ok(()), |manage| Token::decode(manage).map(drop)),
         StateKey::Member(_) => manage_cursor.map_or(Ok(()), |manage| Member::decode(manage).map(drop)),

@@ -13,17 +13,20 @@
 //! | `0x11` | domain | u16 domain |
 //! | `0x12` | token | 8 bytes, random id |
 //! | `0x13` | member | 1–63 bytes, name |
+//! | `0x14` | user | 8 bytes, random id |
+//! | `0x15` | group | 8 bytes, random id |
+//! | `0x16` | external id | 8 bytes owner (0: nobody), 1–200 bytes of UTF-8 without control characters |
 //! | `0x18` | fleet | nothing |
 //!
-//! Hosts, domains and the fleet are held by every member; tokens and members exist in the `manage` part only. New kinds (users, groups,
-//! grants, signing keys) come with a new format level, each with a first byte of its own from the numbers not used here, and say
+//! Hosts, domains, users and the fleet are held by every member; tokens, members, groups and external ids exist in the `manage` part only.
+//! Users, groups and external ids came with format level 2. New kinds (grants, signing keys) come with a new format level, each with a first byte of its own from the numbers not used here, and say
 //! themselves who holds them and which slot they are summed in.
 
 mod code;
 mod state_key;
 
 pub use code::{Code, Code7, CodeError};
-pub use state_key::{KeyError, StateKey, Visibility};
+pub use state_key::{EXTERNAL_ID_BYTES_MAX, KeyError, StateKey, Visibility};
 
 use std::cmp::Ordering;
 

@@ -9,9 +9,15 @@
 //! # `manage` body
 //! ```text
 //! fields  1: created_at  2: updated_at (varints, ms since the Unix epoch)  3: created_by (UTF-8)  4: title (UTF-8)
-//!         5: tags (per tag: varint length, UTF-8); a text or a list that is empty is left out
+//!         5: tags (per tag: varint length, UTF-8); a text or a list that is empty is left out; with format level 2:
+//!         6: notes (UTF-8)  7: owner (8 bytes, a user)  8: external_id (UTF-8)  9: archived_at (varint, ms since the Unix epoch)
+//!         10: last_changed_by (UTF-8)
 //! ```
 //! `fields` are described in [`crate::codec::fields`].
+
+mod manage;
+
+pub use manage::LinkManage;
 
 use crate::codec::fields::{FieldReader, FieldWriter};
 use crate::codec::{Cursor, DecodeError, put_varint};
@@ -212,86 +218,5 @@ impl<'a> LinkView<'a> {
             state: self.state,
             expires_at_ms: self.expires_at_ms,
         }
-    }
-}
-
-/// What the owner of a link keeps with it; proxies never see it.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct LinkManage {
-    /// When it was created, milliseconds since the Unix epoch.
-    pub created_at_ms: u64,
-    /// When it was last changed, milliseconds since the Unix epoch.
-    pub updated_at_ms: u64,
-    /// Which token created it (its public id).
-    pub created_by: String,
-    /// A title for people.
-    pub title: Option<String>,
-    /// Tags for people, in the order given.
-    pub tags: Vec<String>,
-}
-
-impl LinkManage {
-    /// Returns the `manage` body.
-    pub fn encode(&self) -> Vec<u8> {
-        let mut out = Vec::new();
-        let mut fields = FieldWriter::new(&mut out);
-        fields.varint(1, self.created_at_ms);
-        fields.varint(2, self.updated_at_ms);
-        fields.text(3, &self.created_by);
-        if let Some(title) = self.title.as_ref().filter(|title| !title.is_empty()) {
-            fields.text(4, title);
-        }
-        if !self.tags.is_empty() {
-            let mut tags = Vec::new();
-            for tag in &self.tags {
-                put_varint(&mut tags, tag.len() as u64);
-                tags.extend_from_slice(tag.as_bytes());
-            }
-            fields.bytes(5, &tags);
-        }
-        out
-    }
-
-    /// Reads a `manage` body.
-    ///
-    /// # Errors
-    /// What is wrong and at which byte of the body.
-    pub fn decode(body: &[u8]) -> Result<LinkManage, DecodeError> {
-        LinkManage::read(Cursor::new(body))
-    }
-
-    /// Reads a stored `manage` value.
-    ///
-    /// # Errors
-    /// What is wrong and at which byte of the value.
-    pub fn of_value(value: &[u8]) -> Result<LinkManage, DecodeError> {
-        let (_, body) = crate::codec::value::split(value)?;
-        LinkManage::read(body)
-    }
-
-    fn read(body: Cursor<'_>) -> Result<LinkManage, DecodeError> {
-        let mut fields = FieldReader::new(body);
-        let start = fields.offset();
-        let mut link = LinkManage {
-            created_at_ms: fields.varint(1, "created_at")?,
-            updated_at_ms: fields.varint(2, "updated_at")?,
-            created_by: fields.text(3, "created_by")?,
-            title: fields.optional_text(4, "title")?,
-            tags: Vec::new(),
-        };
-        if link.title.as_ref().is_some_and(String::is_empty) {
-            return Err(DecodeError::invalid(start, "title"));
-        }
-        if let Some(mut tags) = fields.optional(5)? {
-            if tags.is_empty() {
-                return Err(DecodeError::invalid(tags.offset(), "tags"));
-            }
-            while !tags.is_empty() {
-                let len = tags.varint("tag length")?;
-                link.tags.push(tags.text(len, "tag")?);
-            }
-        }
-        fields.finish()?;
-        Ok(link)
     }
 }

@@ -15,7 +15,7 @@ mod state;
 mod tables;
 
 pub use find::{Count, Find, Found, Order, Place, TERMS_MAX};
-pub use index::{Term, target_host};
+pub use index::{Term, canonical_target, target_host};
 pub use outcome::Outcome;
 pub use reader::{Cached, LinkByAge, Reader, StoredLink};
 pub use rows::{RowReader, RowTable, Rows};

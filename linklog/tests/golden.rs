@@ -49,6 +49,7 @@ fn manage() -> LinkManage {
         created_by: "0123456789abcdef".into(),
         title: Some("A title, ünïcode".into()),
         tags: vec!["one".into(), "two".into()],
+        ..LinkManage::default()
     }
 }
 
@@ -59,6 +60,7 @@ fn token() -> Token {
         scopes: Scopes::LINKS_READ.union(Scopes::LINKS_WRITE).union(Scopes::STATS_READ).union(Scopes::ADMIN),
         created_at_ms: 9,
         revoked_at_ms: Some(10),
+        ..Token::default()
     }
 }
 

@@ -42,7 +42,7 @@ pub(super) async fn create(operator: &Operator, args: Create) -> Result<Value, S
         secret_hash: new.secret_hash(),
         scopes,
         created_at_ms: clock::now_ms(),
-        revoked_at_ms: None,
+        ..Token::default()
     };
     let change = put(new.id(), &record, Precondition::NeverUsed);
     if operator.write(change).await?.is_err() {

@@ -153,6 +153,7 @@ impl Order {
             created_by: actor.to_owned(),
             title: self.title.clone(),
             tags: self.tags.clone(),
+            ..LinkManage::default()
         }
     }
 

@@ -53,7 +53,7 @@ fn other_part() -> impl Strategy<Value = (StateKey, Operation)> {
         secret_hash: [1; 32],
         scopes: Scopes::ADMIN,
         created_at_ms: 1,
-        revoked_at_ms: None,
+        ..Token::default()
     };
     let host = Host { domain: DomainId(3) }.encode();
     let fleet = Fleet { id: [2; 16], format_level: 1 }.encode();
@@ -213,8 +213,20 @@ proptest! {
     }
 
     #[test]
-    fn managed_parts_survive(created_at_ms: u64, updated_at_ms: u64, title in prop::option::of(".{1,20}"), tags in prop::collection::vec(".{0,8}", 0..5)) {
-        let manage = LinkManage { created_at_ms, updated_at_ms, created_by: "token".into(), title, tags };
+    fn managed_parts_survive(created_at_ms: u64, updated_at_ms: u64, title in prop::option::of(".{1,20}"), tags in prop::collection::vec(".{0,8}", 0..5), notes in prop::option::of(".{1,20}")) {
+        let full = notes.is_some();
+        let manage = LinkManage {
+            created_at_ms,
+            updated_at_ms,
+            created_by: "token".into(),
+            title,
+            tags,
+            external_id: notes.clone(),
+            owner: full.then_some(crate::entity::PersonId([3; 8])),
+            archived_at_ms: full.then_some(updated_at_ms),
+            last_changed_by: full.then(|| "another".to_owned()),
+            notes,
+        };
         prop_assert_eq!(LinkManage::decode(&manage.encode()), Ok(manage));
     }
 }

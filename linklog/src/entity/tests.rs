@@ -22,8 +22,14 @@ fn entities_survive() {
     }
     for revoked_at_ms in [None, Some(8)] {
         let scopes = Scopes::LINKS_READ.union(Scopes::LINKS_WRITE);
-        let token =
-            Token { name: "ci".into(), secret_hash: [1; 32], scopes, created_at_ms: 2, revoked_at_ms };
+        let token = Token {
+            name: "ci".into(),
+            secret_hash: [1; 32],
+            scopes,
+            created_at_ms: 2,
+            revoked_at_ms,
+            ..Token::default()
+        };
         assert_eq!(Token::decode(Cursor::new(&token.encode())), Ok(token));
     }
 }
@@ -42,4 +48,72 @@ fn admin_allows_everything_and_others_only_themselves() {
     assert!(!Scopes::LINKS_READ.allows(Scopes::LINKS_READ.union(Scopes::LINKS_WRITE)));
     assert!(!Scopes::ADMIN.contains(Scopes::LINKS_READ));
     assert!(Scopes::default().is_empty());
+}
+
+#[test]
+fn users_groups_and_external_ids_survive() {
+    let (a, b) = (PersonId([1; 8]), PersonId([0xfe; 8]));
+    for (email, groups, disabled_at_ms) in
+        [(None, vec![], None), (Some("a@a.example".to_owned()), vec![a, b], Some(7))]
+    {
+        let user = User { name: "Ä".into(), email, groups, created_at_ms: 3, disabled_at_ms };
+        let (serve, manage) = (user.encode_serve(), user.encode_manage());
+        assert_eq!(User::decode(Cursor::new(&serve), Cursor::new(&manage)), Ok(user));
+    }
+    let group = Group { name: "all".into(), created_at_ms: 1 };
+    assert_eq!(Group::decode(Cursor::new(&group.encode())), Ok(group));
+    let key = crate::Key::new(DomainId(2), "some-alias".parse().expect("an alias"));
+    assert_eq!(ExternalLink::decode(Cursor::new(&ExternalLink { key }.encode())), Ok(ExternalLink { key }));
+    assert_eq!("0101010101010101".parse(), Ok(a));
+    assert_eq!(b.to_string(), "fefefefefefefefe");
+    for wrong in ["", "01", "FEFEFEFEFEFEFEFE", "+101010101010101", "01010101010101012"] {
+        assert_eq!(wrong.parse::<PersonId>(), Err(PersonIdError), "{wrong}");
+    }
+}
+
+#[test]
+fn what_a_proxy_gets_of_a_user_names_nobody() {
+    let user = User {
+        name: "Ada Lovelace".into(),
+        email: Some("ada@a.example".into()),
+        groups: vec![PersonId([5; 8])],
+        created_at_ms: 3,
+        disabled_at_ms: None,
+    };
+    assert_eq!(user.encode_serve(), [&[2, 8][..], &[5; 8]].concat());
+}
+
+#[test]
+fn a_user_whose_parts_disagree_is_refused() {
+    let user = User { name: "a".into(), created_at_ms: 1, disabled_at_ms: Some(2), ..User::default() };
+    let on = User { disabled_at_ms: None, ..user.clone() };
+    assert!(User::decode(Cursor::new(&on.encode_serve()), Cursor::new(&user.encode_manage())).is_err());
+    assert!(User::decode(Cursor::new(&user.encode_serve()), Cursor::new(&on.encode_manage())).is_err());
+}
+
+#[test]
+fn a_token_with_every_limit_survives_and_one_without_has_no_more_bytes_than_before() {
+    let token = Token {
+        name: "ci".into(),
+        secret_hash: [1; 32],
+        scopes: Scopes::LINKS_READ,
+        created_at_ms: 2,
+        ..Token::default()
+    };
+    let limited = Token {
+        user: Some(PersonId([9; 8])),
+        expires_at_ms: Some(8),
+        limits: TokenLimits {
+            domains: vec![DomainId(0), DomainId(300)],
+            alias_prefix: Some("u123_".into()),
+            creates: Some((1000, 86_400)),
+            requests_per_s: Some(5),
+            own_links_only: true,
+        },
+        ..token.clone()
+    };
+    assert_eq!(Token::decode(Cursor::new(&limited.encode())), Ok(limited.clone()));
+    assert!(limited.encode().starts_with(&token.encode()));
+    let no_period = [token.encode(), vec![10, 2, 5, 0]].concat();
+    assert!(Token::decode(Cursor::new(&no_period)).is_err());
 }

@@ -1,7 +1,9 @@
 //! API tokens: who may ask for changes.
 
 use crate::codec::fields::{FieldReader, FieldWriter};
-use crate::codec::{Cursor, DecodeError};
+use crate::codec::{Cursor, DecodeError, put_varint};
+use crate::entity::PersonId;
+use crate::key::DomainId;
 
 /// What a token may do, as a set of bits.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -39,8 +41,28 @@ impl Scopes {
     }
 }
 
-/// A token's record. `manage` body: 1 name · 2 secret hash · 3 scopes · 4 created_at · 5 revoked_at.
-#[derive(Clone, PartialEq, Eq, Debug)]
+/// What a token is limited to, besides its scopes. The default is no limit at all.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct TokenLimits {
+    /// The domains whose links it may make and change; empty: all.
+    pub domains: Vec<DomainId>,
+    /// What the codes it makes begin with.
+    pub alias_prefix: Option<String>,
+    /// How many links it may make, and per how many seconds; both above 0.
+    pub creates: Option<(u64, u64)>,
+    /// Requests per second; `None`: as the configuration says.
+    pub requests_per_s: Option<u32>,
+    /// Whether it sees and changes its user's links only.
+    pub own_links_only: bool,
+}
+
+/// Most domains that a token can be limited to.
+pub const TOKEN_DOMAINS_MAX: usize = 64;
+
+/// A token's record. `manage` body: 1 name · 2 secret hash · 3 scopes · 4 created_at · 5 revoked_at; with format level 2: 6 user ·
+/// 7 expires_at · 8 domains, u16 little-endian each · 9 alias prefix · 10 creates: varint count, varint seconds · 11 requests per second ·
+/// 12 own links only (1).
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Token {
     /// A name for people.
     pub name: String,
@@ -52,6 +74,12 @@ pub struct Token {
     pub created_at_ms: u64,
     /// When it was revoked, milliseconds since the Unix epoch.
     pub revoked_at_ms: Option<u64>,
+    /// Whose it is: who owns the links it makes.
+    pub user: Option<PersonId>,
+    /// From when on it is refused, milliseconds since the Unix epoch.
+    pub expires_at_ms: Option<u64>,
+    /// What it is limited to.
+    pub limits: TokenLimits,
 }
 
 impl Token {
@@ -64,6 +92,26 @@ impl Token {
         fields.varint(3, self.scopes.0);
         fields.varint(4, self.created_at_ms);
         fields.optional_varint(5, self.revoked_at_ms);
+        if let Some(user) = &self.user {
+            fields.bytes(6, &user.0);
+        }
+        fields.optional_varint(7, self.expires_at_ms);
+        let limits = &self.limits;
+        if !limits.domains.is_empty() {
+            let domains: Vec<_> = limits.domains.iter().flat_map(|domain| domain.0.to_le_bytes()).collect();
+            fields.bytes(8, &domains);
+        }
+        if let Some(prefix) = &limits.alias_prefix {
+            fields.text(9, prefix);
+        }
+        if let Some((count, seconds)) = limits.creates {
+            let mut creates = Vec::with_capacity(20);
+            put_varint(&mut creates, count);
+            put_varint(&mut creates, seconds);
+            fields.bytes(10, &creates);
+        }
+        fields.optional_varint(11, limits.requests_per_s.map(u64::from));
+        fields.optional_varint(12, limits.own_links_only.then_some(1));
         out
     }
 
@@ -79,10 +127,52 @@ impl Token {
         let scopes = fields.varint(3, "scopes")?;
         let created_at_ms = fields.varint(4, "created_at")?;
         let revoked_at_ms = fields.optional_varint(5, "revoked_at")?;
+        let user = fields.optional_array(6, "user")?.map(PersonId);
+        let expires_at_ms = fields.optional_varint(7, "expires_at")?;
+        let limits = TokenLimits::read(&mut fields)?;
         fields.finish()?;
         if scopes & !Scopes::ALL != 0 {
             return Err(DecodeError::invalid(at, "scopes"));
         }
-        Ok(Token { name, secret_hash, scopes: Scopes(scopes), created_at_ms, revoked_at_ms })
+        let scopes = Scopes(scopes);
+        Ok(Token { name, secret_hash, scopes, created_at_ms, revoked_at_ms, user, expires_at_ms, limits })
+    }
+}
+
+impl TokenLimits {
+    fn read(fields: &mut FieldReader<'_>) -> Result<TokenLimits, DecodeError> {
+        let mut limits = TokenLimits::default();
+        if let Some(mut list) = fields.optional(8)? {
+            let at = list.offset();
+            while !list.is_empty() {
+                limits.domains.push(DomainId(list.u16("domain")?));
+            }
+            if limits.domains.is_empty() || limits.domains.len() > TOKEN_DOMAINS_MAX {
+                return Err(DecodeError::invalid(at, "domains"));
+            }
+        }
+        let at = fields.offset();
+        limits.alias_prefix = fields.optional_text(9, "alias prefix")?;
+        if limits.alias_prefix.as_ref().is_some_and(String::is_empty) {
+            return Err(DecodeError::invalid(at, "alias prefix"));
+        }
+        if let Some(mut creates) = fields.optional(10)? {
+            let at = creates.offset();
+            let (count, seconds) = (creates.varint("creates")?, creates.varint("period")?);
+            creates.finish("creates")?;
+            if seconds == 0 {
+                return Err(DecodeError::invalid(at, "period"));
+            }
+            limits.creates = Some((count, seconds));
+        }
+        let at = fields.offset();
+        let requests = fields.optional_varint(11, "requests per second")?.map(u32::try_from).transpose();
+        limits.requests_per_s = requests.map_err(|_| DecodeError::invalid(at, "requests per second"))?;
+        limits.own_links_only = match fields.optional_varint(12, "own links only")? {
+            None => false,
+            Some(1) => true,
+            Some(_) => return Err(DecodeError::invalid(at, "own links only")),
+        };
+        Ok(limits)
     }
 }

@@ -1,6 +1,7 @@
 //! Keys of everything the log holds, and which parts of it proxies see.
 
 use super::{Code, Code7, DomainId, Key};
+use crate::entity::PersonId;
 use crate::limits::CODE_BYTES_MAX;
 use crate::slot::Slot;
 
@@ -9,12 +10,18 @@ const HOST: u8 = 0x10;
 const DOMAIN: u8 = 0x11;
 const TOKEN: u8 = 0x12;
 const MEMBER: u8 = 0x13;
+const USER: u8 = 0x14;
+const GROUP: u8 = 0x15;
+const EXTERNAL: u8 = 0x16;
 const FLEET: u8 = 0x18;
 
 /// Longest host name, in bytes (RFC 1035 §2.3.4, without the final dot).
 const HOST_BYTES_MAX: usize = 253;
 /// Longest member name, in bytes.
 const MEMBER_BYTES_MAX: usize = 63;
+
+/// Longest external id, in bytes.
+pub const EXTERNAL_ID_BYTES_MAX: usize = 200;
 
 /// A key of the log's state.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -29,6 +36,12 @@ pub enum StateKey {
     Token([u8; 8]),
     /// A member of the fleet by its name.
     Member(String),
+    /// A user.
+    User(PersonId),
+    /// A group of users.
+    Group(PersonId),
+    /// A name that an owner's link has elsewhere; links of nobody have the owner 0.
+    External(PersonId, String),
     /// The fleet: its id and the format level. There is one.
     Fleet,
 }
@@ -71,6 +84,9 @@ impl StateKey {
             StateKey::Domain(domain) => tagged(DOMAIN, &domain.0.to_be_bytes()),
             StateKey::Token(id) => tagged(TOKEN, id),
             StateKey::Member(name) => tagged(MEMBER, name.as_bytes()),
+            StateKey::User(id) => tagged(USER, &id.0),
+            StateKey::Group(id) => tagged(GROUP, &id.0),
+            StateKey::External(owner, text) => tagged(EXTERNAL, &[&owner.0, text.as_bytes()].concat()),
             StateKey::Fleet => vec![FLEET],
         }
     }
@@ -101,6 +117,16 @@ impl StateKey {
             }
             TOKEN => Ok(StateKey::Token(rest.try_into().map_err(|_| malformed)?)),
             MEMBER => name(rest, MEMBER_BYTES_MAX, is_member_byte).map(StateKey::Member).ok_or(malformed),
+            USER => Ok(StateKey::User(PersonId(rest.try_into().map_err(|_| malformed)?))),
+            GROUP => Ok(StateKey::Group(PersonId(rest.try_into().map_err(|_| malformed)?))),
+            EXTERNAL => {
+                let (owner, text) = rest.split_first_chunk::<8>().ok_or(malformed)?;
+                let text = std::str::from_utf8(text).map_err(|_| malformed)?;
+                if text.is_empty() || text.len() > EXTERNAL_ID_BYTES_MAX || text.contains(char::is_control) {
+                    return Err(malformed);
+                }
+                Ok(StateKey::External(PersonId(*owner), text.to_owned()))
+            }
             FLEET if rest.is_empty() => Ok(StateKey::Fleet),
             FLEET => Err(malformed),
             other => Err(KeyError::UnknownKind(other)),
@@ -118,10 +144,14 @@ impl StateKey {
     /// Says who holds the key's state.
     pub fn visibility(&self) -> Visibility {
         match self {
-            StateKey::Link(_) | StateKey::Host(_) | StateKey::Domain(_) | StateKey::Fleet => {
-                Visibility::Served
+            StateKey::Link(_)
+            | StateKey::Host(_)
+            | StateKey::Domain(_)
+            | StateKey::User(_)
+            | StateKey::Fleet => Visibility::Served,
+            StateKey::Token(_) | StateKey::Member(_) | StateKey::Group(_) | StateKey::External(..) => {
+                Visibility::ManageOnly
             }
-            StateKey::Token(_) | StateKey::Member(_) => Visibility::ManageOnly,
         }
     }
 
@@ -129,6 +159,10 @@ impl StateKey {
     pub const TOKENS: u8 = TOKEN;
     /// The first byte of all keys of members, for scans.
     pub const MEMBERS: u8 = MEMBER;
+    /// The first byte of all keys of users, for scans.
+    pub const USERS: u8 = USER;
+    /// The first byte of all keys of groups, for scans.
+    pub const GROUPS: u8 = GROUP;
     /// The first byte of all keys of hosts, for scans.
     pub const HOSTS: u8 = HOST;
     /// The first byte of all keys of domains, for scans.

@@ -3,7 +3,9 @@
 //! ```text
 //! u8 kind of term · u64 term · u64 !created_at ms · u64 !seq of creation · encoded link key → nothing      (all integers big-endian)
 //! ```
-//! Newest first in every term. Texts are represented by their xxh3: whoever reads a row checks the link itself.
+//! Newest first in every term. Texts are represented by their xxh3: whoever reads a row checks the link itself. Kind 9 is different: per
+//! link the records that changed or deleted it, `u8 9 · u64 xxh3 of the key · u64 0 · u64 !seq · encoded link key`; rows of records that
+//! were trimmed off the journal since lead nowhere.
 //!
 //! Invariant: rows are written in the batch of the state they follow from, so they are never behind it. They are never the truth: no sum
 //! covers them, no follower gets them, and [`ensure`] makes them anew from the state where they are missing or of another version.
@@ -14,13 +16,15 @@ use std::collections::BTreeMap;
 use rocksdb::{Direction, IteratorMode, WriteBatch};
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::{INDEX, MANAGE, META, SERVE, Store, StoreError};
+use super::{INDEX, JOURNAL, MANAGE, META, SERVE, Store, StoreError};
+use crate::codec::record::{self, Kind};
+use crate::entity::PersonId;
 use crate::key::{DomainId, Key, StateKey};
 use crate::link::{LinkManage, LinkState, LinkView};
-use crate::position::Position;
+use crate::position::{Position, Seq};
 
 /// Raised whenever rows change their meaning: stores of another version are indexed anew.
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 const VERSION_ROW: &[u8] = b"index";
 /// How many links are indexed in one write while an index is made anew.
 const REBUILT_AT_ONCE: usize = 10_000;
@@ -43,6 +47,12 @@ pub enum Term {
     Host(String),
     /// A tag, exactly.
     Tag(String),
+    /// The owner.
+    Owner(PersonId),
+    /// Being put aside.
+    Archived,
+    /// Owner, domain and target, the latter as [`canonical_target`] gives it: links of which one would do.
+    Target(Option<PersonId>, DomainId, String),
 }
 
 impl Term {
@@ -53,6 +63,12 @@ impl Term {
             Term::State(state) => (3, *state as u64),
             Term::Host(host) => (4, xxh3_64(host.as_bytes())),
             Term::Tag(tag) => (5, xxh3_64(tag.as_bytes())),
+            Term::Owner(owner) => (6, u64::from_be_bytes(owner.0)),
+            Term::Archived => (7, 0),
+            Term::Target(owner, domain, target) => {
+                let owner = owner.map_or([0; 8], |owner| owner.0);
+                (8, xxh3_64(&[&owner[..], &domain.0.to_be_bytes(), target.as_bytes()].concat()))
+            }
         };
         let mut prefix = [kind; TERM_BYTES];
         prefix[1..].copy_from_slice(&u64::to_be_bytes(term));
@@ -67,6 +83,13 @@ impl Term {
             Term::State(state) => link.state == *state,
             Term::Host(host) => target_host(link.target).as_deref() == Some(host),
             Term::Tag(tag) => manage.tags.contains(tag),
+            Term::Owner(owner) => manage.owner == Some(*owner),
+            Term::Archived => manage.archived_at_ms.is_some(),
+            Term::Target(owner, domain, target) => {
+                manage.owner == *owner
+                    && key.domain == *domain
+                    && canonical_target(link.target).as_deref() == Some(target)
+            }
         }
     }
 }
@@ -82,6 +105,24 @@ pub fn target_host(target: &[u8]) -> Option<String> {
     };
     let host = host[..end].trim_end_matches('.').to_ascii_lowercase();
     (!host.is_empty()).then_some(host)
+}
+
+/// Returns a target in the form that is the same for all spellings of one address: scheme and host in lower case, no port that is the
+/// scheme's own, no final dot of the host, `/` for an empty path. Nothing else is touched: servers may tell other spellings apart.
+pub fn canonical_target(target: &[u8]) -> Option<String> {
+    let host = target_host(target)?;
+    let (scheme, rest) = std::str::from_utf8(target).ok()?.split_once("://")?;
+    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    let (authority, rest) = rest.split_at(end);
+    let scheme = scheme.to_ascii_lowercase();
+    let after_host = authority.rsplit_once(']').map_or(authority, |(_, after)| after);
+    let port = after_host.rsplit_once(':').map_or("", |(_, port)| port);
+    let port = match (&*scheme, port) {
+        (_, "") | ("http", "80") | ("https", "443") => String::new(),
+        (_, port) => format!(":{port}"),
+    };
+    let path = if rest.starts_with('/') { "" } else { "/" };
+    Some(format!("{scheme}://{host}{port}{path}{rest}"))
 }
 
 /// A link's place in the order of a term: the later it was created, the lower.
@@ -104,7 +145,30 @@ fn rows(key: &Key, encoded: &[u8], link: &LinkView<'_>, manage: &LinkManage) -> 
     }
     rows.extend(target_host(link.target).map(|host| row(&Term::Host(host))));
     rows.extend(manage.tags.iter().map(|tag| row(&Term::Tag(tag.clone()))));
+    rows.extend(manage.owner.map(|owner| row(&Term::Owner(owner))));
+    rows.extend(manage.archived_at_ms.map(|_| row(&Term::Archived)));
+    let target = canonical_target(link.target);
+    rows.extend(target.map(|target| row(&Term::Target(manage.owner, key.domain, target))));
     rows
+}
+
+const CHANGE: u8 = 9;
+
+/// The beginning of the rows that name the records which changed a link.
+pub(super) fn changes_prefix(encoded: &[u8]) -> [u8; TERM_BYTES] {
+    let mut prefix = [CHANGE; TERM_BYTES];
+    prefix[1..].copy_from_slice(&xxh3_64(encoded).to_be_bytes());
+    prefix
+}
+
+fn change_row(encoded: &[u8], seq: Seq) -> Vec<u8> {
+    let place = u128::from(!seq.0).to_be_bytes();
+    [&changes_prefix(encoded)[..], &place, encoded].concat()
+}
+
+/// Adds that the record `at` changed a link to `changes`.
+pub(super) fn note_change(changes: &mut BTreeMap<Vec<u8>, bool>, encoded: &[u8], at: Position) {
+    changes.insert(change_row(encoded, at.seq), true);
 }
 
 /// Returns the rows of a link as it is stored; none of a tombstone.
@@ -174,11 +238,37 @@ pub(super) fn ensure(store: &Store) -> Result<(), StoreError> {
             store.write(std::mem::take(&mut batch), false)?;
         }
     }
+    let journal = store.db().iterator_cf(store.table(JOURNAL), IteratorMode::Start);
+    for row in journal {
+        let (_, value) = row.map_err(io)?;
+        index_record(store, &mut batch, &value)?;
+        if batch.len() >= REBUILT_AT_ONCE * 4 {
+            store.write(std::mem::take(&mut batch), false)?;
+        }
+    }
     if links > 0 {
         tracing::info!(links, "made the index of links anew");
     }
     batch.put_cf(store.table(META), VERSION_ROW, [VERSION]);
     store.write(batch, true)
+}
+
+/// Notes which links a record of the journal changed; creations too, which readers leave out.
+fn index_record(store: &Store, batch: &mut WriteBatch, value: &[u8]) -> Result<(), StoreError> {
+    let damaged = |source| StoreError::Damaged { what: "journal entry", source };
+    // As `crate::journal::rocks` has it: whether it conflicted, the digest, the record.
+    let Some((&[0, ..], bytes)) = value.split_first_chunk::<17>() else { return Ok(()) };
+    let view = record::decode(bytes).map_err(damaged)?;
+    if view.header.kind != Kind::Change {
+        return Ok(());
+    }
+    let serve = record::read_serve(view.header, view.serve).map_err(damaged)?;
+    for part in &serve.parts {
+        if let Ok(StateKey::Link(_)) = StateKey::decode(part.key) {
+            batch.put_cf(store.table(INDEX), change_row(part.key, view.position.seq), []);
+        }
+    }
+    Ok(())
 }
 
 /// Leaves the store as one that was never indexed.
@@ -209,6 +299,22 @@ mod tests {
             ("", None),
         ] {
             assert_eq!(target_host(target.as_bytes()).as_deref(), host, "{target}");
+        }
+    }
+
+    #[test]
+    fn spellings_of_one_address_have_one_form_and_others_keep_theirs() {
+        for (target, canonical) in [
+            ("HTTPS://Example.COM", "https://example.com/"),
+            ("https://example.com:443/?a", "https://example.com/?a"),
+            ("http://example.com.:80?a", "http://example.com/?a"),
+            ("http://example.com:443/", "http://example.com:443/"),
+            ("https://example.com/A?B#C", "https://example.com/A?B#C"),
+            ("https://example.com#c", "https://example.com/#c"),
+            ("https://[2001:DB8::1]:443/a:80", "https://[2001:db8::1]/a:80"),
+            ("https://[2001:DB8::1]", "https://[2001:db8::1]/"),
+        ] {
+            assert_eq!(canonical_target(target.as_bytes()).as_deref(), Some(canonical), "{target}");
         }
     }
 

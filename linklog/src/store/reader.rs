@@ -7,7 +7,7 @@ use rocksdb::{DB, Direction, ErrorKind, IteratorMode, ReadOptions, ReadTier, Sna
 
 use super::find::{self, Count, Find, Found};
 use super::outcome::{self, Outcome};
-use super::{CREATED, MANAGE, SERVE, Store, StoreError};
+use super::{CREATED, INDEX, MANAGE, SERVE, Store, StoreError, index};
 use crate::change::CommandId;
 use crate::codec::value;
 use crate::key::{Key, StateKey};
@@ -136,6 +136,47 @@ impl Reader {
     /// If the disk fails or holds bytes that cannot be right.
     pub fn find(&self, what: &Find) -> Result<Found, StoreError> {
         find::find(&self.store, what)
+    }
+
+    /// Returns the records that changed or deleted a link, the newest first, those before record `before` (or all), at most `limit`. Its
+    /// creation is not among them: that stands in its stamp. Records that the journal no longer has may be named. Full members only.
+    ///
+    /// # Errors
+    /// If the disk fails or holds bytes that cannot be right.
+    pub fn changes_of(&self, key: &Key, before: Option<Seq>, limit: usize) -> Result<Vec<Seq>, StoreError> {
+        let encoded = key.encode();
+        let prefix = index::changes_prefix(&encoded);
+        let from = before.map_or(0, |before| u128::from(!before.0) + 1).to_be_bytes();
+        let start = [&prefix[..], &from].concat();
+        let rows = self
+            .store
+            .db()
+            .iterator_cf(self.store.table(INDEX), IteratorMode::From(&start, Direction::Forward));
+        let mut changes = Vec::new();
+        for row in rows {
+            let (row, _) = row.map_err(read_error)?;
+            let Some((place, of)) = row.strip_prefix(&prefix).and_then(|rest| rest.split_first_chunk::<16>())
+            else {
+                break;
+            };
+            if changes.len() == limit {
+                break;
+            }
+            // Another link may share the hash.
+            if *of == *encoded {
+                changes.push(Seq(!(u128::from_be_bytes(*place) as u64)));
+            }
+        }
+        Ok(changes)
+    }
+
+    /// Returns what is left of a link that was deleted, or of one that lives: version and identity. Full members only.
+    ///
+    /// # Errors
+    /// As [`Reader::link`].
+    pub fn stamp_of(&self, key: &Key) -> Result<Option<Stamp>, StoreError> {
+        let stamp = |stored: Option<&[u8]>| stored.map(|stored| value::split(stored).map(|(stamp, _)| stamp));
+        self.serve_value(&key.encode(), stamp)?.transpose().map_err(damaged("link"))
     }
 
     /// Counts links by what they have in common; `limit` plays no part. Full members only.

@@ -232,6 +232,9 @@ impl<'a> StateBatch<'a> {
             let old = index::Pair { serve: old.0.as_deref(), manage: old.1.as_deref() };
             let new = index::Pair { serve: values.serve.as_deref(), manage: values.manage.as_deref() };
             index::note(&mut self.index, link, encoded, old, new)?;
+            if stamp.created != at {
+                index::note_change(&mut self.index, encoded, at);
+            }
         }
         if self.full && matches!(key, StateKey::Link(_)) && (!stamp.live || stamp.created == at) {
             let mut row = stamp.created.seq.0.to_be_bytes().to_vec();
