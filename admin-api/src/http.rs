@@ -8,6 +8,7 @@ pub mod body;
 mod clicks;
 pub mod health;
 pub mod links;
+pub mod openapi;
 pub mod query;
 pub mod replication;
 mod respond;
@@ -19,10 +20,11 @@ use axum::Router;
 use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
 use linklog::entity::Scopes;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use crate::auth::{Caller, Tokens};
 use crate::config::Limits;
@@ -49,30 +51,30 @@ pub struct Api {
     pub metrics: Metrics,
 }
 
-/// Returns the routes.
+/// Returns the API as the server runs it.
 pub fn router(api: Arc<Api>) -> Router {
-    Router::new()
-        .route("/v1/links", post(links::create).get(links::list).fallback(|| wrong_method("GET, POST")))
-        .route("/v1/links/batch", post(batch::create).fallback(|| wrong_method("POST")))
-        .route(
-            "/v1/links/{code}",
-            get(links::get)
-                .put(links::put)
-                .patch(links::patch)
-                .delete(links::delete)
-                .fallback(|| wrong_method("GET, PUT, PATCH, DELETE")),
-        )
-        .route("/v1/links/{code}/clicks", get(clicks::of_link).fallback(|| wrong_method("GET")))
-        .route("/v1/replication", get(replication::status).fallback(|| wrong_method("GET")))
-        .route("/healthz", get(health::live).fallback(|| wrong_method("GET")))
-        .route("/readyz", get(health::ready).fallback(|| wrong_method("GET")))
+    let (router, _) = routes().split_for_parts();
+    router
+        .method_not_allowed_fallback(|| async { Problem::method() })
         .fallback(|| async { Problem::no_route() })
         .layer(from_fn_with_state(api.clone(), count))
         .with_state(api)
 }
 
-async fn wrong_method(allow: &'static str) -> Problem {
-    Problem::method(allow)
+/// Every route with its description, in one step: a handler without `#[utoipa::path]` cannot be added here, so none is missing from the
+/// document. Path and method stand at the handler.
+fn routes() -> OpenApiRouter<Arc<Api>> {
+    OpenApiRouter::with_openapi(openapi::base())
+        .routes(routes!(links::create, links::list))
+        .routes(routes!(batch::create))
+        .routes(routes!(links::get, links::put, links::patch, links::delete))
+        .routes(routes!(clicks::of_link))
+        .routes(routes!(replication::status))
+        .routes(routes!(openapi::document))
+        .routes(routes!(openapi::reader))
+        .routes(routes!(openapi::problems))
+        .routes(routes!(health::live))
+        .routes(routes!(health::ready))
 }
 
 /// Counts a request and how long it took.
@@ -85,6 +87,7 @@ async fn count(State(api): State<Arc<Api>>, request: Request, next: Next) -> Res
         Some("/v1/links/{code}/clicks") => "/v1/links/{code}/clicks",
         Some("/v1/replication") => "/v1/replication",
         Some("/healthz" | "/readyz") => "health",
+        Some("/v1/openapi.json" | "/v1/docs" | "/v1/problems") => "docs",
         _ => "other",
     };
     let method = match *request.method() {

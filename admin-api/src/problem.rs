@@ -3,12 +3,14 @@
 //! Owned here: what a client is told and what is logged are two things. A problem made from a failure of ours says that it is one and
 //! nothing else; the cause goes to the log, once, here.
 
+pub mod kind;
+
 use std::borrow::Cow;
 use std::time::Duration;
 
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
-use http::header::{ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::header::{CACHE_CONTROL, CONNECTION, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
 use linklog::writer::ProposeError;
 use serde::{Serialize, Serializer};
@@ -20,6 +22,7 @@ use crate::links::condition::ConditionInvalid;
 use crate::links::fields::Finding;
 use crate::links::idempotency::KeyInvalid;
 use crate::links::order::Refusal;
+use kind::Kind;
 
 /// The content type of problem details.
 pub const CONTENT_TYPE_PROBLEM: &str = "application/problem+json";
@@ -33,33 +36,22 @@ pub struct Problem(Box<Parts>);
 
 #[derive(Clone, PartialEq, Debug)]
 struct Parts {
-    status: StatusCode,
-    code: &'static str,
-    title: &'static str,
+    kind: Kind,
     detail: Cow<'static, str>,
     errors: Vec<Finding>,
     retry_after: Option<Duration>,
     challenge: Option<String>,
-    allow: Option<&'static str>,
     close: bool,
 }
 
 impl Problem {
-    fn new(
-        status: StatusCode,
-        code: &'static str,
-        title: &'static str,
-        detail: impl Into<Cow<'static, str>>,
-    ) -> Problem {
+    fn new(kind: Kind, detail: impl Into<Cow<'static, str>>) -> Problem {
         Problem(Box::new(Parts {
-            status,
-            code,
-            title,
+            kind,
             detail: detail.into(),
             errors: Vec::new(),
             retry_after: None,
             challenge: None,
-            allow: None,
             close: false,
         }))
     }
@@ -71,7 +63,7 @@ impl Problem {
 
     /// Returns its status.
     pub fn status(&self) -> u16 {
-        self.0.status.as_u16()
+        self.0.kind.status
     }
 
     fn retry_after(self, after: Duration) -> Problem {
@@ -81,31 +73,24 @@ impl Problem {
     fn internal(cause: &(dyn std::error::Error + 'static)) -> Problem {
         tracing::error!(error = wire::channel::reason(cause), "a request failed");
         let detail = "the request failed for a reason of the server's own; it is in its log";
-        Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "Internal error", detail)
+        Problem::new(kind::INTERNAL, detail)
     }
 
     /// No such path.
     pub fn no_route() -> Problem {
         let detail = "there is no such resource; links are under /v1/links";
-        Problem::new(StatusCode::NOT_FOUND, "not_found", "No such resource", detail)
+        Problem::new(kind::NOT_FOUND, detail)
     }
 
-    /// Not with this method.
-    pub fn method(allow: &'static str) -> Problem {
+    /// Not with this method; the router adds those it may have.
+    pub fn method() -> Problem {
         let detail = "the resource does not have this method";
-        let problem =
-            Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "Method not allowed", detail);
-        problem.with(|parts| parts.allow = Some(allow))
+        Problem::new(kind::METHOD_NOT_ALLOWED, detail)
     }
 
     /// No such link.
     pub fn no_link() -> Problem {
-        Problem::new(
-            StatusCode::NOT_FOUND,
-            "link_not_found",
-            "No such link",
-            "there is no link with this code on this domain",
-        )
+        Problem::new(kind::LINK_NOT_FOUND, "there is no link with this code on this domain")
     }
 
     /// Nobody declared the domain.
@@ -114,7 +99,7 @@ impl Problem {
             format!("{name:?} is not a domain of this fleet; `signpost-admin domain add` declares one");
         let finding =
             Finding { field: "domain".into(), code: "domain_not_found", detail: "no such domain".to_owned() };
-        let problem = Problem::new(StatusCode::NOT_FOUND, "domain_not_found", "No such domain", detail);
+        let problem = Problem::new(kind::DOMAIN_NOT_FOUND, detail);
         problem.with(|parts| parts.errors = vec![finding])
     }
 
@@ -124,12 +109,7 @@ impl Problem {
             [only] => format!("{}: {}", only.field, only.detail),
             several => format!("{} fields are not valid", several.len()),
         };
-        let problem = Problem::new(
-            StatusCode::UNPROCESSABLE_ENTITY,
-            "validation_failed",
-            "The request is not valid",
-            detail,
-        );
+        let problem = Problem::new(kind::VALIDATION_FAILED, detail);
         problem.with(|parts| parts.errors = errors)
     }
 
@@ -142,7 +122,7 @@ impl Problem {
     pub fn malformed(error: &serde_json::Error) -> Problem {
         // The message names a line and a column and never repeats what is there.
         let detail = format!("the body is not valid JSON: {error}");
-        Problem::new(StatusCode::BAD_REQUEST, "malformed_json", "Malformed JSON", detail)
+        Problem::new(kind::MALFORMED_JSON, detail)
     }
 
     /// The body is JSON of another shape.
@@ -156,15 +136,14 @@ impl Problem {
     pub fn alias_taken() -> Problem {
         let detail = "the alias belongs to another link";
         let finding = Finding { field: "alias".into(), code: "alias_taken", detail: detail.to_owned() };
-        let problem = Problem::new(StatusCode::CONFLICT, "alias_taken", "The alias is taken", detail);
+        let problem = Problem::new(kind::ALIAS_TAKEN, detail);
         problem.with(|parts| parts.errors = vec![finding])
     }
 
     /// There are no codes left.
     pub fn no_codes() -> Problem {
         let detail = "the supply of generated codes is used up and no key pool answers; links with an alias can be made";
-        Problem::new(StatusCode::SERVICE_UNAVAILABLE, "no_codes_available", "No codes available", detail)
-            .retry_after(SOON)
+        Problem::new(kind::NO_CODES_AVAILABLE, detail).retry_after(SOON)
     }
 
     /// A link's life would have ended already.
@@ -175,7 +154,7 @@ impl Problem {
     /// What an idempotent request made was deleted since.
     pub fn gone() -> Problem {
         let detail = "the link that this Idempotency-Key made was deleted since";
-        Problem::new(StatusCode::GONE, "link_deleted_since", "The link was deleted", detail)
+        Problem::new(kind::LINK_DELETED_SINCE, detail)
     }
 
     /// The database could not be read for something that is no change.
@@ -195,26 +174,22 @@ impl From<AuthError> for Problem {
         let detail = error.to_string();
         match error {
             AuthError::Missing => {
-                let problem =
-                    Problem::new(StatusCode::UNAUTHORIZED, "token_missing", "A token is required", detail);
+                let problem = Problem::new(kind::TOKEN_MISSING, detail);
                 problem.with(|parts| parts.challenge = Some("Bearer realm=\"signpost\"".to_owned()))
             }
             AuthError::Invalid => {
-                let problem =
-                    Problem::new(StatusCode::UNAUTHORIZED, "token_invalid", "The token is not valid", detail);
+                let problem = Problem::new(kind::TOKEN_INVALID, detail);
                 let challenge = "Bearer realm=\"signpost\", error=\"invalid_token\"".to_owned();
                 problem.with(|parts| parts.challenge = Some(challenge))
             }
             AuthError::Scope { needed } => {
-                let problem =
-                    Problem::new(StatusCode::FORBIDDEN, "scope_missing", "The token may not do this", detail);
+                let problem = Problem::new(kind::SCOPE_MISSING, detail);
                 let challenge =
                     format!("Bearer realm=\"signpost\", error=\"insufficient_scope\", scope=\"{needed}\"");
                 problem.with(|parts| parts.challenge = Some(challenge))
             }
             AuthError::TooMany { retry_after } => {
-                Problem::new(StatusCode::TOO_MANY_REQUESTS, "rate_limited", "Too many requests", detail)
-                    .retry_after(retry_after)
+                Problem::new(kind::RATE_LIMITED, detail).retry_after(retry_after)
             }
         }
     }
@@ -223,22 +198,13 @@ impl From<AuthError> for Problem {
 impl From<BodyError> for Problem {
     fn from(error: BodyError) -> Problem {
         let detail = error.to_string();
-        let new = |status, code, title| Problem::new(status, code, title, detail);
+        let new = |kind| Problem::new(kind, detail);
         match error {
-            BodyError::Empty => new(StatusCode::BAD_REQUEST, "empty_body", "The body is empty"),
-            BodyError::ContentType { .. } => {
-                new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", "Unsupported media type")
-            }
-            BodyError::TooLarge { .. } => {
-                new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", "The body is too large")
-                    .with(|parts| parts.close = true)
-            }
-            BodyError::TooSlow => {
-                new(StatusCode::REQUEST_TIMEOUT, "body_too_slow", "The body came too slowly")
-                    .with(|parts| parts.close = true)
-            }
-            BodyError::Broken => new(StatusCode::BAD_REQUEST, "body_broken", "The body broke off")
-                .with(|parts| parts.close = true),
+            BodyError::Empty => new(kind::EMPTY_BODY),
+            BodyError::ContentType { .. } => new(kind::UNSUPPORTED_MEDIA_TYPE),
+            BodyError::TooLarge { .. } => new(kind::BODY_TOO_LARGE).with(|parts| parts.close = true),
+            BodyError::TooSlow => new(kind::BODY_TOO_SLOW).with(|parts| parts.close = true),
+            BodyError::Broken => new(kind::BODY_BROKEN).with(|parts| parts.close = true),
         }
     }
 }
@@ -246,49 +212,24 @@ impl From<BodyError> for Problem {
 impl From<ChangeError> for Problem {
     fn from(error: ChangeError) -> Problem {
         let detail = error.to_string();
-        let new = |status, code, title| Problem::new(status, code, title, detail);
-        const UNAVAILABLE: StatusCode = StatusCode::SERVICE_UNAVAILABLE;
+        let new = |kind| Problem::new(kind, detail);
         match error {
             ChangeError::NotFound => Problem::no_link(),
-            ChangeError::VersionMismatch { .. } => {
-                new(StatusCode::PRECONDITION_FAILED, "version_mismatch", "The link is at another version")
-            }
-            ChangeError::NothingToMatch => {
-                new(StatusCode::PRECONDITION_FAILED, "version_mismatch", "There is no link at this version")
-            }
-            ChangeError::Banned => new(StatusCode::FORBIDDEN, "link_banned", "The link was taken down"),
+            ChangeError::VersionMismatch { .. } | ChangeError::NothingToMatch => new(kind::VERSION_MISMATCH),
+            ChangeError::Banned => new(kind::LINK_BANNED),
             ChangeError::MayNotBan => AuthError::Scope { needed: "admin" }.into(),
-            ChangeError::KeyInFlight => new(
-                StatusCode::CONFLICT,
-                "idempotency_key_in_flight",
-                "A request with this Idempotency-Key is being worked on",
-            )
-            .retry_after(SOON),
+            ChangeError::KeyInFlight => new(kind::IDEMPOTENCY_KEY_IN_FLIGHT).retry_after(SOON),
             ChangeError::Alias(error) => Problem::field("code", error.code(), error.to_string()),
-            ChangeError::Contended => {
-                new(StatusCode::CONFLICT, "contended", "The link is being changed by others")
-                    .retry_after(SOON)
-            }
+            ChangeError::Contended => new(kind::CONTENDED).retry_after(SOON),
             ChangeError::AlreadyExpired => Problem::already_expired(),
-            ChangeError::KeyReused => new(
-                StatusCode::UNPROCESSABLE_ENTITY,
-                "idempotency_key_reused",
-                "The Idempotency-Key was used before",
-            ),
-            ChangeError::Propose(ProposeError::Busy) => {
-                new(UNAVAILABLE, "busy", "The writer is busy").retry_after(SOON)
-            }
-            ChangeError::Propose(ProposeError::Fenced) => {
-                new(UNAVAILABLE, "writer_replaced", "Another writer has taken over").retry_after(SOON)
-            }
+            ChangeError::KeyReused => new(kind::IDEMPOTENCY_KEY_REUSED),
+            ChangeError::Propose(ProposeError::Busy) => new(kind::BUSY).retry_after(SOON),
+            ChangeError::Propose(ProposeError::Fenced) => new(kind::WRITER_REPLACED).retry_after(SOON),
             ChangeError::Propose(ProposeError::Closed) | ChangeError::Ending(_) => {
-                new(UNAVAILABLE, "stopping", "The server is stopping")
-                    .retry_after(SOON)
-                    .with(|parts| parts.close = true)
+                new(kind::STOPPING).retry_after(SOON).with(|parts| parts.close = true)
             }
             ChangeError::Propose(ProposeError::Unknown) | ChangeError::Replication(_) => {
-                new(UNAVAILABLE, "outcome_unknown", "Whether the change took place is not known")
-                    .retry_after(SOON)
+                new(kind::OUTCOME_UNKNOWN).retry_after(SOON)
             }
             ChangeError::Propose(ProposeError::TooMany) | ChangeError::Store(_) | ChangeError::Invalid(_) => {
                 Problem::internal(&error)
@@ -308,25 +249,17 @@ impl From<Refusal> for Problem {
 
 impl From<KeyInvalid> for Problem {
     fn from(error: KeyInvalid) -> Problem {
-        Problem::new(
-            StatusCode::BAD_REQUEST,
-            "idempotency_key_invalid",
-            "The Idempotency-Key is not valid",
-            error.to_string(),
-        )
+        Problem::new(kind::IDEMPOTENCY_KEY_INVALID, error.to_string())
     }
 }
 
 impl From<ConditionInvalid> for Problem {
     fn from(error: ConditionInvalid) -> Problem {
-        let (code, title) = match error {
-            ConditionInvalid::IfMatch => ("if_match_invalid", "If-Match is not valid"),
-            ConditionInvalid::IfNoneMatch => ("if_none_match_invalid", "If-None-Match is not valid"),
-            ConditionInvalid::Both => {
-                ("if_match_invalid", "If-Match and If-None-Match contradict each other")
-            }
+        let kind = match error {
+            ConditionInvalid::IfMatch | ConditionInvalid::Both => kind::IF_MATCH_INVALID,
+            ConditionInvalid::IfNoneMatch => kind::IF_NONE_MATCH_INVALID,
         };
-        Problem::new(StatusCode::BAD_REQUEST, code, title, error.to_string())
+        Problem::new(kind, error.to_string())
     }
 }
 
@@ -351,11 +284,11 @@ impl Serialize for Problem {
         let errors =
             self.0.errors.iter().map(|Finding { field, code, detail }| FindingView { field, code, detail });
         View {
-            r#type: format!("urn:signpost:problem:{}", self.0.code),
-            title: self.0.title,
-            status: self.0.status.as_u16(),
+            r#type: self.0.kind.uri(),
+            title: self.0.kind.title,
+            status: self.0.kind.status,
             detail: &self.0.detail,
-            code: self.0.code,
+            code: self.0.kind.code,
             errors: errors.collect(),
         }
         .serialize(serializer)
@@ -366,7 +299,8 @@ impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let body = serde_json::to_vec(&self).expect("a problem is strings and numbers");
         let mut response = Response::new(Body::from(body));
-        *response.status_mut() = self.0.status;
+        *response.status_mut() =
+            StatusCode::from_u16(self.0.kind.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(CONTENT_TYPE_PROBLEM));
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -377,9 +311,6 @@ impl IntoResponse for Problem {
         }
         if let Some(challenge) = self.0.challenge.and_then(|text| HeaderValue::from_str(&text).ok()) {
             headers.insert(WWW_AUTHENTICATE, challenge);
-        }
-        if let Some(allow) = self.0.allow {
-            headers.insert(ALLOW, HeaderValue::from_static(allow));
         }
         if self.0.close {
             headers.insert(CONNECTION, HeaderValue::from_static("close"));

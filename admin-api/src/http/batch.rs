@@ -17,6 +17,7 @@ use serde::{Deserializer, Serialize};
 
 use super::body::Expected;
 use super::links::{known, made_view, refusal};
+use super::openapi::{IdempotencyKeyParam, NewLinks, PreferParam, ProblemView};
 use super::query::Query;
 use super::{Api, answer, idempotency_key, prefers_async, respond};
 use crate::domains::DomainTable;
@@ -38,6 +39,12 @@ const LARGE_BODY_BYTES: usize = 512 << 10;
 /// An item: what is to be made, or why not.
 type Item = Result<Order, Problem>;
 
+/// Makes up to 1,000 links
+///
+/// Items stand alone: a bad one has a problem in its place, the others are made.
+#[utoipa::path(post, path = "/v1/links/batch", operation_id = "create_links", tag = "links",
+    params(IdempotencyKeyParam, PreferParam), request_body = NewLinks,
+    responses((status = 200, description = "What became of each", body = BatchView<'static>)))]
 pub(super) async fn create(State(api): State<Arc<Api>>, request: Request) -> Response {
     answer(try_create(&api, request).await)
 }
@@ -97,19 +104,30 @@ fn canonical(items: &[Item]) -> Vec<u8> {
     canonical
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, utoipa::ToSchema)]
+#[schema(as = BatchItem)]
 struct ItemView<'a> {
+    /// Which one, from 0.
     index: usize,
+    /// The status it would have been answered with alone.
     status: u16,
+    /// The link, if there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     link: Option<LinkView<'a>>,
+    /// What is wrong, if something is.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, value_type = Option<ProblemView>)]
     error: Option<&'a Problem>,
 }
 
-#[derive(Serialize)]
-struct BatchView<'a> {
+#[derive(Serialize, utoipa::ToSchema)]
+#[schema(as = BatchResult)]
+pub(super) struct BatchView<'a> {
+    /// One for each link, in order.
     results: Vec<ItemView<'a>>,
+    /// Who has all of it.
+    #[schema(value_type = ReplicationReport)]
     replication: &'a ReplicationReport,
 }
 

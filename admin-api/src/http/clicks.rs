@@ -11,20 +11,28 @@ use linklog::entity::Scopes;
 use serde::Serialize;
 
 use super::links::{CodeInPath, code_text};
+use super::openapi::{CodeParam, DomainParam, NotFound};
 use super::query::key_of;
 use super::{Api, answer, respond};
 use crate::links::view::Rfc3339;
 use crate::problem::Problem;
 
-#[derive(Serialize)]
-struct View {
+#[derive(Serialize, utoipa::ToSchema)]
+#[schema(as = Clicks)]
+pub(super) struct View {
     /// People only; the others are apart.
     total: u64,
+    /// Crawlers and link previews, by their User-Agent.
     bots: u64,
+    /// `HEAD` requests.
     head: u64,
+    /// Browsers that load ahead.
     prefetch: u64,
+    /// When it was last followed by anybody.
+    #[schema(required)]
     last_click_at: Option<Rfc3339>,
     /// Up to when every active proxy has reported: what is later may be missing.
+    #[schema(required)]
     complete_until: Option<Rfc3339>,
     /// Active proxies that have not been heard of recently.
     missing: Vec<String>,
@@ -32,6 +40,12 @@ struct View {
     dropped: u64,
 }
 
+/// How often a link was followed
+///
+/// `stats:read` or `links:read` is enough. Every redirect is counted once, and every click before `complete_until` is in the numbers.
+#[utoipa::path(get, path = "/v1/links/{code}/clicks", operation_id = "get_clicks", tag = "links", params(
+    CodeParam, DomainParam,
+), responses((status = 200, description = "The counts", body = View), (status = 404, response = NotFound)))]
 pub(super) async fn of_link(State(api): State<Arc<Api>>, code: CodeInPath, request: Request) -> Response {
     answer(try_of_link(&api, code, request.into_parts().0).await)
 }

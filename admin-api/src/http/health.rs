@@ -15,10 +15,16 @@ pub trait ReadyDetail: Send + Sync + 'static {
     fn detail(&self) -> Value;
 }
 
+/// Whether the process answers
+#[utoipa::path(get, path = "/healthz", operation_id = "live", tag = "health", security(()),
+    responses((status = 200, description = "It does", body = serde_json::Value)))]
 pub(super) async fn live() -> Response {
     respond::json(StatusCode::OK, &json!({ "status": "pass", "version": env!("CARGO_PKG_VERSION") }))
 }
 
+/// Whether the API takes requests, and what it runs on
+#[utoipa::path(get, path = "/readyz", operation_id = "ready", tag = "health", security(()),
+    responses((status = 200, description = "It does", body = serde_json::Value)))]
 pub(super) async fn ready(State(api): State<Arc<Api>>) -> Response {
     // Whoever gets an answer here gets it from an API that takes requests.
     let mut body = api.ready.detail();

@@ -13,6 +13,10 @@ use linklog::{Code, DomainId};
 use serde::Serialize;
 
 use super::body::Expected;
+use super::openapi::{
+    CodeParam, Conflict, DomainParam, Gone, IdempotencyKeyParam, IfMatchParam, IfNoneMatchParam, LinkPatch,
+    ListParams, NewLink, NotFound, PreconditionFailed, PreferParam, WholeLink,
+};
 use super::query::{Query, key_of};
 use super::{Api, answer, idempotency_key, prefers_async, respond};
 use crate::alias::{self, AliasRules};
@@ -27,6 +31,16 @@ use crate::links::{ChangeError, Changed, order, patch};
 use crate::problem::Problem;
 use crate::replication::ReplicationReport;
 
+/// Makes a link
+///
+/// The answer comes when every healthy proxy has the link, or after 250 ms; `replication` says who has it.
+#[utoipa::path(post, path = "/v1/links", operation_id = "create_link", tag = "links",
+    params(IdempotencyKeyParam, PreferParam), request_body = NewLink,
+    responses(
+        (status = 201, description = "The link", body = LinkView<'static>, headers(
+            ("Location", description = "Its address in this API"), ("ETag", description = "Its version"))),
+        (status = 404, response = NotFound), (status = 409, response = Conflict), (status = 410, response = Gone),
+    ))]
 pub(super) async fn create(State(api): State<Arc<Api>>, request: Request) -> Response {
     answer(try_create(&api, request).await)
 }
@@ -129,6 +143,12 @@ pub(super) fn code_text(code: CodeInPath) -> Result<String, Problem> {
     code.map(|Path(code)| code).map_err(|_| Problem::no_link())
 }
 
+/// Reads a link
+#[utoipa::path(get, path = "/v1/links/{code}", operation_id = "get_link", tag = "links", params(CodeParam, DomainParam),
+    responses(
+        (status = 200, description = "The link", body = LinkView<'static>, headers(("ETag", description = "Its version"))),
+        (status = 404, response = NotFound),
+    ))]
 pub(super) async fn get(State(api): State<Arc<Api>>, code: CodeInPath, request: Request) -> Response {
     answer(try_get(&api, code, request.into_parts().0).await)
 }
@@ -143,6 +163,17 @@ async fn try_get(api: &Api, code: CodeInPath, head: Parts) -> Result<Response, P
     Ok(respond::with_version(respond::json(StatusCode::OK, &view), stored.stamp.version))
 }
 
+/// Changes a link
+///
+/// A merge patch (RFC 7396): what is not there stays, `null` clears.
+#[utoipa::path(patch, path = "/v1/links/{code}", operation_id = "update_link", tag = "links",
+    params(CodeParam, DomainParam, IfMatchParam, PreferParam),
+    request_body(content((LinkPatch = "application/merge-patch+json"), (LinkPatch = "application/json"))),
+    responses(
+        (status = 200, description = "The link", body = LinkView<'static>, headers(("ETag", description = "Its version"))),
+        (status = 404, response = NotFound), (status = 409, response = Conflict),
+        (status = 412, response = PreconditionFailed),
+    ))]
 pub(super) async fn patch(State(api): State<Arc<Api>>, code: CodeInPath, request: Request) -> Response {
     answer(try_patch(&api, code, request).await)
 }
@@ -166,6 +197,18 @@ async fn try_patch(api: &Api, code: CodeInPath, request: Request) -> Result<Resp
     Ok(respond::with_preference(response, skip_proxies))
 }
 
+/// Makes a link under a code, or replaces the one that is there
+///
+/// What the body does not say is as on a new link. `If-None-Match: *` only makes, `If-Match` only replaces.
+#[utoipa::path(put, path = "/v1/links/{code}", operation_id = "put_link", tag = "links",
+    params(CodeParam, DomainParam, IfMatchParam, IfNoneMatchParam, PreferParam), request_body = WholeLink,
+    responses(
+        (status = 200, description = "The link, replaced", body = LinkView<'static>, headers(("ETag", description = "Its version"))),
+        (status = 201, description = "The link, made", body = LinkView<'static>, headers(
+            ("Location", description = "Its address in this API"), ("ETag", description = "Its version"))),
+        (status = 404, response = NotFound), (status = 409, response = Conflict),
+        (status = 412, response = PreconditionFailed),
+    ))]
 pub(super) async fn put(State(api): State<Arc<Api>>, code: CodeInPath, request: Request) -> Response {
     answer(try_put(&api, code, request).await)
 }
@@ -203,6 +246,16 @@ fn condition(headers: &HeaderMap) -> Result<Condition, Problem> {
     Ok(Condition::of_header(headers.get(IF_MATCH).map(|value| value.as_bytes()))?)
 }
 
+/// Deletes a link
+///
+/// Its clicks are kept; a generated code is never given out again.
+#[utoipa::path(delete, path = "/v1/links/{code}", operation_id = "delete_link", tag = "links",
+    params(CodeParam, DomainParam, IfMatchParam, PreferParam),
+    responses(
+        (status = 204, description = "It is gone"),
+        (status = 404, response = NotFound), (status = 409, response = Conflict),
+        (status = 412, response = PreconditionFailed),
+    ))]
 pub(super) async fn delete(State(api): State<Arc<Api>>, code: CodeInPath, request: Request) -> Response {
     answer(try_delete(&api, code, request.into_parts().0).await)
 }
@@ -217,24 +270,36 @@ async fn try_delete(api: &Api, code: CodeInPath, head: Parts) -> Result<Response
     Ok(respond::with_preference(respond::no_content(), skip_proxies))
 }
 
-#[derive(Serialize)]
-struct PageView<'a> {
+#[derive(Serialize, utoipa::ToSchema)]
+#[schema(as = Page)]
+pub(super) struct PageView<'a> {
+    /// Newest first.
     data: Vec<LinkView<'a>>,
+    /// Pass it on as `cursor` for the next page; null: this was the last one.
+    #[schema(required)]
     next_cursor: Option<String>,
+    /// How many there are, if that was asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     total: Option<TotalView>,
 }
 
 /// How many links there are; not exact means at least so many.
-#[derive(Serialize)]
+#[derive(Serialize, utoipa::ToSchema)]
+#[schema(as = Total)]
 struct TotalView {
+    /// So many, or at least so many.
     count: u64,
+    /// Whether there are exactly so many.
     is_exact: bool,
 }
 
 const LIST_PARAMETERS: [&str; 10] =
     ["limit", "cursor", "sort", "total", "domain", "state", "host", "tag", "created_from", "created_before"];
 
+/// Lists links, newest first
+#[utoipa::path(get, path = "/v1/links", operation_id = "list_links", tag = "links", params(ListParams),
+    responses((status = 200, description = "A page", body = PageView<'static>)))]
 pub(super) async fn list(State(api): State<Arc<Api>>, request: Request) -> Response {
     answer(try_list(&api, request.into_parts().0).await)
 }

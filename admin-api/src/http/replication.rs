@@ -16,35 +16,44 @@ use crate::links::view::Rfc3339;
 use crate::problem::Problem;
 use crate::replication::MemberStatus;
 
-#[derive(Serialize)]
+#[derive(Serialize, utoipa::ToSchema)]
+#[schema(as = Position)]
 struct Head {
     epoch: u32,
     seq: u64,
 }
 
-#[derive(Serialize)]
-struct View {
+#[derive(Serialize, utoipa::ToSchema)]
+#[schema(as = ReplicationStatus)]
+pub(super) struct View {
     head: Head,
     members: Vec<MemberView>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, utoipa::ToSchema)]
+#[schema(as = Member)]
 struct MemberView {
     #[serde(flatten)]
     status: MemberStatus,
     /// `null`: it has never reported.
+    #[schema(required)]
     clicks: Option<ClicksView>,
 }
 
 /// How far the clicks of a member are counted.
-#[derive(Serialize)]
+#[derive(Serialize, utoipa::ToSchema)]
+#[schema(as = MemberClicks)]
 struct ClicksView {
     ledger: String,
     watermark: u64,
+    #[schema(required)]
     complete_until: Option<Rfc3339>,
     dropped: u64,
 }
 
+/// Where every member is in the log
+#[utoipa::path(get, path = "/v1/replication", operation_id = "get_replication", tag = "fleet",
+    responses((status = 200, description = "The head of the log and every member", body = View)))]
 pub(super) async fn status(State(api): State<Arc<Api>>, request: Request) -> Response {
     answer(try_status(&api, request.into_parts().0).await)
 }

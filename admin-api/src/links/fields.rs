@@ -35,43 +35,47 @@ pub struct Finding {
     pub detail: String,
 }
 
-/// The members of the object, none of them judged.
-#[derive(Default)]
-pub struct LinkFields<'a> {
-    /// Where to.
-    pub long_url: Option<Json<'a>>,
-    /// The code asked for.
-    pub alias: Option<Json<'a>>,
-    /// The host of the domain.
-    pub domain: Option<Json<'a>>,
-    /// Until when.
-    pub expires_at: Option<Json<'a>>,
-    /// With which status.
-    pub status: Option<Json<'a>>,
-    /// Whether at all.
-    pub state: Option<Json<'a>>,
-    /// For people.
-    pub title: Option<Json<'a>>,
-    /// For people.
-    pub tags: Option<Json<'a>>,
-    /// Names nobody knows, and names that came twice.
-    pub stray: Vec<Finding>,
+macro_rules! link_fields {
+    ($($(#[$doc:meta])* $name:ident,)*) => {
+        /// The members of the object, none of them judged.
+        #[derive(Default)]
+        pub struct LinkFields<'a> {
+            $($(#[$doc])* pub $name: Option<Json<'a>>,)*
+            /// Names nobody knows, and names that came twice.
+            pub stray: Vec<Finding>,
+        }
+
+        impl<'a> LinkFields<'a> {
+            /// The name of every member there is; the description of the API has the same (`crate::http::openapi`).
+            pub const NAMES: &'static [&'static str] = &[$(stringify!($name)),*];
+
+            fn place(&mut self, name: &str) -> Option<&mut Option<Json<'a>>> {
+                Some(match name {
+                    $(stringify!($name) => &mut self.$name,)*
+                    _ => return None,
+                })
+            }
+        }
+    };
 }
 
-impl<'a> LinkFields<'a> {
-    fn place(&mut self, name: &str) -> Option<&mut Option<Json<'a>>> {
-        Some(match name {
-            "long_url" => &mut self.long_url,
-            "alias" => &mut self.alias,
-            "domain" => &mut self.domain,
-            "expires_at" => &mut self.expires_at,
-            "status" => &mut self.status,
-            "state" => &mut self.state,
-            "title" => &mut self.title,
-            "tags" => &mut self.tags,
-            _ => return None,
-        })
-    }
+link_fields! {
+    /// Where to.
+    long_url,
+    /// The code asked for.
+    alias,
+    /// The host of the domain.
+    domain,
+    /// Until when.
+    expires_at,
+    /// With which status.
+    status,
+    /// Whether at all.
+    state,
+    /// For people.
+    title,
+    /// For people.
+    tags,
 }
 
 /// An object with the fields of a link, or something else.

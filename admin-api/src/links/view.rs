@@ -6,28 +6,52 @@ use jiff::Timestamp;
 use linklog::store::StoredLink;
 use linklog::{Code, Link, LinkState};
 use serde::{Serialize, Serializer};
+use utoipa::openapi::RefOr;
+use utoipa::openapi::schema::{KnownFormat, ObjectBuilder, Schema, SchemaFormat, Type};
+use utoipa::{PartialSchema, ToSchema};
 
 use crate::domains::KnownDomain;
 use crate::replication::ReplicationReport;
 
 /// A link in JSON. Borrows everything: a batch of a thousand is written without a copy.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Link)]
 pub struct LinkView<'a> {
+    /// What stands behind the slash.
     code: &'a str,
+    /// The host of its domain.
     domain: &'a str,
+    /// The whole short URL.
+    #[schema(value_type = String, format = "uri")]
     short_url: ShortUrl<'a>,
+    /// Where it leads; empty for a code that is kept without a target.
     long_url: &'a str,
+    /// The status of the redirect.
     status: u16,
+    /// Whether it redirects: `active`, `disabled`, `banned` or `reserved`.
     state: &'static str,
+    /// When it ends; null: never.
+    #[schema(required)]
     expires_at: Option<Rfc3339>,
+    /// For people.
+    #[schema(required)]
     title: Option<&'a str>,
+    /// For people, in the order given.
+    #[schema(value_type = Vec<String>)]
     tags: &'a [String],
+    /// When it was made.
     created_at: Rfc3339,
+    /// When it was last changed.
     updated_at: Rfc3339,
+    /// Counts its changes; also its entity tag.
     version: u64,
+    /// How many people followed it; in answers to reads.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     clicks: Option<u64>,
+    /// Who has the change; in answers to changes of one link.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, value_type = Option<ReplicationReport>)]
     replication: Option<&'a ReplicationReport>,
 }
 
@@ -135,6 +159,19 @@ impl fmt::Display for Rfc3339 {
 impl Serialize for Rfc3339 {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
+    }
+}
+
+impl PartialSchema for Rfc3339 {
+    fn schema() -> RefOr<Schema> {
+        let format = SchemaFormat::KnownFormat(KnownFormat::DateTime);
+        ObjectBuilder::new().schema_type(Type::String).format(Some(format)).into()
+    }
+}
+
+impl ToSchema for Rfc3339 {
+    fn name() -> std::borrow::Cow<'static, str> {
+        "Time".into()
     }
 }
 

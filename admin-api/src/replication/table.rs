@@ -13,7 +13,7 @@ use super::{Acknowledged, StreamId};
 use crate::members::MemberTable;
 
 /// Which active members have a change, as told to the client that made it.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, utoipa::ToSchema)]
 pub struct ReplicationReport {
     /// How many have applied it.
     pub applied: usize,
@@ -24,7 +24,7 @@ pub struct ReplicationReport {
 }
 
 /// One member's place, as `GET /v1/replication` shows it.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, utoipa::ToSchema)]
 pub struct MemberStatus {
     /// The member's name.
     pub id: String,

@@ -1,0 +1,295 @@
+//! What handlers name when they describe themselves: parameters, request bodies and answers. Nothing here runs; the names and bounds
+//! are those of `crate::links::fields` and `super::super::query`, and tests compare the names.
+
+use serde::Deserialize;
+use utoipa::openapi::schema::{ObjectBuilder, Schema, Type};
+use utoipa::openapi::{RefOr, Response};
+use utoipa::{IntoParams, PartialSchema, ToResponse, ToSchema};
+
+macro_rules! answers {
+    ($($name:ident $description:literal;)*) => {
+        $(
+            #[doc = concat!("The answer `", stringify!($name), "`: ", $description, ".")]
+            pub struct $name;
+
+            impl<'r> ToResponse<'r> for $name {
+                fn response() -> (&'r str, RefOr<Response>) {
+                    (stringify!($name), super::problem_answer($description).into())
+                }
+            }
+        )*
+        /// Answers that handlers name, as in `(status = 404, response = NotFound)`, and what they say.
+        pub(super) const ANSWERS: &[(&str, &str)] = &[$((stringify!($name), $description)),*];
+    };
+}
+
+answers! {
+    NotFound "There is no such link or domain";
+    Conflict "The alias is taken, or others change the link at the same time";
+    Gone "The link that an earlier request with the same Idempotency-Key made was deleted";
+    PreconditionFailed "The link is not at the version that If-Match names";
+}
+
+/// A problem (RFC 9457).
+#[derive(Deserialize, ToSchema)]
+#[schema(as = Problem)]
+#[expect(dead_code, reason = "only described here")]
+pub struct ProblemView {
+    /// Where its kind is described, relative to this API.
+    #[schema(format = "uri-reference", example = "/v1/problems#alias_taken")]
+    r#type: String,
+    /// The same words every time.
+    title: String,
+    /// The status of the answer.
+    status: u16,
+    /// What is wrong this time.
+    detail: String,
+    /// A stable word for machines.
+    code: String,
+    /// Every field that is wrong.
+    errors: Vec<FindingView>,
+}
+
+/// Something wrong with a field.
+#[derive(Deserialize, ToSchema)]
+#[schema(as = Finding)]
+#[expect(dead_code, reason = "only described here")]
+pub struct FindingView {
+    /// The field or parameter.
+    field: String,
+    /// A stable word for machines.
+    code: String,
+    /// What is allowed.
+    detail: String,
+}
+
+/// A link to be made.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "only described here")]
+pub struct NewLink {
+    /// Where to: an absolute http or https URL with a host and without credentials, kept byte for byte.
+    #[schema(
+        format = "uri",
+        min_length = 1,
+        max_length = 65536,
+        example = "https://example.org/a/long/path"
+    )]
+    long_url: String,
+    /// The code asked for; without one a generated code is given out.
+    #[schema(pattern = "^[A-Za-z0-9_-]{3,50}$", example = "spring-sale")]
+    alias: Option<String>,
+    /// The host of the domain; without one the default domain.
+    #[schema(example = "sho.rt")]
+    domain: Option<String>,
+    /// Until when, RFC 3339, in the future.
+    #[schema(format = "date-time")]
+    expires_at: Option<String>,
+    /// With which status; 302 if it is not said.
+    #[schema(value_type = Option<RedirectStatus>)]
+    status: Option<u16>,
+    /// For people.
+    #[schema(max_length = 512)]
+    title: Option<String>,
+    /// For people, each of 1 to 64 characters.
+    #[schema(max_items = 32, value_type = Option<Vec<Tag>>)]
+    tags: Option<Vec<String>>,
+}
+
+/// What is to be different about a link. What is not there stays; `null` clears.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "only described here")]
+pub struct LinkPatch {
+    /// Where to: an absolute http or https URL with a host and without credentials, kept byte for byte.
+    #[schema(format = "uri", min_length = 1, max_length = 65536, nullable = false)]
+    long_url: Option<String>,
+    /// Until when, RFC 3339, in the future.
+    #[schema(format = "date-time")]
+    expires_at: Option<String>,
+    /// With which status; null: 302.
+    #[schema(value_type = Option<RedirectStatus>)]
+    status: Option<u16>,
+    /// Whether it redirects; null: it does.
+    #[schema(value_type = Option<LinkState>)]
+    state: Option<String>,
+    /// For people.
+    #[schema(max_length = 512)]
+    title: Option<String>,
+    /// For people, each of 1 to 64 characters.
+    #[schema(max_items = 32, value_type = Option<Vec<Tag>>)]
+    tags: Option<Vec<String>>,
+}
+
+/// The status of a redirect (RFC 9110 section 15.4).
+pub struct RedirectStatus;
+
+impl PartialSchema for RedirectStatus {
+    fn schema() -> RefOr<Schema> {
+        ObjectBuilder::new().schema_type(Type::Integer).enum_values(Some([301, 302, 307, 308])).into()
+    }
+}
+
+impl ToSchema for RedirectStatus {}
+
+/// A tag.
+pub struct Tag;
+
+impl PartialSchema for Tag {
+    fn schema() -> RefOr<Schema> {
+        ObjectBuilder::new().schema_type(Type::String).min_length(Some(1)).max_length(Some(64)).into()
+    }
+}
+
+impl ToSchema for Tag {}
+
+/// A whole link; what is not there is as on a new one.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "only described here")]
+pub struct WholeLink {
+    /// Where to: an absolute http or https URL with a host and without credentials, kept byte for byte.
+    #[schema(format = "uri", min_length = 1, max_length = 65536)]
+    long_url: String,
+    /// Until when, RFC 3339, in the future.
+    #[schema(format = "date-time")]
+    expires_at: Option<String>,
+    /// With which status; 302 if it is not said.
+    #[schema(value_type = Option<RedirectStatus>)]
+    status: Option<u16>,
+    /// Whether it redirects; it does if it is not said.
+    #[schema(value_type = Option<LinkState>)]
+    state: Option<String>,
+    /// For people.
+    #[schema(max_length = 512)]
+    title: Option<String>,
+    /// For people, each of 1 to 64 characters.
+    #[schema(max_items = 32, value_type = Option<Vec<Tag>>)]
+    tags: Option<Vec<String>>,
+}
+
+/// Whether a link redirects.
+#[derive(Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+#[expect(dead_code, reason = "only described here")]
+pub enum LinkState {
+    /// It does.
+    Active,
+    /// Its owner switched it off: answered like an unknown link.
+    Disabled,
+    /// The operator took it down: 451.
+    Banned,
+}
+
+/// Links to be made.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "only described here")]
+pub struct NewLinks {
+    /// 1 to 1,000 of them.
+    #[schema(min_items = 1, max_items = 1000)]
+    links: Vec<NewLink>,
+}
+
+/// The code in a path.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Path)]
+#[expect(dead_code, reason = "only described here")]
+pub struct CodeParam {
+    /// The link's code or alias. Case counts.
+    #[param(pattern = "^[A-Za-z0-9_-]{1,64}$", example = "spring-sale")]
+    code: String,
+}
+
+/// The domain in a query.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "only described here")]
+pub struct DomainParam {
+    /// The host of the link's domain; without it the default domain.
+    #[param(nullable = false)]
+    domain: Option<String>,
+}
+
+/// Which links of a list, and which page.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "only described here")]
+pub struct ListParams {
+    /// Links of a page; 100 if it is not said.
+    #[param(minimum = 1, maximum = 1000, nullable = false)]
+    limit: Option<u32>,
+    /// `next_cursor` of the page before.
+    #[param(nullable = false)]
+    cursor: Option<String>,
+    /// `-created_at` (newest first, if it is not said) or `created_at`.
+    #[param(nullable = false, pattern = "^-?created_at$")]
+    sort: Option<String>,
+    /// Whether to count all that fit.
+    #[param(nullable = false)]
+    total: Option<bool>,
+    /// The host of a domain: only its links.
+    #[param(nullable = false)]
+    domain: Option<String>,
+    /// Only links in this state.
+    #[param(nullable = false, pattern = "^(active|disabled|banned|reserved)$")]
+    state: Option<String>,
+    /// Only links that lead to this host.
+    #[param(nullable = false, example = "example.org")]
+    host: Option<String>,
+    /// Only links with this tag; several times for all of several.
+    #[param(nullable = false, max_items = 4, explode)]
+    tag: Option<Vec<String>>,
+    /// Only links made then or later, RFC 3339.
+    #[param(nullable = false, format = "date-time")]
+    created_from: Option<String>,
+    /// Only links made before then, RFC 3339.
+    #[param(nullable = false, format = "date-time")]
+    created_before: Option<String>,
+}
+
+/// The key that makes a request safe to repeat.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Header)]
+#[expect(dead_code, reason = "only described here")]
+pub struct IdempotencyKeyParam {
+    /// Makes the request safe to repeat for 24 hours: the same key and body get the same answer.
+    #[param(
+        rename = "Idempotency-Key",
+        min_length = 1,
+        max_length = 255,
+        pattern = "^[ -~]{1,255}$",
+        nullable = false
+    )]
+    idempotency_key: Option<String>,
+}
+
+/// The version a change is for.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Header)]
+#[expect(dead_code, reason = "only described here")]
+pub struct IfMatchParam {
+    /// Change the link only if it has this ETag.
+    #[param(rename = "If-Match", nullable = false, example = "\"3\"")]
+    if_match: Option<String>,
+}
+
+/// Whether a link may be there already.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Header)]
+#[expect(dead_code, reason = "only described here")]
+pub struct IfNoneMatchParam {
+    /// `*`: only if there is no such link.
+    #[param(rename = "If-None-Match", nullable = false, example = "*")]
+    if_none_match: Option<String>,
+}
+
+/// What the client would rather have.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Header)]
+#[expect(dead_code, reason = "only described here")]
+pub struct PreferParam {
+    /// `respond-async` answers as soon as the change is durable, without waiting for proxies (RFC 7240).
+    #[param(rename = "Prefer", nullable = false, example = "respond-async")]
+    prefer: Option<String>,
+}
