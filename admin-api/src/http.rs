@@ -6,12 +6,15 @@
 pub mod batch;
 pub mod body;
 mod clicks;
+pub mod export;
 pub mod health;
+pub mod import;
 pub mod links;
 pub mod openapi;
 pub mod query;
 pub mod replication;
 mod respond;
+pub mod transfer;
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -34,6 +37,7 @@ use crate::metrics::Metrics;
 use crate::problem::Problem;
 use body::BodyBudget;
 use health::ReadyDetail;
+use transfer::Places;
 
 /// What the handlers work with.
 pub struct Api {
@@ -45,6 +49,8 @@ pub struct Api {
     pub limits: Limits,
     /// How many bytes of bodies may be in memory.
     pub bodies: BodyBudget,
+    /// How many exports and imports may run.
+    pub transfers: Places,
     /// What readiness says.
     pub ready: Arc<dyn ReadyDetail>,
     /// Who counts.
@@ -69,6 +75,8 @@ fn routes() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(batch::create))
         .routes(routes!(links::get, links::put, links::patch, links::delete))
         .routes(routes!(clicks::of_link))
+        .routes(routes!(export::export))
+        .routes(routes!(import::import))
         .routes(routes!(replication::status))
         .routes(routes!(openapi::document))
         .routes(routes!(openapi::reader))
@@ -85,6 +93,8 @@ async fn count(State(api): State<Arc<Api>>, request: Request, next: Next) -> Res
         Some("/v1/links/batch") => "/v1/links/batch",
         Some("/v1/links/{code}") => "/v1/links/{code}",
         Some("/v1/links/{code}/clicks") => "/v1/links/{code}/clicks",
+        Some("/v1/export") => "/v1/export",
+        Some("/v1/import") => "/v1/import",
         Some("/v1/replication") => "/v1/replication",
         Some("/healthz" | "/readyz") => "health",
         Some("/v1/openapi.json" | "/v1/docs" | "/v1/problems") => "docs",

@@ -4,13 +4,16 @@
 //! it was decided, so two clients never overwrite each other unseen.
 //!
 //! - [`fields`]: what a client says about a link, judged · [`order`]: a link to be made · [`create`] · [`put`] · [`patch`] · [`delete`] · [`list`]
+//! - [`export`]: all of them, oldest first · [`import`]: links from elsewhere, as they were
 //! - [`idempotency`]: commands that arrive twice · [`condition`]: If-Match · [`view`]: a link as answers show it
 
 pub mod condition;
 pub mod create;
 pub mod delete;
+pub mod export;
 pub mod fields;
 pub mod idempotency;
+pub mod import;
 pub mod list;
 pub mod order;
 pub mod patch;

@@ -146,6 +146,25 @@ impl Problem {
         Problem::new(kind::NO_CODES_AVAILABLE, detail).retry_after(SOON)
     }
 
+    /// As many exports or imports run as may.
+    pub fn transfers_busy(max: usize) -> Problem {
+        Problem::new(
+            kind::TRANSFERS_BUSY,
+            format!("{max} of this kind run already, which is the most there may be"),
+        )
+        .retry_after(SOON)
+    }
+
+    /// A line of an import is too long.
+    pub fn line_too_large(max: usize) -> Problem {
+        Problem::new(kind::BODY_TOO_LARGE, format!("the line has more than {max} bytes"))
+    }
+
+    /// Only operators may do this.
+    pub fn operators_only(detail: &'static str) -> Problem {
+        Problem::new(kind::SCOPE_MISSING, detail)
+    }
+
     /// A link's life would have ended already.
     pub fn already_expired() -> Problem {
         Problem::field("expires_at", "expires_at_in_the_past", "expires_at is not in the future")

@@ -296,8 +296,15 @@ async fn start_tasks(
         in_flight: Default::default(),
     };
     let limits = config.limits;
-    let api =
-        Api { links, tokens, limits, bodies: Default::default(), ready: observed, metrics: metrics.clone() };
+    let api = Api {
+        links,
+        tokens,
+        limits,
+        bodies: Default::default(),
+        transfers: Default::default(),
+        ready: observed,
+        metrics: metrics.clone(),
+    };
     let mut serving = JoinSet::new();
     let server = HttpServer { router: http::router(Arc::new(api)), metrics };
     serving.spawn(server.serve(http, stop));

@@ -106,6 +106,21 @@ impl BodyBudget {
     }
 }
 
+/// Checks that a body is declared as lines of JSON.
+///
+/// # Errors
+/// It is not.
+pub(super) fn check_lines(headers: &HeaderMap) -> Result<(), BodyError> {
+    const NAMES: [&str; 4] =
+        ["application/x-ndjson", "application/ndjson", "application/jsonl", "application/x-jsonlines"];
+    let media_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let media_type = media_type.split(';').next().unwrap_or_default().trim();
+    if NAMES.iter().any(|name| media_type.eq_ignore_ascii_case(name)) {
+        return Ok(());
+    }
+    Err(BodyError::ContentType { allowed: "application/x-ndjson" })
+}
+
 fn check_content_type(headers: &HeaderMap, merge_patch: bool) -> Result<(), BodyError> {
     let allowed =
         if merge_patch { "application/merge-patch+json or application/json" } else { "application/json" };

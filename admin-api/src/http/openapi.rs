@@ -10,8 +10,9 @@ pub mod page;
 mod parts;
 
 pub use parts::{
-    CodeParam, Conflict, DomainParam, Gone, IdempotencyKeyParam, IfMatchParam, IfNoneMatchParam, LinkPatch,
-    ListParams, NewLink, NewLinks, NotFound, PreconditionFailed, PreferParam, ProblemView, WholeLink,
+    CodeParam, Conflict, DomainParam, ExportParams, Gone, IdempotencyKeyParam, IfMatchParam,
+    IfNoneMatchParam, ImportParams, LinkPatch, ListParams, NewLink, NewLinks, NotFound, PreconditionFailed,
+    PreferParam, ProblemView, WholeLink,
 };
 
 use std::sync::LazyLock;
@@ -41,6 +42,7 @@ const BEARER: &str = "token";
     components(schemas(ProblemView)),
     tags(
         (name = "links", description = "Making, reading, changing and deleting links"),
+        (name = "transfer", description = "All links out, and links from elsewhere in"),
         (name = "fleet", description = "Who has the links"),
         (name = "health", description = "Whether the API works"),
         (name = "docs", description = "This description"),
@@ -61,7 +63,7 @@ pub fn api() -> OpenApi {
 }
 
 /// Statuses that operations share: name of the answer, status, what it says, and who has it.
-const SHARED: [(&str, &str, &str, fn(&Has) -> bool); 9] = [
+const SHARED: [(&str, &str, &str, Applies); 9] = [
     ("BadRequest", "400", "A header is not valid, or the body is no JSON", |has| has.body || has.header),
     ("Unauthorized", "401", "The token is missing or not valid", |has| has.token),
     ("Forbidden", "403", "The token lacks a scope", |has| has.token),
@@ -75,7 +77,10 @@ const SHARED: [(&str, &str, &str, fn(&Has) -> bool); 9] = [
 /// The same for what only changes, and whatever asks the log, can meet.
 const UNAVAILABLE: (&str, &str, &str) = ("Unavailable", "503", "The server cannot do this now");
 
-/// What decides about shared statuses.
+/// Says whether an operation has a shared status.
+type Applies = fn(&Has) -> bool;
+
+/// What decides about that.
 struct Has {
     token: bool,
     body: bool,

@@ -1,6 +1,7 @@
 //! Parameters of the query. A parameter nobody knows is refused: a misspelt `cursor` would otherwise list from the start for ever.
 
 use std::borrow::Cow;
+use std::ops::RangeInclusive;
 
 use http::Uri;
 use jiff::Timestamp;
@@ -57,6 +58,27 @@ impl<'a> Query<'a> {
         Ok(Query(found))
     }
 
+    /// Returns a parameter that is one of some words; the first of them, if it is not there.
+    ///
+    /// # Errors
+    /// It is another word.
+    pub fn word<'w>(&self, name: &str, words: &[&'w str]) -> Result<&'w str, Problem> {
+        let Some(found) = self.get(name) else { return Ok(words.first().copied().unwrap_or_default()) };
+        let known = words.iter().find(|word| **word == found).copied();
+        known.ok_or_else(|| Problem::parameter(name, "not_allowed", format!("one of: {}", words.join(", "))))
+    }
+
+    /// Returns a parameter that is a number.
+    ///
+    /// # Errors
+    /// It is none, or out of range.
+    pub fn number(&self, name: &str, default: u64, range: RangeInclusive<u64>) -> Result<u64, Problem> {
+        let Some(text) = self.get(name) else { return Ok(default) };
+        let number = text.parse().ok().filter(|number| range.contains(number));
+        let detail = || format!("a number from {} to {}", range.start(), range.end());
+        number.ok_or_else(|| Problem::parameter(name, "out_of_range", detail()))
+    }
+
     fn get(&self, name: &str) -> Option<&str> {
         self.0.iter().find(|(found, _)| found == name).map(|(_, value)| &**value)
     }
@@ -87,6 +109,27 @@ impl<'a> Query<'a> {
     /// The first parameter that makes no sense.
     pub fn wanted(&self, domains: &DomainTable) -> Result<Wanted, Problem> {
         let invalid = |name: &str, code, detail: &str| Err(Problem::parameter(name, code, detail));
+        let order = match self.get("sort") {
+            None | Some("-created_at") => Order::NewestFirst,
+            Some("created_at") => Order::OldestFirst,
+            Some(_) => {
+                let detail = "-created_at (newest first, the default) or created_at (oldest first)";
+                return invalid("sort", "sort_not_allowed", detail);
+            }
+        };
+        self.wanted_in(order, domains)
+    }
+
+    /// Returns what an export is asked for: what a list would be, but for its order.
+    ///
+    /// # Errors
+    /// The first parameter that makes no sense.
+    pub fn wanted_oldest_first(&self, domains: &DomainTable) -> Result<Wanted, Problem> {
+        self.wanted_in(Order::OldestFirst, domains)
+    }
+
+    fn wanted_in(&self, order: Order, domains: &DomainTable) -> Result<Wanted, Problem> {
+        let invalid = |name: &str, code, detail: &str| Err(Problem::parameter(name, code, detail));
         let domain = self.get("domain").map(|_| self.domain(domains)).transpose()?;
         let state = match self.get("state") {
             None => None,
@@ -96,14 +139,6 @@ impl<'a> Query<'a> {
             Some("reserved") => Some(LinkState::Reserved),
             Some(_) => {
                 return invalid("state", "state_not_allowed", "active, disabled, banned or reserved");
-            }
-        };
-        let order = match self.get("sort") {
-            None | Some("-created_at") => Order::NewestFirst,
-            Some("created_at") => Order::OldestFirst,
-            Some(_) => {
-                let detail = "-created_at (newest first, the default) or created_at (oldest first)";
-                return invalid("sort", "sort_not_allowed", detail);
             }
         };
         let total = match self.get("total") {

@@ -141,7 +141,8 @@ impl Work<'_> {
 
     fn refuse_expired(&mut self) {
         let now_ms = self.now_ms;
-        let expired = |order: &Order| order.link.expires_at_ms.is_some_and(|end| end <= now_ms);
+        let expired =
+            |order: &Order| order.kept.is_none() && order.link.expires_at_ms.is_some_and(|end| end <= now_ms);
         self.open.retain(|open| {
             let refused = expired(self.request.orders[open.index]);
             if refused {

@@ -78,6 +78,27 @@ link_fields! {
     tags,
 }
 
+impl<'a> LinkFields<'a> {
+    /// Reads the value of the member `name`, whether there is such a member or not.
+    pub(super) fn read<'de: 'a, A: MapAccess<'de>>(
+        &mut self,
+        name: &str,
+        map: &mut A,
+    ) -> Result<(), A::Error> {
+        match self.place(name) {
+            Some(place @ None) => *place = Some(map.next_value()?),
+            known => {
+                let finding = if known.is_some() { twice(name) } else { unknown(name) };
+                map.next_value::<IgnoredAny>()?;
+                if self.stray.len() < FINDINGS_MAX {
+                    self.stray.push(finding);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
 /// An object with the fields of a link, or something else.
 #[expect(clippy::large_enum_variant, reason = "nearly all of them are links")]
 pub enum Described<'a> {
@@ -100,16 +121,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Described<'a> {
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
                 let mut fields = LinkFields::default();
                 while let Some(Name(name)) = map.next_key()? {
-                    match fields.place(&name) {
-                        Some(place @ None) => *place = Some(map.next_value()?),
-                        known => {
-                            let finding = if known.is_some() { twice(&name) } else { unknown(&name) };
-                            map.next_value::<IgnoredAny>()?;
-                            if fields.stray.len() < FINDINGS_MAX {
-                                fields.stray.push(finding);
-                            }
-                        }
-                    }
+                    fields.read(&name, &mut map)?;
                 }
                 Ok(Described::Link(fields))
             }
@@ -240,11 +252,20 @@ impl Judge {
 
     /// Reads the end of a link's life, in milliseconds since the Unix epoch. Whether that is in the future is not asked here.
     pub fn expires_at_ms(&mut self, json: Option<&Json<'_>>) -> Option<u64> {
-        let text = self.text("expires_at", json)?;
+        self.time_ms("expires_at", "expires_at_not_a_time", json)
+    }
+
+    /// Reads a date that an import keeps, in milliseconds since the Unix epoch.
+    pub fn past_ms(&mut self, field: &'static str, json: Option<&Json<'_>>) -> Option<u64> {
+        self.time_ms(field, "not_a_time", json)
+    }
+
+    fn time_ms(&mut self, field: &'static str, code: &'static str, json: Option<&Json<'_>>) -> Option<u64> {
+        let text = self.text(field, json)?;
         let at = text.parse::<Timestamp>().ok().and_then(|at| u64::try_from(at.as_millisecond()).ok());
         if at.is_none_or(|at| at == 0) {
             let expected = "expected a time as in RFC 3339 after 1970, such as 2030-01-31T12:00:00Z";
-            self.find("expires_at", "expires_at_not_a_time", expected);
+            self.find(field, code, expected);
             return None;
         }
         at

@@ -48,6 +48,12 @@ pub struct Cursor {
 pub struct CursorInvalid;
 
 impl Cursor {
+    /// Returns the place of a link in a list that begins with the oldest.
+    pub fn behind(link: &StoredLink) -> Cursor {
+        let place = Place::of(link.manage.created_at_ms, link.stamp.created.seq);
+        Cursor { order: Order::OldestFirst, place }
+    }
+
     /// Returns the text form.
     pub fn encode(self) -> String {
         let mut bytes = [0; 22];

@@ -7,6 +7,7 @@ use linklog::{
 
 use super::Rules;
 use super::fields::{Finding, Judge, LinkFields};
+use super::import::Kept;
 use crate::domains::{DomainTable, host_name};
 use crate::{alias, target};
 
@@ -23,6 +24,8 @@ pub struct Order {
     pub title: Option<String>,
     /// Tags for people.
     pub tags: Vec<String>,
+    /// What an import keeps of a link's past: such a link may also have ended already. `None`: it is made anew.
+    pub kept: Option<Kept>,
 }
 
 /// Why a request for a link is refused before anything is tried.
@@ -73,6 +76,25 @@ pub fn judge_whole(
     Ok(Order { domain: key.domain, link: Link { state, ..order.link }, ..order })
 }
 
+/// Judges a link as it was: a line of an import, of which `judge` has seen the rest. The domain is judged by the caller.
+///
+/// # Errors
+/// Everything that is wrong with it.
+pub(super) fn judge_kept(
+    mut judge: Judge,
+    fields: &LinkFields<'_>,
+    code: Option<Code>,
+    kept: Kept,
+    rules: &Rules,
+    domains: &DomainTable,
+) -> Result<Order, Refusal> {
+    let target = long_url(&mut judge, fields.long_url.as_ref(), rules, domains);
+    let state = judge.state(fields.state.as_ref());
+    let order = described(&mut judge, fields, target, code);
+    let order = judge.end(Some(order)).map_err(Refusal::Fields)?;
+    Ok(Order { link: Link { state, ..order.link }, kept: Some(kept), ..order })
+}
+
 /// Judges what is the same for every way of describing a whole link.
 fn described(
     judge: &mut Judge,
@@ -88,7 +110,7 @@ fn described(
     };
     let title = judge.title(fields.title.as_ref());
     let tags = judge.tags(fields.tags.as_ref());
-    Order { domain: DomainId::DEFAULT, alias, link, title, tags }
+    Order { domain: DomainId::DEFAULT, alias, link, title, tags, kept: None }
 }
 
 /// Judges a target that has to be there.
@@ -147,9 +169,10 @@ impl Order {
     }
 
     pub(super) fn manage(&self, actor: &str, now_ms: u64) -> LinkManage {
+        let (created_at_ms, updated_at_ms) = self.kept.map_or((now_ms, now_ms), |kept| kept.dates(now_ms));
         LinkManage {
-            created_at_ms: now_ms,
-            updated_at_ms: now_ms,
+            created_at_ms,
+            updated_at_ms,
             created_by: actor.to_owned(),
             title: self.title.clone(),
             tags: self.tags.clone(),

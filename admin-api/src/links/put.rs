@@ -32,7 +32,7 @@ impl Links {
         skip_proxies: bool,
     ) -> Result<Put, ChangeError> {
         let now_ms = clock::now_ms();
-        if order.link.expires_at_ms.is_some_and(|end| end <= now_ms) {
+        if order.kept.is_none() && order.link.expires_at_ms.is_some_and(|end| end <= now_ms) {
             return Err(ChangeError::AlreadyExpired);
         }
         let actor = caller.token.to_string();

@@ -15,7 +15,7 @@ use crate::replication::ReplicationReport;
 
 /// A link in JSON. Borrows everything: a batch of a thousand is written without a copy.
 #[derive(Serialize, ToSchema)]
-#[schema(as = Link)]
+#[schema(as = Link, description = "A link.")]
 pub struct LinkView<'a> {
     /// What stands behind the slash.
     code: &'a str,

@@ -126,6 +126,9 @@ kinds! {
     BUSY 503 "busy" "The writer is busy"
         "More changes wait for the writer than it takes."
         "Try again after Retry-After.";
+    TRANSFERS_BUSY 503 "transfers_busy" "Too many exports and imports"
+        "As many exports or imports run as the server takes at once."
+        "Try again after Retry-After.";
     WRITER_REPLACED 503 "writer_replaced" "Another writer has taken over"
         "This server no longer writes, because another one was started for the same fleet."
         "Send the request to the new writer.";

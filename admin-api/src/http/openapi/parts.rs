@@ -54,7 +54,7 @@ pub struct ProblemView {
 #[derive(Deserialize, ToSchema)]
 #[schema(as = Finding)]
 #[expect(dead_code, reason = "only described here")]
-pub struct FindingView {
+pub(super) struct FindingView {
     /// The field or parameter.
     field: String,
     /// A stable word for machines.
@@ -122,7 +122,7 @@ pub struct LinkPatch {
 }
 
 /// The status of a redirect (RFC 9110 section 15.4).
-pub struct RedirectStatus;
+pub(super) struct RedirectStatus;
 
 impl PartialSchema for RedirectStatus {
     fn schema() -> RefOr<Schema> {
@@ -133,7 +133,7 @@ impl PartialSchema for RedirectStatus {
 impl ToSchema for RedirectStatus {}
 
 /// A tag.
-pub struct Tag;
+pub(super) struct Tag;
 
 impl PartialSchema for Tag {
     fn schema() -> RefOr<Schema> {
@@ -171,8 +171,8 @@ pub struct WholeLink {
 /// Whether a link redirects.
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
-#[expect(dead_code, reason = "only described here")]
-pub enum LinkState {
+#[allow(dead_code, reason = "only described here")]
+pub(super) enum LinkState {
     /// It does.
     Active,
     /// Its owner switched it off: answered like an unknown link.
@@ -238,7 +238,7 @@ pub struct ListParams {
     #[param(nullable = false, example = "example.org")]
     host: Option<String>,
     /// Only links with this tag; several times for all of several.
-    #[param(nullable = false, max_items = 4, explode)]
+    #[param(nullable = false, max_items = 8, explode)]
     tag: Option<Vec<String>>,
     /// Only links made then or later, RFC 3339.
     #[param(nullable = false, format = "date-time")]
@@ -246,6 +246,61 @@ pub struct ListParams {
     /// Only links made before then, RFC 3339.
     #[param(nullable = false, format = "date-time")]
     created_before: Option<String>,
+}
+
+/// Which links are exported.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "only described here")]
+pub struct ExportParams {
+    /// A `cursor` of an earlier export: go on after it.
+    #[param(nullable = false)]
+    cursor: Option<String>,
+    /// The host of a domain: only its links.
+    #[param(nullable = false)]
+    domain: Option<String>,
+    /// Only links in this state.
+    #[param(nullable = false, pattern = "^(active|disabled|banned|reserved)$")]
+    state: Option<String>,
+    /// Only links that lead to this host.
+    #[param(nullable = false, example = "example.org")]
+    host: Option<String>,
+    /// Only links with this tag; several times for all of several.
+    #[param(nullable = false, max_items = 8, explode)]
+    tag: Option<Vec<String>>,
+    /// Only links made then or later, RFC 3339.
+    #[param(nullable = false, format = "date-time")]
+    created_from: Option<String>,
+    /// Only links made before then, RFC 3339.
+    #[param(nullable = false, format = "date-time")]
+    created_before: Option<String>,
+}
+
+/// How to import.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "only described here")]
+pub struct ImportParams {
+    /// Change nothing, and say what would become of the lines.
+    #[param(nullable = false)]
+    dry_run: Option<bool>,
+    /// What to do when another link has a line's code: `skip` (and say so), or `replace` it.
+    #[param(nullable = false, inline, value_type = Option<OnCollision>)]
+    collisions: Option<String>,
+    /// The number of the first line, 1 if it is not said: for an import that goes on in the middle of a file.
+    #[param(minimum = 1, nullable = false)]
+    first_line: Option<u64>,
+}
+
+/// What to do about collisions.
+#[derive(Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+#[allow(dead_code, reason = "only described here")]
+pub(super) enum OnCollision {
+    /// Leave the link that is there, and say so.
+    Skip,
+    /// Put the line's link in its place.
+    Replace,
 }
 
 /// The key that makes a request safe to repeat.

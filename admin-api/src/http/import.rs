@@ -1,0 +1,272 @@
+//! `POST /v1/import`: a stream of links in, a stream of what becomes of them out.
+//!
+//! Owned here: what an import may use up. Bytes wait in at most three places (the line at hand, one batch judged, one batch being written), a
+//! client that neither sends nor reads is cut, and few imports run at once ([`super::transfer`]). What a line of progress counts is durable.
+//!
+//! - [`lines`]: bytes to lines to batches · [`report`]: what is said meanwhile
+
+mod lines;
+mod report;
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::response::Response;
+use bytes::Bytes;
+use http_body_util::BodyExt;
+use linklog::entity::Scopes;
+use linklog::writer::ProposeError;
+use tokio::sync::mpsc;
+use tokio::time::{sleep, timeout};
+
+use super::body::{self, BodyError, READ_TIME_MAX};
+use super::openapi::ImportParams;
+use super::query::Query;
+use super::transfer::{self, Sender};
+use super::{Api, answer};
+use crate::auth::Caller;
+use crate::domains::DomainTable;
+use crate::links::import::line::Line as Read;
+use crate::links::import::{Imported, OnCollision, Options};
+use crate::links::order::Order;
+use crate::links::{ChangeError, Links, Rules};
+use crate::problem::Problem;
+use lines::{Line, Lines};
+use report::Report;
+
+/// How long a busy writer is asked again.
+const BUSY_MAX: Duration = Duration::from_secs(30);
+/// The pause before it is asked again.
+const BUSY_PAUSE: Duration = Duration::from_millis(50);
+
+/// Links from elsewhere, or from a backup
+///
+/// One link a line, as `GET /v1/export` writes them or as for a new link. The answer is a stream too: lines for links that were refused, collide
+/// or got a code, progress after every 1,000 lines, and at the end `done`. Read while you send. Run it again to go on after an interruption:
+/// links that are there exactly so are left alone.
+#[utoipa::path(post, path = "/v1/import", operation_id = "import_links", tag = "transfer", params(ImportParams),
+    request_body(content = String, content_type = "application/x-ndjson"),
+    responses((status = 200, description = "What becomes of the lines", body = String, content_type = "application/x-ndjson")))]
+pub(super) async fn import(State(api): State<Arc<Api>>, request: Request) -> Response {
+    answer(try_import(&api, request).await)
+}
+
+async fn try_import(api: &Arc<Api>, request: Request) -> Result<Response, Problem> {
+    let (head, body) = request.into_parts();
+    let caller = api.admit(&head.headers, Scopes::LINKS_WRITE)?;
+    let query = Query::read(&head.uri, &["dry_run", "collisions", "first_line"])?;
+    let options = Options {
+        dry_run: query.word("dry_run", &["false", "true"])? == "true",
+        on_collision: match query.word("collisions", &["skip", "replace"])? {
+            "replace" => OnCollision::Replace,
+            _ => OnCollision::Skip,
+        },
+    };
+    let first_line = query.number("first_line", 1, 1..=u64::MAX / 2)?;
+    body::check_lines(&head.headers)?;
+    let place = api.transfers.import()?;
+    let (sender, response) = transfer::lines();
+    let (batches, judged) = mpsc::channel(1);
+    let writing = Writing { api: api.clone(), caller, options, report: Report::new(first_line), sender };
+    let reading = Reading {
+        lines: Lines::new(api.limits.body_bytes_max),
+        first_line,
+        rules: api.links.rules,
+        line_bytes_max: api.limits.body_bytes_max,
+        batches,
+    };
+    let links = api.links.clone();
+    tokio::spawn(async move {
+        // The reader ends when the writer does: its channel is closed then.
+        tokio::join!(reading.run(body, links), writing.run(judged));
+        drop(place);
+    });
+    Ok(response)
+}
+
+/// A line that was judged: what is to be made, or why not; and its code, for the report.
+struct Judged {
+    number: u64,
+    code: Option<String>,
+    order: Result<Order, Problem>,
+}
+
+/// What the reader hands to the writer.
+enum Step {
+    /// Lines up to and with number `last`.
+    Batch { judged: Vec<Judged>, last: u64 },
+    /// The body is not readable any more.
+    Broken(Problem),
+}
+
+struct Reading {
+    lines: Lines,
+    first_line: u64,
+    rules: Rules,
+    line_bytes_max: usize,
+    batches: mpsc::Sender<Step>,
+}
+
+impl Reading {
+    async fn run(mut self, body: Body, links: Links) {
+        let mut body = Box::pin(body);
+        loop {
+            let data = match next(&mut body).await {
+                Ok(Some(data)) => data,
+                Ok(None) => break,
+                Err(error) => {
+                    // What came before it counts.
+                    let last = std::mem::replace(&mut self.lines, Lines::new(0)).finish_whole();
+                    let _ = self.hand_over(last, &links).await;
+                    let _ = self.batches.send(Step::Broken(error.into())).await;
+                    return;
+                }
+            };
+            let mut data = data;
+            while !data.is_empty() {
+                let batch = self.lines.push(&mut data);
+                if let Some(batch) = batch
+                    && self.hand_over(batch, &links).await.is_err()
+                {
+                    return;
+                }
+            }
+        }
+        let last = std::mem::replace(&mut self.lines, Lines::new(0)).finish();
+        let _ = self.hand_over(last, &links).await;
+    }
+
+    async fn hand_over(&mut self, batch: Vec<Line>, links: &Links) -> Result<(), ()> {
+        let Some(last) = batch.last().map(|line| line.number + self.first_line - 1) else { return Ok(()) };
+        let (rules, max, before) = (self.rules, self.line_bytes_max, self.first_line - 1);
+        let domains = links.domains.table();
+        let judging =
+            move || batch.into_iter().filter_map(|line| judge(line, before, max, &rules, &domains)).collect();
+        let judged: Vec<Judged> = tokio::task::spawn_blocking(judging).await.map_err(drop)?;
+        self.batches.send(Step::Batch { judged, last }).await.map_err(drop)
+    }
+}
+
+async fn next(body: &mut Pin<Box<Body>>) -> Result<Option<Bytes>, BodyError> {
+    loop {
+        let frame = timeout(READ_TIME_MAX, body.frame()).await.map_err(|_| BodyError::TooSlow)?;
+        match frame {
+            None => return Ok(None),
+            Some(Err(_)) => return Err(BodyError::Broken),
+            Some(Ok(frame)) => match frame.into_data() {
+                Ok(data) if !data.is_empty() => return Ok(Some(data)),
+                _ => {}
+            },
+        }
+    }
+}
+
+/// Judges a line; `None`: it says nothing about a link.
+fn judge(line: Line, before: u64, max: usize, rules: &Rules, domains: &DomainTable) -> Option<Judged> {
+    let number = line.number + before;
+    let refused = |problem| Some(Judged { number, code: None, order: Err(problem) });
+    let Some(bytes) = line.bytes else { return refused(Problem::line_too_large(max)) };
+    match serde_json::from_slice(&bytes) {
+        Err(error) => refused(Problem::malformed(&error)),
+        Ok(Read::Mark) => None,
+        Ok(Read::NoObject(found)) => {
+            refused(Problem::wrong_shape(format!("expected an object that describes a link, found {found}")))
+        }
+        Ok(Read::Link(fields)) => {
+            let code = fields.code().map(|code| code.chars().take(64).collect());
+            Some(Judged { number, code, order: fields.judge(rules, domains).map_err(Problem::from) })
+        }
+    }
+}
+
+struct Writing {
+    api: Arc<Api>,
+    caller: Caller,
+    options: Options,
+    report: Report,
+    sender: Sender,
+}
+
+impl Writing {
+    async fn run(mut self, mut steps: mpsc::Receiver<Step>) {
+        while let Some(step) = steps.recv().await {
+            let said = match step {
+                Step::Batch { judged, last } => match self.write(judged, last).await {
+                    Ok(()) => self.report.progress(),
+                    Err(problem) => return self.give_up(&problem).await,
+                },
+                Step::Broken(problem) => return self.give_up(&problem).await,
+            };
+            if self.sender.send(said).await.is_err() {
+                return;
+            }
+        }
+        let replication = match self.options.dry_run {
+            true => None,
+            false => match self.api.links.import_replicated().await {
+                Ok(replication) => Some(replication),
+                Err(error) => return self.give_up(&error.into()).await,
+            },
+        };
+        let said = self.report.done(self.options.dry_run, replication.as_ref());
+        let _ = self.sender.send(said).await;
+    }
+
+    async fn give_up(&mut self, problem: &Problem) {
+        let said = self.report.gave_up(problem);
+        let _ = self.sender.send(said).await;
+    }
+
+    /// Writes a batch and reports its lines.
+    async fn write(&mut self, judged: Vec<Judged>, last: u64) -> Result<(), Problem> {
+        let mut orders = Vec::with_capacity(judged.len());
+        let mut lines = Vec::with_capacity(judged.len());
+        for Judged { number, code, order } in judged {
+            match order {
+                Ok(order) => {
+                    orders.push(order);
+                    lines.push((number, code));
+                }
+                Err(problem) => self.report.refused(number, code.as_deref(), &problem),
+            }
+        }
+        let results = self.import(&orders).await?;
+        let domains = self.api.links.domains.table();
+        for (((number, code), order), result) in lines.iter().zip(&orders).zip(results) {
+            match result {
+                Imported::NoCode => return Err(Problem::no_codes()),
+                Imported::MayNot => {
+                    let detail =
+                        "only a token with the scope admin may import or replace links that were taken down";
+                    self.report.refused(*number, code.as_deref(), &Problem::operators_only(detail));
+                }
+                Imported::Collision => {
+                    self.report.collision(*number, code.as_deref(), domains.get(order.domain));
+                }
+                Imported::Created(Some(code)) => {
+                    self.report.created(*number, &code, domains.get(order.domain));
+                }
+                Imported::Created(None) => self.report.counts.created += 1,
+                Imported::Unchanged => self.report.counts.unchanged += 1,
+                Imported::Replaced => self.report.counts.replaced += 1,
+            }
+        }
+        self.report.reached(last);
+        Ok(())
+    }
+
+    async fn import(&self, orders: &[Order]) -> Result<Vec<Imported>, Problem> {
+        let deadline = tokio::time::Instant::now() + BUSY_MAX;
+        loop {
+            match self.api.links.import(self.caller, orders, self.options).await {
+                Err(ChangeError::Propose(ProposeError::Busy)) if tokio::time::Instant::now() < deadline => {
+                    sleep(BUSY_PAUSE).await;
+                }
+                imported => return Ok(imported?),
+            }
+        }
+    }
+}
