@@ -146,7 +146,7 @@ def write(folder: pathlib.Path, figures: Figures, facts: dict, settings: dict, c
     folder.mkdir(parents=True, exist_ok=True)
     with gzip.open(folder / "raw.jsonl.gz", "wt") as raw:
         for run in figures.runs:
-            raw.write(json.dumps(run) + "\n")
+            raw.write(_without_paths(json.dumps(run)) + "\n")
     rows = aims(figures)
     summary = {
         "command": command,
@@ -163,6 +163,11 @@ def write(folder: pathlib.Path, figures: Figures, facts: dict, settings: dict, c
     (folder / "run.json").write_text(json.dumps(summary, indent=1) + "\n")
     plots = _plots(folder, figures)
     (folder / "README.md").write_text(_readme(figures, rows, facts, settings, command, commands, plots))
+
+
+def _without_paths(text: str) -> str:
+    """Where this checkout and its builder live is nobody's business, and of no use elsewhere."""
+    return text.replace(f"{pathlib.Path.cwd()}/", "").replace(str(pathlib.Path.home()), "~")
 
 
 def _latency(run: dict, untouched: bool) -> dict:
@@ -235,9 +240,7 @@ def _readme(figures, rows, facts, settings, command, commands, plots) -> str:
             f"Steal of the rounds: median {statistics.median(shares):.1f} %, most {max(shares):.1f} %; {marked} rounds were disturbed.\n"
         )
     text.append("## Commands\n\nOne of each part, as it ran:\n\n```sh")
-    # Where this checkout and its builder live is nobody's business, and of no use elsewhere.
-    here = f"{pathlib.Path.cwd()}/"
-    text += [f"# {part}\n{line}".replace(here, "").replace(str(pathlib.Path.home()), "~") for part, line in commands.items()]
+    text += [_without_paths(f"# {part}\n{line}") for part, line in commands.items()]
     text.append("```\n")
     text.append(
         "`run.json` has the figures, `raw.jsonl.gz` every report of the generator with its histograms. The sources of the peers and\n"

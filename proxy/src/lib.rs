@@ -38,6 +38,7 @@ pub mod route;
 pub mod server;
 mod start;
 pub mod tls;
+mod turn;
 pub mod wall_clock;
 pub mod worker;
 

@@ -21,6 +21,7 @@ use crate::client::ClientAddress;
 use crate::http::begin::{self, Speaks};
 use crate::listeners::WorkerSockets;
 use crate::readiness::ReadyState;
+use crate::turn;
 use crate::worker::Worker;
 
 /// How long requests in flight may take once the ports are closed. Pingora sleeps that long, whole seconds, whatever happens.
@@ -125,6 +126,10 @@ impl PingoraService for WorkerService {
         shutdown: ShutdownWatch,
         listeners_per_fd: usize,
     ) {
+        // This is the worker's thread.
+        if let Err(error) = turn::comes_at_once() {
+            tracing::info!(%error, "the system lets no worker come before background work: it may wait for it some milliseconds");
+        }
         let (worker, mut told) = (Arc::clone(&self.worker), shutdown.clone());
         // Ends with the runtime if the sender goes without a word.
         tokio::spawn(async move {
