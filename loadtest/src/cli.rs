@@ -2,7 +2,7 @@
 
 use clap::{Parser, Subcommand};
 
-use crate::{clicks, create, fleet, framing, handshakes, links, redirect, verify};
+use crate::{allocations, clicks, create, fleet, framing, handshakes, links, redirect, verify};
 
 /// Load, checks and local fleets for Signpost.
 #[derive(Debug, Parser)]
@@ -22,6 +22,8 @@ enum Command {
     Redirect(redirect::Args),
     /// Sends a known number of redirects through kills and cut connections and compares with what is counted.
     Clicks(clicks::Args),
+    /// Counts what a running proxy allocates for requests of every kind.
+    Allocations(allocations::Args),
     /// Opens a TLS connection for every request, with whole handshakes or resumed ones.
     Handshakes(handshakes::Args),
     /// Writes the codes of preloaded links with their targets.
@@ -43,6 +45,7 @@ impl Cli {
             Command::Create(args) => create::run(args),
             Command::Redirect(args) => redirect::run(args),
             Command::Clicks(args) => clicks::run(args),
+            Command::Allocations(args) => allocations::run(args),
             Command::Handshakes(args) => handshakes::run(args),
             Command::Links(args) => links::run(args),
             Command::Verify(args) => verify::run(args),

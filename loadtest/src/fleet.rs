@@ -156,6 +156,7 @@ impl Args {
             links: self.links,
             settings: self.set,
             ports: self.ports,
+            visitors_known: false,
         })
     }
 }

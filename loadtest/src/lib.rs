@@ -6,6 +6,7 @@
 //! | [`create`] | links through the API at a rate or flat out, followed on every proxy if wanted |
 //! | [`redirect`] | redirects at a rate, measured from the intended start, or flat out |
 //! | [`handshakes`] | a TLS connection for every request |
+//! | [`allocations`] | what a running proxy allocates for a request |
 //! | [`links`] | the targets of preloaded links |
 //! | [`framing`] | odd bytes against a proxy and against nginx, HAProxy and h11: who sees how many requests |
 //! | [`clicks`] | redirects through kills, cuts and outages, compared with what is counted |
@@ -18,6 +19,7 @@
 //! and the socket.
 
 pub mod admin;
+pub mod allocations;
 pub mod cli;
 pub mod clicks;
 pub mod create;

@@ -12,6 +12,7 @@ use daemon::metrics::Latency;
 use linklog::store::StoreError;
 use tokio::sync::oneshot;
 
+use crate::allocations::{self, Role};
 use crate::hot_map::floor::note_then_read;
 use crate::hot_map::{Block, HotMap};
 use crate::link_key::LinkKey;
@@ -93,6 +94,7 @@ impl DiskPool {
 }
 
 fn work(lookups: &Receiver<Lookup>, hot: &HotMap, took: &Latency) {
+    allocations::count_as(Role::Disk);
     for lookup in lookups {
         let Lookup { key, source, begun, reply } = lookup;
         let result = note_then_read(&*source, |source, mark| {

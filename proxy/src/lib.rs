@@ -9,6 +9,7 @@
 //! ```
 //! Nothing on the way of a visitor depends on another machine. [`run`] puts the parts together and takes them apart in order.
 
+pub mod allocations;
 pub mod answer;
 pub mod arrival;
 pub mod census;

@@ -14,6 +14,7 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use serde_json::{Value, json};
 
+use crate::allocations::{self, Role};
 use crate::census::Census;
 use crate::clicks::status::{ClickStatus, KIND_NAMES, ReportState};
 use crate::follow::status::FeedState;
@@ -239,6 +240,9 @@ impl Collector for Collected {
         let fill = measured.hot.fill_level();
         gauge(&mut encoder, "hot_map_entries", "Links in the hot map", fill.entries as i64)?;
         gauge(&mut encoder, "hot_map_bytes", "Bytes the hot map takes", fill.bytes as i64)?;
+        let allocated = Role::ALL.map(|(role, name)| (name, allocations::counted(role)));
+        let help = "Allocations of the threads that serve, those of C libraries left out";
+        counters(&mut encoder, "allocations", help, "thread", allocated.into_iter())?;
         self.encode_tls(&mut encoder)?;
         self.encode_clicks(&mut encoder)?;
         self.encode_following(&mut encoder)

@@ -16,6 +16,7 @@ use pingora::services::Service as PingoraService;
 use pingora::services::listening::Service;
 use tokio_util::sync::CancellationToken;
 
+use crate::allocations::{self, Role};
 use crate::arrival;
 use crate::client::ClientAddress;
 use crate::http::begin::{self, Speaks};
@@ -130,6 +131,7 @@ impl PingoraService for WorkerService {
         if let Err(error) = turn::comes_at_once() {
             tracing::info!(%error, "the system lets no worker come before background work: it may wait for it some milliseconds");
         }
+        allocations::count_as(Role::Worker);
         let (worker, mut told) = (Arc::clone(&self.worker), shutdown.clone());
         // Ends with the runtime if the sender goes without a word.
         tokio::spawn(async move {

@@ -2,7 +2,7 @@
 //!
 //! A test binary of its own, since it replaces the global allocator. Only the worker's thread is counted.
 
-#![allow(clippy::unwrap_used, unsafe_code)]
+#![allow(clippy::unwrap_used)]
 
 #[path = "it/author.rs"]
 #[allow(dead_code)]
@@ -14,43 +14,18 @@ mod client;
 #[allow(dead_code)]
 mod site;
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
-use std::sync::atomic::{AtomicU64, Ordering};
-
+use std::alloc::System;
 use std::time::Duration;
 
 use author::Author;
 use client::Visitor;
+use signpost_proxy::allocations::{Counted, Role, count_as, counted};
 use signpost_proxy::quota::{QuotaOptions, Rule};
 use signpost_proxy::worker::Limits;
 use site::Site;
 
-thread_local! {
-    static IS_COUNTED: Cell<bool> = const { Cell::new(false) };
-}
-static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
-
-struct Counting;
-
-// SAFETY: everything is passed on to the system's allocator; counting allocates nothing.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        if IS_COUNTED.try_with(Cell::get).unwrap_or(false) {
-            ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
-        }
-        // SAFETY: the caller's promise is ours.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: as above.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
-
 #[global_allocator]
-static ALLOCATOR: Counting = Counting;
+static ALLOCATOR: Counted<System> = Counted(System);
 
 /// Requests of browsers: headers of some 700 bytes.
 fn request(path: &str) -> String {
@@ -82,7 +57,7 @@ fn redirects_and_pages_from_memory_allocate_nothing() {
         networks_max: 1_024,
     };
     let site = Site::limited(&author, Limits::default(), None, Some(quotas));
-    site.on_worker(|| IS_COUNTED.set(true));
+    site.on_worker(|| count_as(Role::Worker));
     let paths: Vec<String> = (0..100).map(|n| format!("/key{n:04}")).collect();
     let extra = ["/a-longer-alias", "/", "/robots.txt", "/favicon.ico", "/no.code"].map(str::to_owned);
     let paths: Vec<String> = paths.into_iter().chain(extra).collect();
@@ -95,12 +70,12 @@ fn redirects_and_pages_from_memory_allocate_nothing() {
     };
     // Buffers grow to their size and links come into the map.
     (0..3).for_each(|_| round(&paths, 5));
-    let before = ALLOCATIONS.load(Ordering::Relaxed);
+    let before = counted(Role::Worker);
     for _ in 0..50 {
         round(&paths, 1);
         round(&paths, 5);
     }
-    let allocated = ALLOCATIONS.load(Ordering::Relaxed) - before;
+    let allocated = counted(Role::Worker) - before;
     assert_eq!(allocated, 0, "in {} requests", 100 * paths.len());
     // Every redirect is recorded, too.
     assert_eq!(site.recorded(), 101 * (3 + 100));

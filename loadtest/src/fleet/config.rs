@@ -9,6 +9,7 @@ use anyhow::Context;
 use toml::{Table, Value, toml};
 
 use super::layout::{Layout, loopback, text};
+use super::options::Options;
 use super::setting::Setting;
 
 /// The size of the code space in slots.
@@ -19,13 +20,14 @@ const POOL_LOW: i64 = 100_000;
 const POOL_HIGH: i64 = 400_000;
 
 /// Writes the configuration of every part.
-pub(super) fn write_all(layout: &Layout, settings: &[Setting]) -> anyhow::Result<()> {
+pub(super) fn write_all(layout: &Layout, options: &Options) -> anyhow::Result<()> {
+    let settings = &options.settings;
     write(layout, "admin", admin(layout), settings)?;
     for (index, part) in layout.keypools().enumerate() {
         write(layout, &part, keypool(layout, &part, index), settings)?;
     }
     for (index, part) in layout.proxies().enumerate() {
-        write(layout, &part, proxy(layout, &part, index), settings)?;
+        write(layout, &part, proxy(layout, &part, index, options.visitors_known), settings)?;
     }
     Ok(())
 }
@@ -77,7 +79,7 @@ fn keypool(layout: &Layout, part: &str, index: usize) -> Table {
     }
 }
 
-fn proxy(layout: &Layout, part: &str, index: usize) -> Table {
+fn proxy(layout: &Layout, part: &str, index: usize, visitors_known: bool) -> Table {
     let ports = layout.topology.proxies[index];
     let data_dir = text(&layout.data(part));
     let [http, health] = [ports.http, ports.health].map(|port| loopback(port).to_string());
@@ -86,14 +88,19 @@ fn proxy(layout: &Layout, part: &str, index: usize) -> Table {
     let socket = text(&layout.control(part));
     let (rings, is_tmpfs) = layout.rings(part);
     let (ring_dir, allow_disk) = (text(&rings), !is_tmpfs);
-    toml! {
+    let mut config = toml! {
         data_dir = data_dir
-        listen = { addresses = [http] }
         health = { listen = health }
         writers = { urls = [writer], tls_dir = tls_dir }
         control = { socket = socket }
         clicks = { ring_dir = ring_dir, allow_disk = allow_disk }
-    }
+    };
+    let listeners = match visitors_known {
+        false => toml! { listen = { addresses = [http] } },
+        true => toml! { listener = [{ address = http, client_address = "socket" }] },
+    };
+    config.extend(listeners);
+    config
 }
 
 /// The slots of pool `index` of `pools`, as `first-last`: all slots in shares that differ by one at most.
@@ -109,7 +116,6 @@ fn url(scheme: &str, port: u16) -> String {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use super::super::options::Options;
     use super::*;
 
     #[test]
@@ -124,13 +130,11 @@ mod tests {
     #[test]
     fn every_part_gets_a_file_with_its_own_addresses_and_the_settings() {
         let dir = tempfile::tempdir().unwrap();
-        let options = Options { keypools: 2, ..Options::new(dir.path(), 2).unwrap() };
+        let settings =
+            vec!["proxy-1.cache.disk_threads=2".parse().unwrap(), "admin.log.level=debug".parse().unwrap()];
+        let mut options = Options { keypools: 2, settings, ..Options::new(dir.path(), 2).unwrap() };
         let layout = Layout::open(&options).unwrap();
-        write_all(
-            &layout,
-            &["proxy-1.cache.disk_threads=2".parse().unwrap(), "admin.log.level=debug".parse().unwrap()],
-        )
-        .unwrap();
+        write_all(&layout, &options).unwrap();
         let read = |part: &str| fs::read_to_string(layout.config(part)).unwrap().parse::<Table>().unwrap();
         let admin = read("admin");
         let pools: Vec<&str> =
@@ -148,5 +152,10 @@ mod tests {
         assert_eq!(proxy["cache"]["disk_threads"].as_integer(), Some(2));
         assert!(read("proxy-0").get("cache").is_none());
         assert_eq!(read("keypool-1")["pool"]["slots"].as_str(), Some("2048-4095"));
+        options.visitors_known = true;
+        write_all(&layout, &options).unwrap();
+        let listener = &read("proxy-1")["listener"][0];
+        assert_eq!(listener["address"].as_str().unwrap(), loopback(topology.proxies[1].http).to_string());
+        assert_eq!(listener["client_address"].as_str(), Some("socket"));
     }
 }

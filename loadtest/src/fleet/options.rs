@@ -22,6 +22,8 @@ pub struct Options {
     pub settings: Vec<Setting>,
     /// Ports that are not left to chance.
     pub ports: FixedPorts,
+    /// Proxies take the address of a socket for the visitor's, so that limits per network can be set.
+    pub visitors_known: bool,
 }
 
 impl Options {
@@ -38,6 +40,7 @@ impl Options {
             links: 0,
             settings: Vec::new(),
             ports: FixedPorts::default(),
+            visitors_known: false,
         })
     }
 }

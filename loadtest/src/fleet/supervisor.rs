@@ -79,7 +79,7 @@ impl Supervisor {
     fn start(options: &Options, stop: StopFlag) -> anyhow::Result<(Self, Ready)> {
         let binaries = Binaries::find(&options.bin_dir)?;
         let layout = Layout::open(options)?;
-        config::write_all(&layout, &options.settings)?;
+        config::write_all(&layout, options)?;
         let parts = parts(&layout, &binaries);
         let mut supervisor = Self { layout, binaries, parts, token: String::new(), stop };
         supervisor.setup().before_start()?;

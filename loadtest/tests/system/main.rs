@@ -2,6 +2,7 @@
 //!
 //! | module | what it tests |
 //! |---|---|
+//! | `allocations` | what is asked for often is answered without an allocation |
 //! | `clicks` | clicks are counted once, and none is lost |
 //! | `framing` | requests end where the strictest reader says |
 //! | `follow` | a `201` means that every proxy redirects, at once |
@@ -14,6 +15,7 @@
 //! `SIGNPOST_BIN_DIR` names the folder of the binaries; `make test` builds them and sets it.
 #![allow(clippy::unwrap_used)]
 
+mod allocations;
 mod clicks;
 mod follow;
 mod framing;
