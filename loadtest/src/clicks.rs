@@ -9,6 +9,7 @@
 mod counts;
 mod faults;
 mod forwarder;
+mod relay;
 mod traffic;
 
 use std::path::PathBuf;
@@ -30,6 +31,7 @@ use crate::synthetic;
 use counts::{Compared, Counts, compare};
 use faults::{Fault, Faults, plan};
 use forwarder::Forwarder;
+use relay::{Done, Relay, Trick};
 use traffic::{Tally, Traffic};
 
 /// How long the proxies may take to report everything once the load has ended and all is well again.
@@ -69,6 +71,18 @@ pub struct Args {
     /// Longest time a piece of data between a proxy and the writer is held back, in milliseconds.
     #[arg(long, value_name = "MS", default_value_t = 0, value_parser = clap::value_parser!(u64).range(0..=60_000))]
     delay: u64,
+    /// How often a batch is delivered to the writer twice in a row.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    repeats: u32,
+    /// How often a batch is held back while its connection is cut, and delivered when the proxy has sent it again.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    late: u32,
+    /// How often the connection is cut in place of the answer to a batch that was delivered.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    lost_answers: u32,
+    /// How often a connection is cut and everything that the proxy had sent on it is sent to the writer once more.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    replays: u32,
     /// Kills the writer during the load and starts it again after so many seconds [default: it is left alone]
     #[arg(long, value_name = "S", value_parser = seconds)]
     admin_outage: Option<u64>,
@@ -106,7 +120,9 @@ pub struct Results {
     pub unsent: u64,
     /// Attempted, counted and received, and every link on which they contradict each other.
     pub compared: Compared,
-    /// Batches that reached the writer again after they were counted.
+    /// What the relay did to batches, if there was one.
+    pub relay: Option<Done>,
+    /// Batches that reached the writer again after they were counted, as the writer says, since it was started.
     pub batches_repeated: Option<u64>,
     /// Clicks the fleet says it dropped.
     pub dropped: u64,
@@ -136,6 +152,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         "{broken} counts are wrong, {} clicks were dropped; to see it again: {replay}",
         results.dropped
     );
+    args.judge_relay(&results).with_context(|| format!("to see it again: {replay}"))?;
     anyhow::ensure!(
         args.kills > 0 || results.compared.unanswered() == 0,
         "{} requests were not answered although no proxy was killed; to see it again: {replay}",
@@ -151,6 +168,28 @@ impl Args {
         if self.seed.is_some() { typed } else { format!("{typed} --seed {seed}") }
     }
 
+    /// How often each of [`Trick::ALL`] is wanted.
+    fn tricks(&self) -> [u32; Trick::ALL.len()] {
+        [self.repeats, self.late, self.lost_answers, self.replays]
+    }
+
+    /// What was asked for was done, and the writer has noticed.
+    fn judge_relay(&self, results: &Results) -> anyhow::Result<()> {
+        let Some(done) = results.relay else { return Ok(()) };
+        anyhow::ensure!(
+            done.tricks() == self.tricks().into_iter().map(u64::from).sum::<u64>(),
+            "the load was too short for the relay to do all that was asked for: {done:?}"
+        );
+        let (again, repeated) = (done.batches_again(), results.batches_repeated.unwrap_or(0));
+        // A batch whose stream was cut may be counted only when it is played again; a writer that was killed begins to count anew.
+        let right = repeated <= again && (repeated > 0 || done.repeated + done.late == 0);
+        anyhow::ensure!(
+            right || self.admin_outage.is_some(),
+            "{again} batches were delivered again, and the writer says {repeated}"
+        );
+        Ok(())
+    }
+
     fn measure(&self, seed: u64, stop: &StopFlag) -> anyhow::Result<Results> {
         let forwarder = Forwarder::start(
             self.dir.join("admin").join("config.toml"),
@@ -159,7 +198,12 @@ impl Args {
         )?;
         let mut options = Options::new(&self.dir, self.proxies)?;
         options.bin_dir = self.bin_dir.clone().map_or_else(default_bin_dir, Ok)?;
-        let writers = format!("proxy.writers.urls=[\"{}\"]", forwarder.url());
+        let relay = match self.tricks() {
+            [0, 0, 0, 0] => None,
+            _ => Some(Relay::start(self.dir.clone(), forwarder.address())?),
+        };
+        let url = relay.as_ref().map_or_else(|| forwarder.url(), Relay::url);
+        let writers = format!("proxy.writers.urls=[\"{url}\"]");
         options.settings.push(writers.parse().map_err(anyhow::Error::msg)?);
         // A proxy that is started while the writer is away is to serve at once, not to hold up the faults after it.
         let ready = "proxy.ready.without_writer_after_ms=0";
@@ -176,12 +220,13 @@ impl Args {
         };
         let duration = Duration::from_secs(self.duration);
         let tally = Arc::new(Tally::new(codes.len()));
-        let plan = plan(seed, duration, self.proxies, self.kills, self.cuts, self.admin_outage);
+        let plan =
+            plan(seed, duration, self.proxies, self.kills, self.cuts, self.tricks(), self.admin_outage);
         let (whole, settled_at_most) = (plan.is_empty() && self.delay == 0, SETTLE_MAX);
         let mut accounts = Accounts::of(&fleet, codes)?;
         let start = Instant::now();
         let running = traffic.start(start, duration, &tally, stop);
-        let faults = Faults { fleet: &fleet, forwarder: &forwarder, stop };
+        let faults = Faults { fleet: &fleet, forwarder: &forwarder, relay: relay.as_ref(), stop };
         let ticker = progress(&tally, duration);
         let mut behind_ms_max = 0;
         let done = std::thread::scope(|scope| {
@@ -215,6 +260,7 @@ impl Args {
             connections_cut: forwarder.cut_so_far(),
             unsent: tally.unsent(),
             compared: compare(&accounts.codes, &tally.sent(), &shown.counts),
+            relay: relay.as_ref().map(Relay::done),
             batches_repeated,
             dropped: shown.dropped,
             behind_ms_max,
@@ -385,6 +431,12 @@ impl Results {
             self.dropped,
             self.settled_after_ms
         ));
+        if let Some(done) = &self.relay {
+            text.push_str(&format!(
+                "\n  relay: {} batches delivered twice, {} late and again, {} answers lost, {} streams of {} batches replayed",
+                done.repeated, done.late, done.answers_lost, done.streams_replayed, done.batches_replayed
+            ));
+        }
         if self.behind_ms_max > 0 {
             text.push_str(&format!(", at most {} ms behind during it", self.behind_ms_max));
         }

@@ -28,6 +28,7 @@ use crate::progress::{Ticker, print, say};
 use crate::report::ReportArgs;
 use crate::series::{Calm, Second, Series};
 use crate::server_cpu::{ServerArgs, ServerCpu};
+pub(crate) use any_certificate::AnyCertificate;
 use exchange::Client;
 
 /// What `handshakes` takes.

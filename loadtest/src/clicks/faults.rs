@@ -7,6 +7,7 @@ use rand::{RngExt, SeedableRng};
 use serde::Serialize;
 
 use super::forwarder::Forwarder;
+use super::relay::{Relay, Trick};
 use crate::fleet::Fleet;
 use crate::pace::StopFlag;
 use crate::progress::say;
@@ -21,7 +22,7 @@ const STARTS_MAX: usize = 3;
 pub struct Fault {
     /// When, in milliseconds from the start of the load.
     pub at_ms: u64,
-    /// What, as commands of `fleet` or `cut`.
+    /// What, as commands of `fleet`, `cut`, or a trick of the relay.
     pub what: String,
 }
 
@@ -32,6 +33,7 @@ pub(super) fn plan(
     proxies: u16,
     kills: u32,
     cuts: u32,
+    tricks: [u32; Trick::ALL.len()],
     admin_outage_s: Option<u64>,
 ) -> Vec<Fault> {
     let mut random = SmallRng::seed_from_u64(seed);
@@ -47,6 +49,11 @@ pub(super) fn plan(
     for _ in 0..cuts {
         faults.push(fault(random.random_range(0..end_ms), "cut".to_owned()));
     }
+    for ((_, name), count) in Trick::ALL.iter().zip(tricks) {
+        for _ in 0..count {
+            faults.push(fault(random.random_range(0..end_ms), (*name).to_owned()));
+        }
+    }
     if let Some(seconds) = admin_outage_s {
         let outage_ms = seconds * 1_000;
         let at_ms = end_ms.saturating_sub(outage_ms) / 2;
@@ -61,6 +68,7 @@ pub(super) fn plan(
 pub(super) struct Faults<'a> {
     pub(super) fleet: &'a Fleet,
     pub(super) forwarder: &'a Forwarder,
+    pub(super) relay: Option<&'a Relay>,
     pub(super) stop: &'a StopFlag,
 }
 
@@ -74,7 +82,13 @@ impl Faults<'_> {
                 return Ok(done);
             }
             let words: Vec<&str> = fault.what.split(' ').collect();
+            let trick = Trick::ALL.iter().find(|(_, name)| *name == fault.what);
             match words[..] {
+                _ if trick.is_some() => {
+                    if let (Some(relay), Some((trick, _))) = (self.relay, trick) {
+                        relay.want(*trick);
+                    }
+                }
                 ["cut"] => self.forwarder.cut(),
                 // Two kills of one proxy may overlap: it dies once, and is started once.
                 ["kill", part, _] if down.iter().any(|name| name == part) => continue,
@@ -126,11 +140,12 @@ mod tests {
 
     #[test]
     fn a_plan_follows_from_its_seed() {
-        let plan = |seed| plan(seed, Duration::from_secs(60), 3, 4, 5, Some(20));
+        let plan = |seed| plan(seed, Duration::from_secs(60), 3, 4, 5, [6, 0, 7, 0], Some(20));
         assert_eq!(plan(7), plan(7));
         assert_ne!(plan(7), plan(8));
         let count = |what: &str| plan(7).iter().filter(|fault| fault.what.contains(what)).count();
         assert_eq!((count("kill proxy-"), count("start proxy-"), count("cut")), (4, 4, 5));
+        assert_eq!((count("repeat a batch"), count("late"), count("lose an answer")), (6, 0, 7));
         let at = |what: &str| plan(7).iter().find(|fault| fault.what == what).map(|fault| fault.at_ms);
         assert_eq!((at("kill admin 9"), at("start admin")), (Some(17_000), Some(37_000)));
     }

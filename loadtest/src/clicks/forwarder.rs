@@ -65,6 +65,11 @@ impl Forwarder {
         format!("https://{}", self.address)
     }
 
+    /// Where it listens.
+    pub(super) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     /// Cuts every connection.
     pub(super) fn cut(&self) {
         let open = std::mem::take(&mut *self.shared.open.lock().unwrap_or_else(PoisonError::into_inner));

@@ -6,7 +6,7 @@ use rustls::{DigitallySignedStruct, Error, SignatureScheme};
 
 /// It.
 #[derive(Debug)]
-pub(super) struct AnyCertificate(pub(super) Vec<SignatureScheme>);
+pub(crate) struct AnyCertificate(pub(crate) Vec<SignatureScheme>);
 
 impl ServerCertVerifier for AnyCertificate {
     fn verify_server_cert(

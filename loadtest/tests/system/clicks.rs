@@ -47,3 +47,15 @@ fn kills_of_proxies_and_of_the_writer_lose_no_click_and_double_none() {
     assert!(gap <= 5 * 6, "{results}");
     assert_eq!(results["dropped"], 0);
 }
+
+#[test]
+fn batches_that_come_twice_late_or_from_an_old_stream_are_counted_once() {
+    let tricks = ["--repeats", "4", "--late", "3", "--lost-answers", "3", "--replays", "3"];
+    let results = clicks(&[&["--duration", "12", "--seed", "13"][..], &tricks[..]].concat());
+    let (compared, relay) = (&results["compared"], &results["relay"]);
+    assert_eq!(compared["counted"], compared["received"], "{results}");
+    assert_eq!(compared["counted"], compared["attempted"], "{results}");
+    assert_eq!((&relay["answers_lost"], &relay["streams_replayed"]), (&3.into(), &3.into()), "{results}");
+    // Twice in a row and late ones are never the first of their number.
+    assert!(results["batches_repeated"].as_u64().unwrap() >= 4 + 3, "{results}");
+}
