@@ -10,6 +10,7 @@ use crate::accountant::Accountant;
 use crate::author::Author;
 use crate::client::{Visitor, eventually};
 use crate::feed::{FakeWriter, Stream};
+use crate::http2::visit;
 use crate::process::{Home, Process};
 use crate::site::Site;
 
@@ -298,4 +299,45 @@ fn without_counting_nothing_is_recorded_and_nothing_is_needed() {
     assert!(!fleet.home.path("rings").exists());
     assert_eq!(proxy.stop().code(), Some(0));
     assert_eq!(fleet.accountant().books().hellos.len(), 0);
+}
+
+#[test]
+fn redirects_over_http_2_are_counted_by_kind_however_many_share_a_connection() {
+    let fleet = Fleet::new();
+    let home = fleet.home.with_listeners("[[listener]]\naddress = '127.0.0.1:0'\nh2c = true\n");
+    let fleet = Fleet { home, ..fleet };
+    let (proxy, _stream) = fleet.start();
+    let kinds = [
+        ("GET", "Ab3xY9z", FIREFOX, None, 302),
+        ("GET", "spring-sale", "curl/8.0", None, 302),
+        ("HEAD", "Ab3xY9z", FIREFOX, None, 302),
+        ("GET", "Ab3xY9z", FIREFOX, Some("prefetch"), 302),
+        ("GET", "unknown", FIREFOX, None, 404),
+        ("GET", "", FIREFOX, None, 200),
+    ];
+    let each = 15;
+    visit(proxy.listen, async |send| {
+        let mut answers = Vec::new();
+        for n in 0..each * kinds.len() {
+            let (method, path, agent, purpose, status) = kinds[n % kinds.len()];
+            let mut request =
+                http::Request::builder().method(method).uri(format!("http://go.example/{path}"));
+            request = request.header("user-agent", agent);
+            if let Some(purpose) = purpose {
+                request = request.header("sec-purpose", purpose);
+            }
+            let mut send = send.clone().ready().await.unwrap();
+            let (answer, _) = send.send_request(request.body(()).unwrap(), true).unwrap();
+            answers.push((answer, status));
+        }
+        for (answer, status) in answers {
+            assert_eq!(answer.await.unwrap().status(), status);
+        }
+    });
+    let each = each as u64;
+    await_total(fleet.accountant(), 4 * each);
+    assert_eq!(fleet.accountant().sums(), [each; 4]);
+    assert!(
+        proxy.metrics().contains(&format!("signpost_proxy_requests_total{{parser=\"h2\"}} {}", 6 * each))
+    );
 }

@@ -41,7 +41,7 @@ fn site_with(limits: Limits) -> Site {
 }
 
 /// Runs a visitor with a library's HTTP/2 on a connection to `address`.
-fn visit<T>(address: SocketAddr, visit: impl AsyncFnOnce(SendRequest<Bytes>) -> T) -> T {
+pub(crate) fn visit<T>(address: SocketAddr, visit: impl AsyncFnOnce(SendRequest<Bytes>) -> T) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let stream = tokio::net::TcpStream::connect(address).await.unwrap();
