@@ -201,7 +201,7 @@ mod tests {
         let stalls = Stalls::new(vec![(20 * MS, 24 * MS), (10 * MS, 12 * MS)]);
         let answers = vec![
             (24 * MS, MS),    // begins when the second ends
-            (8 * MS, MS),     // over before the first can have begun
+            (7 * MS, MS),     // over before the first can have begun
             (9 * MS, MS / 4), // with the next two the busy period of the first
             (9 * MS + MS / 8, MS),
             (10 * MS, 6 * MS),
