@@ -177,7 +177,8 @@ impl Args {
     fn judge_relay(&self, results: &Results) -> anyhow::Result<()> {
         let Some(done) = results.relay else { return Ok(()) };
         anyhow::ensure!(
-            done.tricks() == self.tricks().into_iter().map(u64::from).sum::<u64>(),
+            // More than that happens: what was to be done to the next batch may meet one on each of two streams.
+            done.tricks() >= self.tricks().into_iter().map(u64::from).sum::<u64>(),
             "the load was too short for the relay to do all that was asked for: {done:?}"
         );
         let (again, repeated) = (done.batches_again(), results.batches_repeated.unwrap_or(0));
