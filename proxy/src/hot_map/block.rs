@@ -4,8 +4,7 @@
 //! u64  expires at      u64  seq of creation     u32  epoch of creation   u32  length of the target
 //! u8   length of the tie breaker    u8  status  u8  state  u8  hits, 0 to 3   then the target, then the tie breaker
 //! ```
-//! A boxed slice would be a fat pointer and a second length; at ten million links that is a third of the table. This, the
-//! rings' files and the workers' turns are the only places of the crate with unsafe code.
+//! A boxed slice would be a fat pointer and a second length; at ten million links that is a third of the table.
 #![allow(unsafe_code)]
 
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};

@@ -13,8 +13,6 @@
 //! | 5 | the ring's secret, random |
 //! | 6, 7 | the boot it was made in |
 //! | 8 | xxh3 of the above |
-//!
-//! This, the hot map's blocks and the workers' turns are the only files of the crate with unsafe code.
 #![allow(unsafe_code)]
 
 use std::fs::File;
