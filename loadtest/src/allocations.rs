@@ -73,7 +73,7 @@ pub struct Results {
     pub links: u64,
     /// Whether what C and C++ allocate is counted.
     pub c_counted: bool,
-    /// By kind of request, in the order of [`CLASSES`].
+    /// By kind of request, in the order of `CLASSES`.
     pub classes: Vec<Measured>,
     /// All kinds together.
     pub all: Measured,

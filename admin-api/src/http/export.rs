@@ -15,7 +15,7 @@ use linklog::Seq;
 use linklog::entity::Scopes;
 use serde::Serialize;
 
-use super::openapi::{ExportParams, NotFound};
+use super::openapi::{ExportParams, FilterParams, NotFound};
 use super::query::Query;
 use super::transfer::{self, Gone, Sender};
 use super::{Api, answer};
@@ -39,7 +39,7 @@ struct Mark {
 ///
 /// One link a line; between them lines with a `cursor`, at which an export that broke off goes on; at the end a line with `end` and the number of links.
 /// What is made after the export began is not in it: the last cursor is where the next export begins. Parameters choose as in the list.
-#[utoipa::path(get, path = "/v1/export", operation_id = "export_links", tag = "transfer", params(ExportParams),
+#[utoipa::path(get, path = "/v1/export", operation_id = "export_links", tag = "transfer", params(ExportParams, FilterParams),
     responses(
         (status = 200, description = "Lines of JSON", body = String, content_type = "application/x-ndjson"),
         (status = 404, response = NotFound),

@@ -3,7 +3,7 @@
 //! Owned here: what an import may use up. Bytes wait in at most three places (the line at hand, one batch judged, one batch being written), a
 //! client that neither sends nor reads is cut, and few imports run at once ([`super::transfer`]). What a line of progress counts is durable.
 //!
-//! - [`lines`]: bytes to lines to batches · [`report`]: what is said meanwhile
+//! - `lines`: bytes to lines to batches · `report`: what is said meanwhile
 
 mod lines;
 mod report;

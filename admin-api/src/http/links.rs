@@ -14,8 +14,8 @@ use serde::Serialize;
 
 use super::body::Expected;
 use super::openapi::{
-    CodeParam, Conflict, DomainParam, Gone, IdempotencyKeyParam, IfMatchParam, IfNoneMatchParam, LinkPatch,
-    ListParams, NewLink, NotFound, PreconditionFailed, PreferParam, WholeLink,
+    CodeParam, Conflict, DomainParam, FilterParams, Gone, IdempotencyKeyParam, IfMatchParam,
+    IfNoneMatchParam, LinkPatch, ListParams, NewLink, NotFound, PreconditionFailed, PreferParam, WholeLink,
 };
 use super::query::{Query, key_of};
 use super::{Api, answer, idempotency_key, prefers_async, respond};
@@ -298,7 +298,7 @@ const LIST_PARAMETERS: [&str; 10] =
     ["limit", "cursor", "sort", "total", "domain", "state", "host", "tag", "created_from", "created_before"];
 
 /// Lists links, newest first
-#[utoipa::path(get, path = "/v1/links", operation_id = "list_links", tag = "links", params(ListParams),
+#[utoipa::path(get, path = "/v1/links", operation_id = "list_links", tag = "links", params(ListParams, FilterParams),
     responses((status = 200, description = "A page", body = PageView<'static>)))]
 pub(super) async fn list(State(api): State<Arc<Api>>, request: Request) -> Response {
     answer(try_list(&api, request.into_parts().0).await)

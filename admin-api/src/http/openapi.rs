@@ -1,16 +1,16 @@
 //! The description of the API: OpenAPI 3.1, made from the handlers and the types they answer with.
 //!
-//! Owned here: what every operation has in common is added in one place ([`complete`]), so that a handler describes only what is its own:
+//! Owned here: what every operation has in common is added in one place (`complete`), so that a handler describes only what is its own:
 //! `#[utoipa::path(…)]` with its path, parameters, body and the statuses that not everybody has. `tests/golden/openapi.json` holds the
 //! document as it was last looked at; a test says how to renew it.
 //!
-//! - [`parts`]: parameters, request bodies and answers that handlers name · [`page`]: the document for people
+//! - `parts`: parameters, request bodies and answers that handlers name · [`page`]: the document for people
 
 pub mod page;
 mod parts;
 
 pub use parts::{
-    CodeParam, Conflict, DomainParam, ExportParams, Gone, IdempotencyKeyParam, IfMatchParam,
+    CodeParam, Conflict, DomainParam, ExportParams, FilterParams, Gone, IdempotencyKeyParam, IfMatchParam,
     IfNoneMatchParam, ImportParams, LinkPatch, ListParams, NewLink, NewLinks, NotFound, PreconditionFailed,
     PreferParam, ProblemView, WholeLink,
 };

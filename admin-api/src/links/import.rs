@@ -4,7 +4,7 @@
 //! twice makes nothing twice; a link that is there and is another one is a collision, which is reported and never overwritten unless that
 //! was asked for.
 //!
-//! - [`line`]: a line, read and judged
+//! - [`mod@line`]: a line, read and judged
 
 pub mod line;
 

@@ -1,7 +1,7 @@
 //! From rings to batches: one thread that reads what the workers have recorded, adds it up, and puts it into the ledger.
 //!
-//! It may share its core with a worker, and no visitor should notice: it reads little and often ([`Drainer::look`]), and what it has added
-//! up goes into the ledger ([`Drainer::commit`]) before that becomes much work.
+//! It may share its core with a worker, and no visitor should notice: it reads little and often (`Drainer::look`), and what it has added
+//! up goes into the ledger (`Drainer::commit`) before that becomes much work.
 //!
 //! Every commit is one fsynced step of the ledger: batches and the rings' cursors together. Only then may the rings write over what
 //! was read. If the ledger fails, nothing was taken over: the rings fill up, what does not fit is dropped and counted, and

@@ -211,7 +211,7 @@ pub struct DomainParam {
     domain: Option<String>,
 }
 
-/// Which links of a list, and which page.
+/// Which page of a list.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query)]
 #[expect(dead_code, reason = "only described here")]
@@ -228,6 +228,13 @@ pub struct ListParams {
     /// Whether to count all that fit.
     #[param(nullable = false)]
     total: Option<bool>,
+}
+
+/// Which links, of a list or an export: those that have all of it.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "only described here")]
+pub struct FilterParams {
     /// The host of a domain: only its links.
     #[param(nullable = false)]
     domain: Option<String>,
@@ -248,7 +255,7 @@ pub struct ListParams {
     created_before: Option<String>,
 }
 
-/// Which links are exported.
+/// Where an export begins.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query)]
 #[expect(dead_code, reason = "only described here")]
@@ -256,24 +263,6 @@ pub struct ExportParams {
     /// A `cursor` of an earlier export: go on after it.
     #[param(nullable = false)]
     cursor: Option<String>,
-    /// The host of a domain: only its links.
-    #[param(nullable = false)]
-    domain: Option<String>,
-    /// Only links in this state.
-    #[param(nullable = false, pattern = "^(active|disabled|banned|reserved)$")]
-    state: Option<String>,
-    /// Only links that lead to this host.
-    #[param(nullable = false, example = "example.org")]
-    host: Option<String>,
-    /// Only links with this tag; several times for all of several.
-    #[param(nullable = false, max_items = 8, explode)]
-    tag: Option<Vec<String>>,
-    /// Only links made then or later, RFC 3339.
-    #[param(nullable = false, format = "date-time")]
-    created_from: Option<String>,
-    /// Only links made before then, RFC 3339.
-    #[param(nullable = false, format = "date-time")]
-    created_before: Option<String>,
 }
 
 /// How to import.
