@@ -6,26 +6,45 @@
 
 mod reserved;
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
 use linklog::Code;
 
 /// Which aliases are allowed.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct AliasRules {
     /// Fewest characters.
     pub length_min: usize,
     /// Most characters; at most [`linklog::limits::CODE_BYTES_MAX`].
     pub length_max: usize,
+    /// Words the operator keeps back besides ours, in lower case.
+    pub reserved: Arc<BTreeSet<String>>,
+}
+
+impl AliasRules {
+    /// Returns the rules with other lengths, if there are others.
+    #[must_use]
+    pub fn with_lengths(&self, lengths: Option<(u8, u8)>) -> AliasRules {
+        let (length_min, length_max) = lengths.map_or((self.length_min, self.length_max), |(least, most)| {
+            (usize::from(least), usize::from(most))
+        });
+        AliasRules { length_min, length_max, reserved: Arc::clone(&self.reserved) }
+    }
 }
 
 impl Default for AliasRules {
     fn default() -> AliasRules {
-        AliasRules { length_min: 3, length_max: 50 }
+        AliasRules { length_min: 3, length_max: 50, reserved: Arc::default() }
     }
 }
 
 impl AliasRules {
     /// What any link can be called, by whatever rules it was made.
-    pub const ANY: AliasRules = AliasRules { length_min: 1, length_max: linklog::limits::CODE_BYTES_MAX };
+    pub fn any() -> AliasRules {
+        let length_max = linklog::limits::CODE_BYTES_MAX;
+        AliasRules { length_min: 1, length_max, reserved: Arc::default() }
+    }
 }
 
 /// Why an alias is refused.
@@ -55,6 +74,12 @@ pub enum AliasError {
         /// The character.
         found: char,
     },
+    /// Upper case where there is none.
+    #[error("aliases of this domain are kept in lower case: {lower}")]
+    NotLowerCase {
+        /// What to ask for.
+        lower: String,
+    },
     /// A word that is kept back.
     #[error("the alias {word:?} is reserved")]
     Reserved {
@@ -70,6 +95,7 @@ impl AliasError {
             AliasError::TooShort { .. } => "alias_too_short",
             AliasError::TooLong { .. } => "alias_too_long",
             AliasError::BadCharacter { .. } => "alias_bad_character",
+            AliasError::NotLowerCase { .. } => "alias_not_lower_case",
             AliasError::Reserved { .. } => "alias_reserved",
         }
     }
@@ -93,7 +119,7 @@ pub fn check(text: &str, rules: &AliasRules) -> Result<Code, AliasError> {
     if found > rules.length_max {
         return Err(too_long);
     }
-    if reserved::is_reserved(text) {
+    if reserved::is_reserved(text) || rules.reserved.contains(&text.to_ascii_lowercase()) {
         return Err(AliasError::Reserved { word: text.to_owned() });
     }
     Code::from_bytes(text.as_bytes()).map_err(|_| too_long)
@@ -133,9 +159,24 @@ mod tests {
             ("ADMIN", "alias_reserved"),
             ("HealthZ", "alias_reserved"),
             ("well-known", "alias_reserved"),
+            ("Fuck", "alias_reserved"),
+            ("what-a-sh1t", "alias_reserved"),
+            ("F_u_c_k", "alias_reserved"),
         ] {
             assert_eq!(refusal(text), code, "{text:?}");
         }
+    }
+
+    #[test]
+    fn words_that_only_contain_others_are_allowed_and_the_operators_own_are_not() {
+        for text in ["classic", "scunthorpe", "assets-2", "cockpit-tour", "dickens", "grape-juice", "Essex"] {
+            assert!(check(text, &AliasRules::default()).is_ok(), "{text}");
+        }
+        let own = BTreeSet::from(["acme".to_owned()]);
+        let rules = AliasRules { reserved: Arc::new(own), ..AliasRules::default() };
+        assert_eq!(check("ACME", &rules).unwrap_err().code(), "alias_reserved");
+        assert!(check("acme-sale", &rules).is_ok());
+        assert!(check("a", &rules).is_err() && check("a", &rules.with_lengths(Some((1, 64)))).is_ok());
     }
 
     #[test]

@@ -2,13 +2,16 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use daemon::config::{ConfigError, Loaded, Section};
 use daemon::telemetry::LogConfig;
+use linklog::limits::CODE_BYTES_MAX;
 use wire::channel::ChannelError;
 use wire::identity::Role;
 
+use crate::alias::AliasRules;
 use crate::codes::CodesOptions;
 use crate::domains::ShortUrlBase;
 use crate::replication::ReplicationOptions;
@@ -40,6 +43,8 @@ pub struct Config {
     pub journal_retention_bytes: u64,
     /// How many bytes of counted batches are kept.
     pub clicks_retention_bytes: u64,
+    /// Which aliases are allowed, unless a domain says otherwise.
+    pub aliases: AliasRules,
     /// What a client may use up.
     pub limits: Limits,
     /// Logs.
@@ -106,6 +111,7 @@ pub fn read(root: &mut Section) -> Config {
             1 << 30,
             (16 * MIB) as u64..=1 << 50,
         ),
+        aliases: aliases(&mut root.section("aliases")),
         limits: limits(&mut root.section("limits")),
         log: LogConfig::read(&mut root.section("log")),
     }
@@ -142,6 +148,17 @@ fn codes(section: &mut Section) -> CodesOptions {
         block: section.in_range("block", 10_000, 1..=wire::limits::LEASE_CODES_MAX),
         low_watermark: section.in_range("low_watermark", 5_000, 1..=1_000_000),
     }
+}
+
+fn aliases(section: &mut Section) -> AliasRules {
+    let length_min = section.in_range("length_min", 3, 1..=CODE_BYTES_MAX);
+    let length_max = section.in_range("length_max", 50, 1..=CODE_BYTES_MAX);
+    if length_min > length_max {
+        section.problem("length_min", "it is above length_max");
+    }
+    let words: Vec<String> = section.value("reserved", Vec::new());
+    let reserved = words.iter().map(|word| word.to_ascii_lowercase()).collect();
+    AliasRules { length_min, length_max, reserved: Arc::new(reserved) }
 }
 
 fn replication(section: &mut Section) -> ReplicationOptions {

@@ -18,6 +18,7 @@ use wire::identity::FleetId;
 
 use crate::auth::Tokens;
 use crate::domains::Domains;
+use crate::levels::Levels;
 use crate::log::Log;
 use crate::members::Members;
 use crate::replication::Replication;
@@ -28,6 +29,7 @@ pub struct Operator {
     tokens: Tokens,
     members: Members,
     domains: Domains,
+    levels: Levels,
     replication: Replication,
     fleet: FleetId,
     /// One command that writes at a time: they look before they write, and there is one operator.
@@ -41,10 +43,11 @@ impl Operator {
         tokens: Tokens,
         members: Members,
         domains: Domains,
+        levels: Levels,
         replication: Replication,
         fleet: FleetId,
     ) -> Operator {
-        Operator { log, tokens, members, domains, replication, fleet, writing: Mutex::new(()) }
+        Operator { log, tokens, members, domains, levels, replication, fleet, writing: Mutex::new(()) }
     }
 
     async fn answer(&self, command: &str, args: Value) -> Result<Value, String> {
@@ -70,8 +73,13 @@ impl Operator {
     }
 
     fn status(&self) -> Value {
-        let position = self.log.commit().head.position;
-        json!({ "fleet": self.fleet.to_string(), "head": { "epoch": position.epoch.0, "seq": position.seq.0 } })
+        let commit = self.log.commit();
+        let position = commit.head.position;
+        json!({
+            "fleet": self.fleet.to_string(),
+            "head": { "epoch": position.epoch.0, "seq": position.seq.0 },
+            "format_level": commit.format_level,
+        })
     }
 
     /// Writes one change and says where.

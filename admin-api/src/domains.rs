@@ -4,6 +4,7 @@
 //! has become durable. Domain 0 is the default one: its base comes from the configuration, and hosts nobody declared end up there.
 
 mod base;
+pub mod settings;
 
 pub use base::{BaseError, ShortUrlBase, host_name};
 
@@ -11,7 +12,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use linklog::codec::{Cursor, value};
-use linklog::entity::{Domain, Host};
+use linklog::entity::{Domain, DomainAnswers, Host};
 use linklog::store::{Reader, StoreError};
 use linklog::{Change, DecodeError, DomainId, Operation, Part, Precondition, StateKey};
 use parking_lot::RwLock;
@@ -23,6 +24,19 @@ pub struct KnownDomain {
     pub id: DomainId,
     /// What its short URLs begin with.
     pub base: ShortUrlBase,
+    /// What its owner keeps with it.
+    pub manage: Domain,
+    /// What proxies answer on it besides its links.
+    pub answers: DomainAnswers,
+    /// The version of its record.
+    pub version: u64,
+}
+
+impl KnownDomain {
+    /// Returns whether the case of letters in aliases counts: `sensitive` or `folded`.
+    pub fn case(&self) -> &'static str {
+        if self.answers.folded { "folded" } else { "sensitive" }
+    }
 }
 
 /// Every domain and host, as of the last reading.
@@ -117,8 +131,18 @@ fn read_all(reader: &Reader) -> Result<DomainTable, StoreError> {
         let Ok(StateKey::Domain(id)) = StateKey::decode(key) else { return false };
         keep(
             "domain",
-            read_domain(stored)
-                .map(|domain| table.by_id.extend(domain.map(|base| (id.0, KnownDomain { id, base })))),
+            read_domain(id, stored).map(|domain| table.by_id.extend(domain.map(|known| (id.0, known)))),
+        )
+    })?;
+    reader.scan_served(&[StateKey::DOMAINS], |key, stored| {
+        let Ok(StateKey::Domain(id)) = StateKey::decode(key) else { return false };
+        keep(
+            "domain",
+            read_answers(stored).map(|answers| {
+                if let Some(known) = table.by_id.get_mut(&id.0) {
+                    known.answers = answers;
+                }
+            }),
         )
     })?;
     reader.scan_served(&[StateKey::HOSTS], |key, stored| {
@@ -128,10 +152,18 @@ fn read_all(reader: &Reader) -> Result<DomainTable, StoreError> {
     damaged.map_or(Ok(table), Err)
 }
 
-fn read_domain(stored: &[u8]) -> Result<Option<ShortUrlBase>, DecodeError> {
-    let Some(body) = live(stored)? else { return Ok(None) };
-    let domain = Domain::decode(body)?;
-    domain.short_url_base.parse().map(Some).map_err(|_| DecodeError::invalid(0, "short URL base"))
+fn read_domain(id: DomainId, stored: &[u8]) -> Result<Option<KnownDomain>, DecodeError> {
+    let (stamp, body) = value::split(stored)?;
+    if !stamp.live {
+        return Ok(None);
+    }
+    let manage = Domain::decode(body)?;
+    let base = manage.short_url_base.parse().map_err(|_| DecodeError::invalid(0, "short URL base"))?;
+    Ok(Some(KnownDomain { id, base, manage, answers: DomainAnswers::default(), version: stamp.version }))
+}
+
+fn read_answers(stored: &[u8]) -> Result<DomainAnswers, DecodeError> {
+    Ok(live(stored)?.map(DomainAnswers::decode).transpose()?.unwrap_or_default())
 }
 
 fn read_host(stored: &[u8]) -> Result<Option<Host>, DecodeError> {
@@ -144,43 +176,43 @@ fn live(stored: &[u8]) -> Result<Option<Cursor<'_>>, DecodeError> {
 }
 
 /// The change that declares a new domain with its host; refused if the number or the host was ever used.
-pub fn declare(id: DomainId, base: &ShortUrlBase, actor: &str, now_ms: u64) -> Change {
-    let part = |key, precondition, (serve, manage)| Part {
-        key,
-        precondition,
-        operation: Operation::Put { serve, manage },
-    };
-    let domain = Domain { short_url_base: base.to_string(), created_at_ms: now_ms };
-    Change::new(
-        actor,
-        vec![
-            part(StateKey::Domain(id), Precondition::NeverUsed, (Vec::new(), domain.encode())),
-            part(
-                StateKey::Host(base.host().to_owned()),
-                Precondition::Absent,
-                (Host { domain: id }.encode(), Vec::new()),
-            ),
-        ],
-    )
+pub fn declare(
+    id: DomainId,
+    base: &ShortUrlBase,
+    (manage, answers): (&Domain, &DomainAnswers),
+    actor: &str,
+    now_ms: u64,
+) -> Change {
+    let domain = Domain { short_url_base: base.to_string(), created_at_ms: now_ms, ..manage.clone() };
+    let operation = Operation::Put { serve: answers.encode(), manage: domain.encode() };
+    let part = Part { key: StateKey::Domain(id), precondition: Precondition::NeverUsed, operation };
+    Change::new(actor, vec![part, host_part(base, id)])
 }
 
 /// The change that gives the default domain another base, and with it another host; the old host keeps leading there.
-pub fn move_default(base: &ShortUrlBase, host_is_new: bool, now_ms: u64) -> Change {
-    let domain = Domain { short_url_base: base.to_string(), created_at_ms: now_ms };
-    let mut parts = vec![Part {
-        key: StateKey::Domain(DomainId::DEFAULT),
-        precondition: Precondition::Any,
-        operation: Operation::Put { serve: Vec::new(), manage: domain.encode() },
-    }];
+pub fn move_default(known: &KnownDomain, base: &ShortUrlBase, host_is_new: bool) -> Change {
+    let manage = Domain { short_url_base: base.to_string(), ..known.manage.clone() };
+    let mut parts = vec![settings_part(known, &manage, &known.answers)];
     if host_is_new {
-        parts.push(Part {
-            key: StateKey::Host(base.host().to_owned()),
-            precondition: Precondition::Absent,
-            operation: Operation::Put {
-                serve: Host { domain: DomainId::DEFAULT }.encode(),
-                manage: Vec::new(),
-            },
-        });
+        parts.push(host_part(base, DomainId::DEFAULT));
     }
     Change::new("config", parts)
+}
+
+/// The change that gives a domain other settings; refused if it was changed since it was read.
+pub fn change(known: &KnownDomain, manage: &Domain, answers: &DomainAnswers, actor: &str) -> Change {
+    Change::new(actor, vec![settings_part(known, manage, answers)])
+}
+
+fn settings_part(known: &KnownDomain, manage: &Domain, answers: &DomainAnswers) -> Part {
+    Part {
+        key: StateKey::Domain(known.id),
+        precondition: Precondition::Version(known.version),
+        operation: Operation::Put { serve: answers.encode(), manage: manage.encode() },
+    }
+}
+
+fn host_part(base: &ShortUrlBase, domain: DomainId) -> Part {
+    let operation = Operation::Put { serve: Host { domain }.encode(), manage: Vec::new() };
+    Part { key: StateKey::Host(base.host().to_owned()), precondition: Precondition::Absent, operation }
 }

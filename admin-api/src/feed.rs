@@ -22,6 +22,7 @@ use wire::identity::{FleetId, Identity, Role, authorize};
 use wire::listen::{ListenError, Listener, feed_routes, with_clicks};
 
 use crate::clicks::{ClickSource, ReportService};
+use crate::levels::Levels;
 use crate::members::Members;
 use crate::replication::Replication;
 use frames::FrameCache;
@@ -53,6 +54,8 @@ pub struct FeedSource {
     pub members: Members,
     /// Where acknowledgements go.
     pub replication: Replication,
+    /// Who is told which format level they read.
+    pub levels: Levels,
     /// Called when a follower knows a higher epoch than ours: another writer has taken over, and this one must stop writing.
     pub on_higher_epoch: Arc<dyn Fn(u32) + Send + Sync>,
 }

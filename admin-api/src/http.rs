@@ -6,11 +6,13 @@
 pub mod batch;
 pub mod body;
 mod clicks;
+mod domains;
 pub mod export;
 pub mod health;
 pub mod import;
 pub mod links;
 pub mod openapi;
+mod qr;
 pub mod query;
 pub mod replication;
 mod respond;
@@ -74,6 +76,9 @@ fn routes() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(links::create, links::list))
         .routes(routes!(batch::create))
         .routes(routes!(links::get, links::put, links::patch, links::delete))
+        .routes(routes!(qr::of_link))
+        .routes(routes!(domains::declare, domains::list))
+        .routes(routes!(domains::get, domains::patch))
         .routes(routes!(clicks::of_link))
         .routes(routes!(export::export))
         .routes(routes!(import::import))
@@ -92,6 +97,8 @@ async fn count(State(api): State<Arc<Api>>, request: Request, next: Next) -> Res
         Some("/v1/links") => "/v1/links",
         Some("/v1/links/batch") => "/v1/links/batch",
         Some("/v1/links/{code}") => "/v1/links/{code}",
+        Some("/v1/domains" | "/v1/domains/{host}") => "/v1/domains",
+        Some("/v1/links/{code}/qr") => "/v1/links/{code}/qr",
         Some("/v1/links/{code}/clicks") => "/v1/links/{code}/clicks",
         Some("/v1/export") => "/v1/export",
         Some("/v1/import") => "/v1/import",

@@ -5,7 +5,7 @@
 //! ([`crate::links`]). Only text that is no JSON at all is an error here.
 //!
 //! Bounded: of a list only the first [`LIST_KEPT_MAX`] elements are kept, so that a body of `[0,0,0…` does not become sixteen times
-//! its size in memory; how many there were is counted.
+//! its size in memory; how many there were is counted. Objects are kept in the same way.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -31,8 +31,8 @@ pub enum Json<'a> {
     Text(Cow<'a, str>),
     /// A list: its first elements, and how many there were.
     List(Vec<Json<'a>>, usize),
-    /// An object; what is in it nobody asks.
-    Object,
+    /// An object: its first members in their order, and how many there were.
+    Object(Vec<(Name<'a>, Json<'a>)>, usize),
 }
 
 impl Json<'_> {
@@ -44,7 +44,7 @@ impl Json<'_> {
             Json::Whole(_) | Json::OtherNumber => "a number",
             Json::Text(_) => "a string",
             Json::List(..) => "a list",
-            Json::Object => "an object",
+            Json::Object(..) => "an object",
         }
     }
 }
@@ -95,8 +95,21 @@ impl<'de: 'a, 'a> Deserialize<'de> for Json<'a> {
                 Ok(Json::List(kept, len))
             }
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Json<'de>, A::Error> {
-                while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-                Ok(Json::Object)
+                let mut kept = Vec::new();
+                while kept.len() < LIST_KEPT_MAX {
+                    match map.next_entry()? {
+                        Some(member) => kept.push(member),
+                        None => {
+                            let len = kept.len();
+                            return Ok(Json::Object(kept, len));
+                        }
+                    }
+                }
+                let mut len = kept.len();
+                while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {
+                    len += 1;
+                }
+                Ok(Json::Object(kept, len))
             }
         }
 
@@ -117,6 +130,7 @@ impl Json<'_> {
 }
 
 /// A name in an object, borrowed if it has no escapes.
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Name<'a>(pub Cow<'a, str>);
 
 impl<'de: 'a, 'a> Deserialize<'de> for Name<'a> {
@@ -160,7 +174,8 @@ mod tests {
         assert_eq!(read("1.5"), Json::OtherNumber);
         assert_eq!(read("\"a\""), Json::Text("a".into()));
         assert_eq!(read("[\"a\",[]]"), Json::List(vec![Json::Text("a".into()), Json::List(vec![], 0)], 2));
-        assert_eq!(read("{\"a\":{\"b\":[1]}}"), Json::Object);
+        let inner = Json::Object(vec![(Name("b".into()), Json::Bool(false))], 1);
+        assert_eq!(read("{\"a\":{\"b\":false}}"), Json::Object(vec![(Name("a".into()), inner)], 1));
     }
 
     #[test]

@@ -19,6 +19,7 @@ pub mod durable;
 pub mod feed;
 pub mod http;
 pub mod json;
+pub mod levels;
 pub mod links;
 pub mod log;
 pub mod members;

@@ -3,14 +3,17 @@
 //! Owned here: whatever is acknowledged is durable in the log first, and every change of a link carries the precondition under which
 //! it was decided, so two clients never overwrite each other unseen.
 //!
-//! - [`fields`]: what a client says about a link, judged · [`order`]: a link to be made · [`create`] · [`put`] · [`patch`] · [`delete`] · [`list`]
+//! - [`fields`], [`extras`]: what a client says about a link, judged
+//! - [`order`]: a link to be made · [`create`] · [`put`] · [`patch`] · [`delete`] · [`list`]
 //! - [`export`]: all of them, oldest first · [`import`]: links from elsewhere, as they were
 //! - [`idempotency`]: commands that arrive twice · [`condition`]: If-Match · [`view`]: a link as answers show it
 
 pub mod condition;
 pub mod create;
 pub mod delete;
+pub mod domains;
 pub mod export;
+pub mod extras;
 pub mod fields;
 pub mod idempotency;
 pub mod import;
@@ -18,13 +21,15 @@ pub mod list;
 pub mod order;
 pub mod patch;
 pub mod put;
+pub mod reserved;
 pub mod view;
+pub mod where_to;
 
 use clicklog::Subject;
 use clicklog::account::Totals;
 use linklog::store::{StoreError, StoredLink};
 use linklog::writer::{Decision, ProposeError};
-use linklog::{Change, Key, LinkState, Position, Stamp};
+use linklog::{Change, Key, Link, LinkState, Position, Stamp};
 
 use crate::alias::AliasRules;
 use crate::auth::Caller;
@@ -32,6 +37,7 @@ use crate::clicks::Clicks;
 use crate::codes::Codes;
 use crate::codes::mark::Marks;
 use crate::domains::Domains;
+use crate::levels::{LevelError, Levels};
 use crate::log::{Ending, Log};
 use crate::metrics::Metrics;
 use crate::replication::{OutcomeUnknown, Replication, ReplicationReport};
@@ -41,7 +47,7 @@ use crate::target::TargetRules;
 const TRIES_MAX: usize = 64;
 
 /// What may be asked for.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Rules {
     /// Targets.
     pub target: TargetRules,
@@ -60,6 +66,8 @@ pub struct Links {
     pub marks: Marks,
     /// Where they live.
     pub domains: Domains,
+    /// What may be written down at all.
+    pub levels: Levels,
     /// Who has them.
     pub replication: Replication,
     /// Who follows them.
@@ -107,6 +115,12 @@ pub enum ChangeError {
     /// The end of its life is not in the future.
     #[error("expires_at is not in the future")]
     AlreadyExpired,
+    /// It has no target.
+    #[error("a reserved alias has no target: give it a long_url")]
+    NoTarget,
+    /// It would end before it begins.
+    #[error("not_before is not before expires_at")]
+    EndsFirst,
     /// The key of an idempotent request was used for another one.
     #[error("this Idempotency-Key was used for another request")]
     KeyReused,
@@ -119,6 +133,9 @@ pub enum ChangeError {
     /// The state could not be read.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The members cannot read it yet.
+    #[error(transparent)]
+    Level(#[from] LevelError),
     /// The process is ending.
     #[error(transparent)]
     Ending(#[from] Ending),
@@ -144,6 +161,15 @@ pub struct Changed {
     pub link: StoredLink,
     /// Who has it.
     pub replication: ReplicationReport,
+}
+
+/// Checks that a link is there at some time after `now_ms` (milliseconds since the Unix epoch).
+fn has_a_life(link: &Link, now_ms: u64) -> Result<(), ChangeError> {
+    match (link.expires_at_ms, link.extras.not_before_ms) {
+        (Some(end), _) if end <= now_ms => Err(ChangeError::AlreadyExpired),
+        (Some(end), Some(begin)) if end <= begin => Err(ChangeError::EndsFirst),
+        _ => Ok(()),
+    }
 }
 
 impl Links {
@@ -172,6 +198,7 @@ impl Links {
 
     /// Proposes a change whose first part is a link's; `None`: somebody else was faster, look again.
     async fn applied(&self, change: Change) -> Result<Option<(Position, Stamp)>, ChangeError> {
+        self.levels.check(&change)?;
         match self.log.propose(vec![change]).await?.pop() {
             Some(Decision::Applied { position, stamps, .. }) => Ok(stamps[0].map(|stamp| (position, stamp))),
             Some(Decision::Invalid(invalid)) => Err(invalid.into()),
@@ -179,7 +206,7 @@ impl Links {
         }
     }
 
-    async fn replicated(
+    pub(crate) async fn replicated(
         &self,
         position: Position,
         skip_proxies: bool,

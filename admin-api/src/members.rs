@@ -101,6 +101,11 @@ pub fn set_state(name: &str, member: &Member, version: u64, state: MemberState) 
     put(name, &Member { state, ..member.clone() }, Precondition::Version(version))
 }
 
+/// The change that notes which format level a member reads; the caller has read `member` at version `version`.
+pub fn set_announced_level(name: &str, member: &Member, version: u64, level: u8) -> Change {
+    put(name, &Member { announced_level: Some(level), ..member.clone() }, Precondition::Version(version))
+}
+
 fn put(name: &str, member: &Member, precondition: Precondition) -> Change {
     let key = StateKey::Member(name.to_owned());
     let operation = Operation::Put { serve: Vec::new(), manage: member.encode() };

@@ -19,6 +19,7 @@ use crate::auth::AuthError;
 use crate::http::body::BodyError;
 use crate::links::ChangeError;
 use crate::links::condition::ConditionInvalid;
+use crate::links::domains::DeclareError;
 use crate::links::fields::Finding;
 use crate::links::idempotency::KeyInvalid;
 use crate::links::order::Refusal;
@@ -39,6 +40,7 @@ struct Parts {
     kind: Kind,
     detail: Cow<'static, str>,
     errors: Vec<Finding>,
+    suggestions: Vec<String>,
     retry_after: Option<Duration>,
     challenge: Option<String>,
     close: bool,
@@ -50,6 +52,7 @@ impl Problem {
             kind,
             detail: detail.into(),
             errors: Vec::new(),
+            suggestions: Vec::new(),
             retry_after: None,
             challenge: None,
             close: false,
@@ -132,12 +135,24 @@ impl Problem {
         Problem::invalid(errors).with(|parts| parts.detail = detail.into())
     }
 
-    /// Somebody has the alias.
-    pub fn alias_taken() -> Problem {
+    /// Somebody has the alias; `free` are others that nobody has.
+    pub fn alias_taken(free: Vec<String>) -> Problem {
         let detail = "the alias belongs to another link";
         let finding = Finding { field: "alias".into(), code: "alias_taken", detail: detail.to_owned() };
         let problem = Problem::new(kind::ALIAS_TAKEN, detail);
-        problem.with(|parts| parts.errors = vec![finding])
+        problem.with(|parts| (parts.errors, parts.suggestions) = (vec![finding], free))
+    }
+
+    /// Somebody else changed the domain meanwhile.
+    pub fn domain_contended() -> Problem {
+        let detail = "the domain was changed by somebody else meanwhile: read it and try again";
+        Problem::new(kind::CONTENDED, detail).retry_after(SOON)
+    }
+
+    /// A QR code does not hold the URL.
+    pub fn no_picture() -> Problem {
+        let detail = "the short URL is too long for a QR code with this error correction";
+        Problem::field("error_correction", "url_too_long", detail)
     }
 
     /// There are no codes left.
@@ -168,6 +183,11 @@ impl Problem {
     /// A link's life would have ended already.
     pub fn already_expired() -> Problem {
         Problem::field("expires_at", "expires_at_in_the_past", "expires_at is not in the future")
+    }
+
+    /// A link's life would end before it begins.
+    pub fn ends_first() -> Problem {
+        Problem::field("not_before", "not_before_after_end", "not_before is not before expires_at")
     }
 
     /// What an idempotent request made was deleted since.
@@ -241,6 +261,9 @@ impl From<ChangeError> for Problem {
             ChangeError::Alias(error) => Problem::field("code", error.code(), error.to_string()),
             ChangeError::Contended => new(kind::CONTENDED).retry_after(SOON),
             ChangeError::AlreadyExpired => Problem::already_expired(),
+            ChangeError::EndsFirst => Problem::ends_first(),
+            ChangeError::NoTarget => Problem::field("long_url", "required", error.to_string()),
+            ChangeError::Level(_) => new(kind::FORMAT_LEVEL_TOO_LOW),
             ChangeError::KeyReused => new(kind::IDEMPOTENCY_KEY_REUSED),
             ChangeError::Propose(ProposeError::Busy) => new(kind::BUSY).retry_after(SOON),
             ChangeError::Propose(ProposeError::Fenced) => new(kind::WRITER_REPLACED).retry_after(SOON),
@@ -253,6 +276,18 @@ impl From<ChangeError> for Problem {
             ChangeError::Propose(ProposeError::TooMany) | ChangeError::Store(_) | ChangeError::Invalid(_) => {
                 Problem::internal(&error)
             }
+        }
+    }
+}
+
+impl From<DeclareError> for Problem {
+    fn from(error: DeclareError) -> Problem {
+        let detail = error.to_string();
+        match error {
+            DeclareError::Host(_) => Problem::field("host", "host_not_valid", detail),
+            DeclareError::Base(_) => Problem::field("short_url_base", "short_url_base_not_valid", detail),
+            DeclareError::Taken(_) | DeclareError::TooMany => Problem::new(kind::DOMAIN_TAKEN, detail),
+            DeclareError::Change(error) => error.into(),
         }
     }
 }
@@ -299,6 +334,8 @@ impl Serialize for Problem {
             detail: &'a str,
             code: &'a str,
             errors: Vec<FindingView<'a>>,
+            #[serde(skip_serializing_if = "<[String]>::is_empty")]
+            suggestions: &'a [String],
         }
         let errors =
             self.0.errors.iter().map(|Finding { field, code, detail }| FindingView { field, code, detail });
@@ -309,6 +346,7 @@ impl Serialize for Problem {
             detail: &self.0.detail,
             code: self.0.kind.code,
             errors: errors.collect(),
+            suggestions: &self.0.suggestions,
         }
         .serialize(serializer)
     }

@@ -26,7 +26,6 @@ use tokio_util::sync::CancellationToken;
 use wire::channel::ChannelError;
 use wire::identity::{Identity, IdentityError};
 
-use crate::alias::AliasRules;
 use crate::auth::Tokens;
 use crate::clicks::{ClickSource, Clicks, Reporters};
 use crate::codes::mark::{self, Marks};
@@ -38,6 +37,7 @@ use crate::control::Operator;
 use crate::domains::Domains;
 use crate::feed::{FeedError, FeedServer, FeedSource};
 use crate::http::{self, Api};
+use crate::levels::Levels;
 use crate::links::{Links, Rules};
 use crate::log::Log;
 use crate::members::Members;
@@ -242,12 +242,15 @@ async fn start_tasks(
     let addresses = Addresses { http: http.local_addr()?, health, feed: feed.local_addr() };
 
     let (codes, marks) = start_codes(config, identity, &log, &domains, &metrics, &mut others, &stop_others)?;
+    let levels = Levels::new(log.clone(), members.clone());
+    others.spawn(levels.clone().run(stop_others.clone()));
     let source = FeedSource {
         fleet: opened.fleet,
         journal: opened.writer.journal(),
         commits: opened.commits.clone(),
         members: members.clone(),
         replication: replication.clone(),
+        levels: levels.clone(),
         on_higher_epoch: stop_writing_when_replaced(opened.writer.handle(), probe.clone()),
     };
     let reporters = Reporters::default();
@@ -264,6 +267,7 @@ async fn start_tasks(
         tokens.clone(),
         members,
         domains.clone(),
+        levels.clone(),
         replication.clone(),
         opened.fleet,
     );
@@ -282,13 +286,14 @@ async fn start_tasks(
 
     let rules = Rules {
         target: TargetRules { bytes_max: config.limits.url_bytes_max },
-        alias: AliasRules::default(),
+        alias: config.aliases.clone(),
     };
     let links = Links {
         log,
         codes,
         marks,
         domains,
+        levels,
         replication,
         clicks,
         rules,

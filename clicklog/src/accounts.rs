@@ -15,8 +15,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
+use crate::entry::ENTRY_LEVEL;
 use crossbeam::channel::{Sender, TrySendError, bounded};
-use linklog::codec::FORMAT_LEVEL;
 use linklog::journal::{HeadFileError, JournalReader, OpenError, open_guarded};
 use linklog::store::{Contents, RowReader, RowTable, StoreError, StoreOptions};
 use parking_lot::RwLock;
@@ -170,7 +170,7 @@ impl Accounts {
     pub fn open(dir: &Path, options: AccountsOptions) -> Result<Accounts, OpenError> {
         let (queue, waiting) = bounded(options.queue_max.max(1));
         let mut guarded = open_guarded(dir, Contents::Journal, &options.store)?;
-        guarded.begin(FORMAT_LEVEL, (options.clock_ms)())?;
+        guarded.begin(ENTRY_LEVEL, (options.clock_ms)())?;
         let rows = guarded.journal.row_reader();
         let shared = Arc::new(Shared { accounts: RwLock::new(load(&rows)?), ..Shared::default() });
         let journal = guarded.journal.concrete_reader();

@@ -15,6 +15,8 @@ use crate::batch::{Batch, BatchNumber, LedgerId};
 /// Longest name of a member, in bytes.
 pub const MEMBER_BYTES_MAX: usize = 63;
 
+/// The level of the records' format that entries are written at: nothing about them has changed since the first.
+pub(crate) const ENTRY_LEVEL: u8 = 1;
 const BATCH: u8 = 1;
 const INTRODUCTION: u8 = 2;
 

@@ -96,6 +96,14 @@ pub enum InvalidChange {
     /// A `serve` body for a key that only full replicas hold.
     #[error("part {0} has a serve body for a key that is never served")]
     NotServed(usize),
+    /// Something that the log's members cannot read yet.
+    #[error("the change needs format level {needed}, the log is at level {level}")]
+    NeedsLevel {
+        /// What it needs ([`crate::codec::level`]).
+        needed: u8,
+        /// What the log's fleet record allows.
+        level: u8,
+    },
 }
 
 impl Change {

@@ -10,20 +10,22 @@
 //! - [`frame`]: records as the feed sends them
 //! - [`value`]: one key's state as a replica keeps it
 //! - [`fields`]: optional fields inside bodies
+//! - [`level`]: which level a change needs
 
 mod cursor;
 pub mod fields;
 pub mod frame;
+pub mod level;
 pub mod record;
 pub mod value;
 
 pub use cursor::{Cursor, put_varint};
 
-/// The highest level of the byte format this version reads. Level 1 is the first.
+/// The highest level of the byte format this version reads. Level 1 is the first; [`level`] says what came with which.
 ///
 /// What a writer emits is decided by the level in the log's fleet record: no more than every active member has announced, so that a
 /// member one version behind never meets a record it cannot read because of a rolling upgrade.
-pub const FORMAT_LEVEL: u8 = 1;
+pub const FORMAT_LEVEL: u8 = 2;
 
 /// Why bytes could not be read.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]

@@ -8,7 +8,7 @@ mod member;
 mod token;
 mod user;
 
-pub use domain::{Domain, Host};
+pub use domain::{Domain, DomainAnswers, Host, WellKnown};
 pub use fleet::Fleet;
 pub use member::{Member, MemberRole, MemberState};
 pub use token::{Scopes, TOKEN_DOMAINS_MAX, Token, TokenLimits};
@@ -36,7 +36,7 @@ pub fn check_bodies(key: &StateKey, serve: &[u8], manage: Option<&[u8]>) -> Resu
             manage.map_or(Ok(()), empty)
         }
         StateKey::Domain(_) => {
-            empty(serve)?;
+            DomainAnswers::decode(serve_cursor)?;
             manage_cursor.map_or(Ok(()), |manage| Domain::decode(manage).map(drop))
         }
         StateKey::Fleet => {
@@ -52,6 +52,7 @@ pub fn check_bodies(key: &StateKey, serve: &[u8], manage: Option<&[u8]>) -> Resu
             manage_cursor.map_or(Ok(()), |manage| ExternalLink::decode(manage).map(drop))
         }
         StateKey::Token(_) => manage_cursor.map_or(Ok(()), |manage| Token::decode(manage).map(drop)),
+        StateKey::FoldedCode(..) => manage.map_or(Ok(()), empty),
         StateKey::Member(_) => manage_cursor.map_or(Ok(()), |manage| Member::decode(manage).map(drop)),
     }
 }

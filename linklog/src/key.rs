@@ -17,9 +17,11 @@
 //! | `0x15` | group | 8 bytes, random id |
 //! | `0x16` | external id | 8 bytes owner (0: nobody), 1–200 bytes of UTF-8 without control characters |
 //! | `0x18` | fleet | nothing |
+//! | `0x1f` | folded code, since level 2 | 8 bytes, one big-endian u64: 16 bits domain, 48 bits code |
 //!
-//! Hosts, domains, users and the fleet are held by every member; tokens, members, groups and external ids exist in the `manage` part only.
-//! Users, groups and external ids came with format level 2. New kinds (grants, signing keys) come with a new format level, each with a first byte of its own from the numbers not used here, and say
+//! Hosts, domains, users and the fleet are held by every member; tokens, members, groups, external ids and folded codes exist in the `manage`
+//! part only. Users, groups, external ids and folded codes came with format level 2. New kinds (grants, signing keys) come with a new format
+//! level, each with a first byte of its own from the numbers not used here, and say
 //! themselves who holds them and which slot they are summed in.
 
 mod code;

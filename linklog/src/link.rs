@@ -4,7 +4,7 @@
 //! ```text
 //! u8      bits 0-1 status: 0 302 · 1 301 · 2 307 · 3 308; bits 2-3 state: 0 active · 1 disabled · 2 banned · 3 reserved; bits 4-7 zero
 //! varint  length of the target, then the target: ASCII, sent as it is; empty if, and only if, the state is reserved
-//! fields  1: expires_at, varint, milliseconds since the Unix epoch, not 0
+//! fields  1: expires_at, varint, milliseconds since the Unix epoch, not 0; 2 and higher: [`extras`]
 //! ```
 //! # `manage` body
 //! ```text
@@ -15,7 +15,9 @@
 //! ```
 //! `fields` are described in [`crate::codec::fields`].
 
+pub mod extras;
 mod manage;
+pub mod rules;
 
 pub use manage::LinkManage;
 
@@ -23,6 +25,7 @@ use crate::codec::fields::{FieldReader, FieldWriter};
 use crate::codec::{Cursor, DecodeError, put_varint};
 use crate::limits::TARGET_BYTES_MAX;
 use crate::stamp::Stamp;
+use extras::{Extras, ExtrasView};
 
 /// The status of the redirect (RFC 9110 §15.4).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -126,6 +129,8 @@ pub struct Link {
     pub state: LinkState,
     /// Until when, in milliseconds since the Unix epoch; from that instant on the link answers 410.
     pub expires_at_ms: Option<u64>,
+    /// What else it can have; needs format level 2 unless it is the default.
+    pub extras: Extras,
 }
 
 impl Link {
@@ -135,7 +140,9 @@ impl Link {
         out.push(self.status.bits() | self.state.bits() << 2);
         put_varint(&mut out, self.target.len() as u64);
         out.extend_from_slice(self.target.as_bytes());
-        FieldWriter::new(&mut out).optional_varint(EXPIRES_AT, self.expires_at_ms);
+        let mut fields = FieldWriter::new(&mut out);
+        fields.optional_varint(EXPIRES_AT, self.expires_at_ms);
+        self.extras.write(&mut fields);
         out
     }
 
@@ -144,7 +151,8 @@ impl Link {
     /// # Errors
     /// What is wrong and at which byte of the body.
     pub fn decode(body: &[u8]) -> Result<Link, DecodeError> {
-        LinkView::read_body(Cursor::new(body), TOMB).map(|view| view.to_link())
+        let (view, extras) = LinkView::read_body(Cursor::new(body), TOMB)?;
+        Ok(view.with(&ExtrasView::read(extras)?))
     }
 }
 
@@ -163,6 +171,8 @@ pub struct LinkView<'a> {
     pub state: LinkState,
     /// Until when, in milliseconds since the Unix epoch.
     pub expires_at_ms: Option<u64>,
+    /// Everything else it has, not looked at yet ([`ExtrasView::decode`]); empty for nearly every link.
+    pub extras: &'a [u8],
 }
 
 impl<'a> LinkView<'a> {
@@ -175,10 +185,11 @@ impl<'a> LinkView<'a> {
         if !stamp.live {
             return Ok(None);
         }
-        LinkView::read_body(body, stamp).map(Some)
+        LinkView::read_body(body, stamp).map(|(view, _)| Some(view))
     }
 
-    fn read_body(mut body: Cursor<'a>, stamp: Stamp) -> Result<LinkView<'a>, DecodeError> {
+    /// Reads up to what only few links have.
+    fn read_body(mut body: Cursor<'a>, stamp: Stamp) -> Result<(LinkView<'a>, FieldReader<'a>), DecodeError> {
         let at = body.offset();
         let bits = body.u8("link flags")?;
         if bits >> 4 != 0 {
@@ -201,8 +212,9 @@ impl<'a> LinkView<'a> {
         if expires_at_ms == Some(0) {
             return Err(DecodeError::invalid(at, "expires_at"));
         }
-        fields.finish()?;
-        Ok(LinkView { stamp, target, status: RedirectStatus::from_bits(bits), state, expires_at_ms })
+        let extras = fields.rest();
+        let status = RedirectStatus::from_bits(bits);
+        Ok((LinkView { stamp, target, status, state, expires_at_ms, extras }, fields))
     }
 
     /// Says whether the link has ended by `now_ms` (milliseconds since the Unix epoch).
@@ -211,12 +223,20 @@ impl<'a> LinkView<'a> {
     }
 
     /// Returns an owned copy without the stamp.
-    pub fn to_link(&self) -> Link {
+    ///
+    /// # Errors
+    /// What is wrong with its extras, and at which byte of them.
+    pub fn to_link(&self) -> Result<Link, DecodeError> {
+        Ok(self.with(&ExtrasView::decode(self.extras)?))
+    }
+
+    fn with(&self, extras: &ExtrasView<'_>) -> Link {
         Link {
             target: String::from_utf8_lossy(self.target).into_owned(),
             status: self.status,
             state: self.state,
             expires_at_ms: self.expires_at_ms,
+            extras: extras.to_owned(),
         }
     }
 }

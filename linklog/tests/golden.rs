@@ -11,10 +11,13 @@ use linklog::codec::frame::{self, FrameRecord, FrameWriter, Section};
 use linklog::codec::record::{self, Envelope, Kind};
 use linklog::codec::{Cursor, value};
 use linklog::digest::SectionHash;
-use linklog::entity::{Domain, Fleet, Host, Member, MemberRole, MemberState, Scopes, Token};
+use linklog::entity::{
+    Domain, DomainAnswers, Fleet, Host, Member, MemberRole, MemberState, Scopes, Token, WellKnown,
+};
+use linklog::link::rules::{Device, Rule, Variant};
 use linklog::{
-    Change, CommandId, Digest, DomainId, Head, Key, Link, LinkManage, LinkState, LinkView, Operation, Part,
-    Position, Precondition, RedirectStatus, SlotSum, Stamp, StateKey,
+    CachePolicy, Change, CommandId, Digest, DomainId, Ended, Extras, Forward, Head, Key, Link, LinkManage,
+    LinkState, LinkView, Operation, Part, Position, Precondition, RedirectStatus, SlotSum, Stamp, StateKey,
 };
 
 const ENVELOPE: Envelope = Envelope { level: 1, at_ms: 1_700_000_000_123, nonce: [0x55; 16] };
@@ -39,6 +42,7 @@ fn link() -> Link {
         status: RedirectStatus::TemporaryRedirect,
         state: LinkState::Disabled,
         expires_at_ms: Some(1_800_000_000_000),
+        extras: Extras::default(),
     }
 }
 
@@ -75,7 +79,7 @@ fn member() -> Member {
 }
 
 fn domain() -> Domain {
-    Domain { short_url_base: "https://sho.rt".into(), created_at_ms: 12 }
+    Domain { short_url_base: "https://sho.rt".into(), created_at_ms: 12, ..Domain::default() }
 }
 
 fn put(key: StateKey, precondition: Precondition, serve: Vec<u8>, manage: Vec<u8>) -> Part {
@@ -182,6 +186,89 @@ fn bodies_of_level_1() {
     assert_eq!(Domain::decode(Cursor::new(&frozen("body-domain-1.hex", &domain().encode()))), Ok(domain()));
 }
 
+/// A link with everything that came with level 2.
+fn link_of_level_2() -> Link {
+    let extras = Extras {
+        not_before_ms: Some(1_750_000_000_000),
+        ended: Some(Ended::Redirect("https://example.org/over".into())),
+        cache: Some(CachePolicy {
+            public: true,
+            max_age_s: Some(0),
+            s_maxage_s: Some(600),
+            stale_while_revalidate_s: Some(30),
+        }),
+        forward: Forward { query: true, path: true },
+        rules: vec![
+            Rule {
+                device: Device(65),
+                languages: vec!["de".into(), "pt-br".into()],
+                parameter: Some(("src".into(), Some("mail".into()))),
+                from_ms: Some(1_760_000_000_000),
+                until_ms: Some(1_770_000_000_000),
+                target: "https://example.org/rule".into(),
+            },
+            Rule {
+                parameter: Some(("x".into(), None)),
+                target: "https://example.org/x".into(),
+                ..Rule::default()
+            },
+        ],
+        variants: vec![
+            Variant { weight: 1, target: "https://example.org/a".into() },
+            Variant { weight: 999, target: "https://example.org/b".into() },
+        ],
+    };
+    Link { extras, ..link() }
+}
+
+#[test]
+fn bodies_of_level_2() {
+    let body = link_of_level_2().encode();
+    assert_eq!(Link::decode(&frozen("body-link-2.hex", &body)), Ok(link_of_level_2()));
+    let domain = Domain { default_ttl_s: Some(63_072_000), alias_lengths: Some((1, 64)), ..domain() };
+    assert_eq!(Domain::decode(Cursor::new(&frozen("body-domain-2.hex", &domain.encode()))), Ok(domain));
+    let answers = DomainAnswers {
+        root: Some("https://example.org/".into()),
+        not_found: Some("https://example.org/lost".into()),
+        folded: true,
+        ended: Some(Ended::NotFound),
+        robots: Some("User-agent: *\n".into()),
+        well_known: vec![WellKnown {
+            name: "assetlinks.json".into(),
+            content_type: "application/json".into(),
+            body: "[]".into(),
+        }],
+    };
+    let frozen = frozen("body-domain-serve-2.hex", &answers.encode());
+    assert_eq!(DomainAnswers::decode(Cursor::new(&frozen)), Ok(answers));
+}
+
+#[test]
+fn records_of_level_2() {
+    let key = Key::new(DomainId(3), "Ab3xY9z".parse().unwrap());
+    let claim = StateKey::FoldedCode(
+        DomainId(3),
+        Key::new(DomainId(3), "ab3xy9z".parse().unwrap()).code.as_code7().unwrap(),
+    );
+    let parts = vec![
+        put(StateKey::Link(key), Precondition::NeverUsed, link_of_level_2().encode(), manage().encode()),
+        put(claim, Precondition::Absent, Vec::new(), Vec::new()),
+    ];
+    let change = Change::new("0123456789abcdef", parts);
+    let mut bytes = Vec::new();
+    record::encode(
+        &mut bytes,
+        Position::new(2, 42),
+        &record::sections_of(&change, &Envelope { level: 2, ..ENVELOPE }),
+    );
+    let bytes = frozen("record-links-level-2.hex", &bytes);
+    let view = record::decode(&bytes).unwrap();
+    let serve = record::read_serve(view.header, view.serve).unwrap();
+    let manage = record::read_manage(&serve, view.manage).unwrap();
+    assert_eq!((view.header.level, serve.parts.len(), manage.parts.len()), (2, 1, 2));
+    assert_eq!(Link::decode(serve.parts[0].body), Ok(link_of_level_2()));
+}
+
 #[test]
 fn values_of_level_1() {
     let stamp = Stamp { live: true, version: 7, created: Position::new(2, 43) };
@@ -189,7 +276,7 @@ fn values_of_level_1() {
     value::write(&mut bytes, &stamp, &link().encode());
     let serve = frozen("value-serve-1.hex", &bytes);
     let view = LinkView::of_value(&serve).unwrap().unwrap();
-    assert_eq!((view.stamp, view.to_link()), (stamp, link()));
+    assert_eq!((view.stamp, view.to_link()), (stamp, Ok(link())));
     value::write(&mut bytes, &stamp, &manage().encode());
     assert_eq!(LinkManage::of_value(&frozen("value-manage-1.hex", &bytes)), Ok(manage()));
     let gone = Stamp { live: false, ..stamp };

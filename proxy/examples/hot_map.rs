@@ -43,7 +43,8 @@ fn key(n: u64) -> LinkKey {
 fn ask(map: &HotMap, n: u64) -> bool {
     let stamp = Stamp { live: true, version: 1, created: Position::new(1, 1) };
     let (status, state) = (RedirectStatus::Found, LinkState::Active);
-    let facts = Facts::from(LinkView { stamp, target: TARGET, status, state, expires_at_ms: None });
+    let facts =
+        Facts::from(LinkView { stamp, target: TARGET, status, state, expires_at_ms: None, extras: &[] });
     let found = map.get(&key(n), |_| ()).is_some();
     if !found {
         map.fill(Mark { generation: 0, applied_seq: 0 }, &key(n), facts);

@@ -71,7 +71,7 @@ fn hot_map(links: u64) -> HotMap {
 fn facts() -> Facts<'static> {
     let stamp = Stamp { live: true, version: 1, created: Position::new(1, 1) };
     let (status, state) = (RedirectStatus::Found, LinkState::Active);
-    Facts::from(LinkView { stamp, target: TARGET, status, state, expires_at_ms: None })
+    Facts::from(LinkView { stamp, target: TARGET, status, state, expires_at_ms: None, extras: &[] })
 }
 
 fn parsing() {

@@ -1,7 +1,8 @@
 //! What a request is answered with, before anybody writes it down.
 //!
 //! Pure: a link's facts and the time go in, an [`Answer`] comes out. There are two ways of writing it, [`crate::http::render`] for the
-//! fast path and [`crate::http::slow`] for Pingora's session; nothing is decided there.
+//! fast path and [`crate::http::slow`] for Pingora's session; nothing is decided there. Links that have more than a target, a status and an
+//! end are decided about in [`rich`].
 //!
 //! # Caching
 //! | answer | `Cache-Control` | why |
@@ -9,10 +10,19 @@
 //! | 302, 307 | `private, no-cache` | every visit comes here: counted, and an edit works at once |
 //! | 301, 308 | `private, max-age=N`, N = min(300, seconds the link has left) | the browser may skip us for five minutes, no shared cache may |
 //! | 400, 404, 405, 408, 410, 431, 451, 505 | `private, no-cache` | a link may come, come back or change in the next moment |
+//! | 404 before a link begins | `no-store` | it begins to the millisecond |
 //! | 429, 503 | `no-store` | it says nothing about the link |
 //! | `/favicon.ico`, `/robots.txt` | `public, max-age=86400` | they never change |
 //! | `/` | `private, no-cache` | the operator may change it |
 
+pub mod composed;
+pub mod on_domain;
+pub mod preview;
+pub mod rich;
+pub mod target;
+pub mod where_to;
+
+use composed::Composed;
 use linklog::{LinkState, LinkView, Position, RedirectStatus};
 
 /// Longest time a browser may keep a permanent redirect, in seconds.
@@ -33,6 +43,8 @@ pub struct Facts<'a> {
     pub expires_at_ms: u64,
     /// The record that created it: its clicks are counted under key and creation.
     pub created: Position,
+    /// What else it has, still encoded ([`linklog::ExtrasView`]); empty for nearly every link.
+    pub extras: &'a [u8],
 }
 
 impl<'a> From<LinkView<'a>> for Facts<'a> {
@@ -43,6 +55,7 @@ impl<'a> From<LinkView<'a>> for Facts<'a> {
             state: link.state,
             expires_at_ms: link.expires_at_ms.unwrap_or(NEVER),
             created: link.stamp.created,
+            extras: link.extras,
         }
     }
 }
@@ -61,6 +74,8 @@ pub enum Answer<'a> {
     },
     /// One of our own pages.
     Page(Page),
+    /// Put together for this request.
+    Composed(&'a Composed<'a>),
     /// [`Page::TooMany`], and when to come back.
     Limited {
         /// In so many seconds.
@@ -69,7 +84,7 @@ pub enum Answer<'a> {
 }
 
 impl<'a> Answer<'a> {
-    /// Decides about a link at `now_ms` (milliseconds since the Unix epoch).
+    /// Decides about a link without extras at `now_ms` (milliseconds since the Unix epoch).
     #[inline]
     pub fn of_link(link: Option<Facts<'a>>, now_ms: u64) -> Answer<'a> {
         let Some(link) = link else { return Answer::Page(Page::NotFound) };
@@ -95,13 +110,19 @@ impl<'a> Answer<'a> {
         match self {
             Answer::Redirect { status, .. } => status.code(),
             Answer::Page(page) => page.text().status,
+            Answer::Composed(composed) => composed.status,
             Answer::Limited { .. } => Page::TooMany.text().status,
         }
     }
 
     /// Says whether there is a link behind it, or may be: what clients over their limit still get.
     pub const fn is_of_a_link(&self) -> bool {
-        matches!(self, Answer::Redirect { .. } | Answer::Page(Page::Gone | Page::Banned | Page::Unsure))
+        match self {
+            Answer::Redirect { .. } => true,
+            Answer::Page(page) => matches!(page, Page::Gone | Page::Banned | Page::Unsure | Page::NotYet),
+            Answer::Composed(composed) => composed.is_of_a_link,
+            Answer::Limited { .. } => false,
+        }
     }
 }
 
@@ -116,6 +137,8 @@ pub enum Page {
     Robots,
     /// No such link, or switched off.
     NotFound,
+    /// The link has not begun.
+    NotYet,
     /// The link has ended.
     Gone,
     /// Taken down.
@@ -170,11 +193,12 @@ macro_rules! html {
 
 impl Page {
     /// Every page, in the order of their numbers.
-    pub const ALL: [Page; 13] = [
+    pub const ALL: [Page; 14] = [
         Page::Root,
         Page::Favicon,
         Page::Robots,
         Page::NotFound,
+        Page::NotYet,
         Page::Gone,
         Page::Banned,
         Page::Unsure,
@@ -212,6 +236,14 @@ impl Page {
                 }
             }
             Page::NotFound => const { &page(404, "Not Found", html!("Not found", "There is no such link.")) },
+            Page::NotYet => {
+                const {
+                    &PageText {
+                        cache_control: "no-store",
+                        ..page(404, "Not Found", html!("Not found", "There is no such link."))
+                    }
+                }
+            }
             Page::Gone => const { &page(410, "Gone", html!("Gone", "This link has ended.")) },
             Page::Banned => {
                 const {
@@ -268,6 +300,7 @@ mod tests {
         state: LinkState::Active,
         expires_at_ms: NEVER,
         created: Position::new(1, 2),
+        extras: &[],
     };
 
     #[test]

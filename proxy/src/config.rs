@@ -18,6 +18,7 @@ use wire::identity::{Role, check_name};
 
 use crate::clicks::options::ClickOptions;
 use crate::client::ClientAddress;
+use crate::hosts::UnknownHost;
 
 pub use self::limits::{LimitsConfig, PerNetwork};
 pub use self::listeners::Listener;
@@ -53,6 +54,8 @@ pub struct Config {
     pub ready: Ready,
     /// Where `/` leads; `None`: a small page.
     pub root_redirect: Option<String>,
+    /// What is answered on hosts nobody declared.
+    pub unknown_host: UnknownHost,
     /// How to log.
     pub log: LogConfig,
 }
@@ -112,6 +115,7 @@ impl Config {
         let cache = read_cache(&mut root.section("cache"));
         let ready = read_ready(&mut root.section("ready"));
         let root_redirect = read_root(&mut root.section("root"));
+        let unknown_host = read_unknown_host(&mut root.section("hosts"));
         let log = LogConfig::read(&mut root.section("log"));
         Config {
             data_dir,
@@ -126,6 +130,7 @@ impl Config {
             cache,
             ready,
             root_redirect,
+            unknown_host,
             log,
         }
     }
@@ -192,11 +197,29 @@ fn read_root(section: &mut Section) -> Option<String> {
     if target.is_empty() {
         return None;
     }
-    let has_scheme = target.starts_with("https://") || target.starts_with("http://");
-    if !has_scheme || !target.bytes().all(|b| (0x21..0x7f).contains(&b)) {
+    if !is_target(&target) {
         section.problem("redirect_to", "expected a URL in ASCII that begins with https:// or http://");
     }
     Some(target)
+}
+
+fn is_target(text: &str) -> bool {
+    let has_scheme = text.starts_with("https://") || text.starts_with("http://");
+    has_scheme && text.bytes().all(|b| (0x21..0x7f).contains(&b))
+}
+
+fn read_unknown_host(section: &mut Section) -> UnknownHost {
+    let rule = section.value("unknown", "default".to_owned());
+    match &*rule {
+        "default" => UnknownHost::DefaultDomain,
+        "not_found" => UnknownHost::NotFound,
+        target if is_target(target) => UnknownHost::Redirect(target.as_bytes().into()),
+        _ => {
+            section
+                .problem("unknown", "expected \"default\", \"not_found\", or a URL in ASCII to redirect to");
+            UnknownHost::DefaultDomain
+        }
+    }
 }
 
 #[cfg(test)]

@@ -1,13 +1,15 @@
-//! Which domain a host name leads to.
+//! Which domain a host name leads to, and what each domain answers besides its links.
 //!
-//! The table follows from the replica: rebuilt from a scan when a replica is opened, changed with every record that touches a host,
-//! always before the record is acknowledged. Readers take a snapshot and never wait. A host nobody declared is the default domain's.
+//! The table follows from the replica: rebuilt from a scan when a replica is opened, changed with every record that touches a host or a
+//! domain, always before the record is acknowledged. Readers take a snapshot and never wait. A host nobody declared is the default
+//! domain's, unless the configuration says otherwise ([`UnknownHost`]).
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use arc_swap::{ArcSwap, Guard};
 use linklog::codec::value;
-use linklog::entity::Host;
+use linklog::entity::{DomainAnswers, Host};
 use linklog::store::{Reader, StoreError};
 use linklog::{DecodeError, DomainId, StateKey};
 
@@ -20,23 +22,37 @@ const NAME_BYTES_MAX: usize = 253;
 #[derive(Clone, Default, Debug)]
 pub struct HostTable {
     domains: HashMap<Box<[u8]>, DomainId, SeededXxh3>,
+    /// What domains answer that have anything to say about it.
+    answers: HashMap<u16, Arc<DomainAnswers>>,
+    /// Hosts nobody declared are nobody's.
+    strict: bool,
     /// True if every host leads to the default domain: nothing to look up.
     only_default: bool,
 }
 
 impl HostTable {
-    /// Finds the domain of a Host header's value: any case, with or without port and final dot.
-    pub fn domain(&self, host: &[u8]) -> DomainId {
-        if self.only_default {
-            return DomainId::DEFAULT;
+    /// Finds the domain of a Host header's value: any case, with or without port and final dot. `None`: nobody declared it, and such
+    /// hosts are nobody's.
+    pub fn domain(&self, host: &[u8]) -> Option<DomainId> {
+        if self.only_default && !self.strict {
+            return Some(DomainId::DEFAULT);
         }
+        self.declared(host).or((!self.strict).then_some(DomainId::DEFAULT))
+    }
+
+    /// What a domain answers besides its links, if it has anything to say about it.
+    pub fn answers(&self, domain: DomainId) -> Option<&DomainAnswers> {
+        self.answers.get(&domain.0).map(|answers| &**answers)
+    }
+
+    fn declared(&self, host: &[u8]) -> Option<DomainId> {
         let name = without_port(host);
         let name = name.strip_suffix(b".").unwrap_or(name);
         let mut lower = [0; NAME_BYTES_MAX];
-        let Some(lower) = lower.get_mut(..name.len()) else { return DomainId::DEFAULT };
+        let lower = lower.get_mut(..name.len())?;
         lower.copy_from_slice(name);
         lower.make_ascii_lowercase();
-        self.domains.get(&*lower).copied().unwrap_or(DomainId::DEFAULT)
+        self.domains.get(&*lower).copied()
     }
 
     /// How many hosts are declared.
@@ -49,7 +65,27 @@ impl HostTable {
         self.domains.is_empty()
     }
 
-    fn set(&mut self, host: &[u8], value: Option<&[u8]>) -> Result<(), DecodeError> {
+    fn set(&mut self, key: &[u8], value: Option<&[u8]>) -> Result<(), DecodeError> {
+        match (key.split_first(), StateKey::decode(key)) {
+            (Some((&StateKey::HOSTS, host)), _) => self.set_host(host, value),
+            (_, Ok(StateKey::Domain(domain))) => self.set_answers(domain, value),
+            _ => Ok(()),
+        }
+    }
+
+    fn set_answers(&mut self, domain: DomainId, value: Option<&[u8]>) -> Result<(), DecodeError> {
+        let answers = match value.map(value::split).transpose()? {
+            Some((stamp, body)) if stamp.live => DomainAnswers::decode(body)?,
+            _ => DomainAnswers::default(),
+        };
+        match answers == DomainAnswers::default() {
+            true => drop(self.answers.remove(&domain.0)),
+            false => drop(self.answers.insert(domain.0, Arc::new(answers))),
+        }
+        Ok(())
+    }
+
+    fn set_host(&mut self, host: &[u8], value: Option<&[u8]>) -> Result<(), DecodeError> {
         let domain = match value {
             Some(value) => domain_of(value)?,
             None => None,
@@ -95,6 +131,19 @@ pub enum HostsError {
 #[derive(Debug, Default)]
 pub struct Hosts {
     table: ArcSwap<HostTable>,
+    unknown: UnknownHost,
+}
+
+/// What is answered on a host that nobody declared.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub enum UnknownHost {
+    /// The default domain's links.
+    #[default]
+    DefaultDomain,
+    /// 404.
+    NotFound,
+    /// 302 to a place.
+    Redirect(Box<[u8]>),
 }
 
 impl Hosts {
@@ -103,7 +152,15 @@ impl Hosts {
     /// # Errors
     /// The replica cannot be read or is damaged.
     pub fn load(reader: &Reader) -> Result<Hosts, HostsError> {
-        let hosts = Hosts::default();
+        Hosts::with(reader, UnknownHost::DefaultDomain)
+    }
+
+    /// As [`Hosts::load`], with a rule for hosts nobody declared.
+    ///
+    /// # Errors
+    /// As [`Hosts::load`].
+    pub fn with(reader: &Reader, unknown: UnknownHost) -> Result<Hosts, HostsError> {
+        let hosts = Hosts { unknown, ..Hosts::default() };
         hosts.reload(reader)?;
         Ok(hosts)
     }
@@ -113,21 +170,24 @@ impl Hosts {
     /// # Errors
     /// As [`Hosts::load`]; the table is then as before.
     pub fn reload(&self, reader: &Reader) -> Result<(), HostsError> {
-        let mut table = HostTable { only_default: true, ..HostTable::default() };
+        let strict = self.unknown != UnknownHost::DefaultDomain;
+        let mut table = HostTable { only_default: true, strict, ..HostTable::default() };
         let mut damage = Ok(());
-        reader.scan_served(&[StateKey::HOSTS], |key, value| match key.split_first() {
-            Some((&StateKey::HOSTS, host)) => {
-                damage = table.set(host, Some(value));
-                damage.is_ok()
-            }
-            _ => false,
-        })?;
+        for kind in [StateKey::HOSTS, StateKey::DOMAINS] {
+            reader.scan_served(&[kind], |key, value| {
+                let is_of_kind = key.first() == Some(&kind);
+                if is_of_kind {
+                    damage = table.set(key, Some(value));
+                }
+                is_of_kind && damage.is_ok()
+            })?;
+        }
         damage?;
         self.table.store(table.into());
         Ok(())
     }
 
-    /// Takes over changed hosts: names without the key's first byte, with their new values.
+    /// Takes over changed hosts and domains: their keys and new values; other keys are passed over.
     ///
     /// # Errors
     /// A value is damaged; what came before it counts.
@@ -135,14 +195,20 @@ impl Hosts {
         &self,
         changes: impl Iterator<Item = (&'a [u8], Option<&'a [u8]>)>,
     ) -> Result<(), DecodeError> {
-        let mut changes = changes.peekable();
+        let concerns = |key: &[u8]| matches!(key.first(), Some(&(StateKey::HOSTS | StateKey::DOMAINS)));
+        let mut changes = changes.filter(|(key, _)| concerns(key)).peekable();
         if changes.peek().is_none() {
             return Ok(());
         }
         let mut table = HostTable::clone(&self.table.load());
-        let result = changes.try_for_each(|(host, value)| table.set(host, value));
+        let result = changes.try_for_each(|(key, value)| table.set(key, value));
         self.table.store(table.into());
         result
+    }
+
+    /// What is answered on a host that nobody declared.
+    pub fn unknown(&self) -> &UnknownHost {
+        &self.unknown
     }
 
     /// Returns the table as it is now.
@@ -164,7 +230,8 @@ mod tests {
     }
 
     fn declare(hosts: &Hosts, host: &str, domain: u16, live: bool) {
-        hosts.change([(host.as_bytes(), Some(&*value(domain, live)))].into_iter()).unwrap();
+        let key = StateKey::Host(host.to_owned()).encode();
+        hosts.change([(&*key, Some(&*value(domain, live)))].into_iter()).unwrap();
     }
 
     #[test]
@@ -174,13 +241,13 @@ mod tests {
         declare(&hosts, "[2001:db8::1]", 8, true);
         let table = hosts.table();
         for host in ["go.example", "GO.Example", "go.example:8080", "go.example.", "go.example.:80"] {
-            assert_eq!(table.domain(host.as_bytes()), DomainId(7), "{host}");
+            assert_eq!(table.domain(host.as_bytes()), Some(DomainId(7)), "{host}");
         }
-        assert_eq!(table.domain(b"[2001:DB8::1]:80"), DomainId(8));
+        assert_eq!(table.domain(b"[2001:DB8::1]:80"), Some(DomainId(8)));
         for host in ["", "other.example", "go.example.evil", "xgo.example", ":80", "[2001:db8::2]"] {
-            assert_eq!(table.domain(host.as_bytes()), DomainId::DEFAULT, "{host}");
+            assert_eq!(table.domain(host.as_bytes()), Some(DomainId::DEFAULT), "{host}");
         }
-        assert_eq!(table.domain(&[b'x'; 300]), DomainId::DEFAULT);
+        assert_eq!(table.domain(&[b'x'; 300]), Some(DomainId::DEFAULT));
     }
 
     #[test]
@@ -188,13 +255,13 @@ mod tests {
         let hosts = Hosts::default();
         declare(&hosts, "go.example", 7, true);
         declare(&hosts, "go.example", 7, false);
-        assert_eq!(hosts.table().domain(b"go.example"), DomainId::DEFAULT);
+        assert_eq!(hosts.table().domain(b"go.example"), Some(DomainId::DEFAULT));
         assert!(hosts.table().is_empty());
     }
 
     #[test]
     fn a_damaged_value_is_an_error() {
         let hosts = Hosts::default();
-        assert!(hosts.change([(&b"x"[..], Some(&b"\xff"[..]))].into_iter()).is_err());
+        assert!(hosts.change([(&b"\x10x"[..], Some(&b"\xff"[..]))].into_iter()).is_err());
     }
 }

@@ -4,7 +4,7 @@
 //! no packed key has; two of them may share a word, so whoever finds something under it compares the bytes.
 
 use linklog::key::EncodedKey;
-use linklog::{Code, Code7, DomainId, Key};
+use linklog::{Code, Code7, DomainId, Key, StateKey};
 use xxhash_rust::xxh3::xxh3_64;
 
 /// Set in the word of every key that is not packed.
@@ -59,6 +59,14 @@ impl LinkKey {
     pub const fn word(&self) -> u64 {
         match self {
             LinkKey::Packed { word, .. } | LinkKey::Hashed { word, .. } => *word,
+        }
+    }
+
+    /// The code, as it stands in a path.
+    pub fn code(&self) -> String {
+        match StateKey::decode(self.bytes()) {
+            Ok(StateKey::Link(key)) => key.code.as_str().to_owned(),
+            _ => String::new(),
         }
     }
 

@@ -6,7 +6,7 @@
 //! - up to [`STRIPPED_MAX`] characters of [`is_mark`] and [`MARKS`] behind it do not count: the full stops, commas, brackets, quotes,
 //!   asterisks, slashes and spaces that mail programs and chats take for a part of a link.
 //!
-//! No code has one of these characters, so no link is hidden by another one, and nothing else is guessed: `-` and `_` may end a code
+//! A plus sign behind a code asks for its preview. No code has one of these characters, so no link is hidden by another one, and nothing else is guessed: `-` and `_` may end a code
 //! and are never taken off.
 
 use linklog::{Code, Code7, DomainId};
@@ -57,6 +57,8 @@ pub const fn is_mark(byte: u8) -> bool {
 pub enum Route {
     /// A link, if it exists.
     Link(LinkKey),
+    /// What is known about a link, if it exists.
+    Preview(LinkKey),
     /// `/`.
     Root,
     /// `/favicon.ico`, which browsers ask for by themselves.
@@ -99,6 +101,11 @@ fn exact(domain: DomainId, code: &[u8]) -> Route {
 fn pasted(domain: DomainId, path: &[u8]) -> Route {
     let slashes = path.iter().position(|b| *b != b'/').unwrap_or(path.len());
     let mut code = &path[slashes..];
+    if let Some(code) = code.strip_suffix(b"+")
+        && let Route::Link(key) = exact(domain, code)
+    {
+        return Route::Preview(key);
+    }
     for _ in 0..STRIPPED_MAX {
         code = match code.split_last() {
             Some((last, rest)) if is_mark(*last) => rest,
@@ -113,6 +120,19 @@ fn pasted(domain: DomainId, path: &[u8]) -> Route {
     if code.len() == path.len() { Route::Nothing } else { exact(domain, code) }
 }
 
+/// Reads a path as a code with something behind it: which link, and what from the next slash on. `raw` still has its escapes; a code
+/// needs none, but may have them.
+#[cold]
+pub fn deeper(domain: DomainId, raw: &[u8]) -> Option<(LinkKey, &[u8])> {
+    let start = raw.iter().position(|b| *b != b'/')?;
+    let end = start + memchr::memchr(b'/', &raw[start..])?;
+    let code: Vec<u8> = percent_encoding::percent_decode(&raw[start..end]).collect();
+    match exact(domain, &code) {
+        Route::Link(key) => Some((key, &raw[end..])),
+        _ => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -121,6 +141,7 @@ mod tests {
     fn words(path: &str) -> String {
         match route(DomainId(2), path.as_bytes()) {
             Route::Link(key) => format!("link {:02x?}", key.bytes()),
+            Route::Preview(key) => format!("preview {:02x?}", key.bytes()),
             Route::Root => "root".into(),
             Route::Favicon => "favicon".into(),
             Route::Robots => "robots".into(),
@@ -138,6 +159,31 @@ mod tests {
         let longest = "x".repeat(64);
         for code in ["Ab3xY9z", "a", "_", "spring-sale", "seven-7", "12345678", &longest] {
             assert_eq!(words(&format!("/{code}")), link(code));
+        }
+    }
+
+    #[test]
+    fn a_plus_behind_a_code_asks_for_its_preview() {
+        for code in ["Ab3xY9z", "a", "spring-sale"] {
+            assert_eq!(words(&format!("/{code}+")), link(code).replace("link", "preview"));
+            assert_eq!(words(&format!("//{code}+")), link(code).replace("link", "preview"));
+        }
+        for path in ["/+", "/robots.txt+", "/a++", "/a+b", "/a+."] {
+            assert_eq!(words(path), "nothing", "{path}");
+        }
+    }
+
+    #[test]
+    fn what_is_behind_a_code_is_kept_as_it_came() {
+        let parts = |path: &str| {
+            let (key, rest) = deeper(DomainId(2), path.as_bytes())?;
+            Some((format!("link {:02x?}", key.bytes()), String::from_utf8(rest.to_vec()).unwrap()))
+        };
+        assert_eq!(parts("/Ab3xY9z/x%2Fy/z"), Some((link("Ab3xY9z"), "/x%2Fy/z".into())));
+        assert_eq!(parts("//a//x"), Some((link("a"), "//x".into())));
+        assert_eq!(parts("/%61/"), Some((link("a"), "/".into())));
+        for path in ["/a", "/", "", "/a.b/c", "/favicon.ico/c", "/a%2Fb/c"] {
+            assert_eq!(parts(path), None, "{path}");
         }
     }
 

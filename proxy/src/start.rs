@@ -68,7 +68,7 @@ pub fn run(config: Config) -> Result<(), Exit> {
     let (listen, sockets) = listeners::bind(&addresses, config.workers).map_err(Exit::failure)?;
 
     let hot = Arc::new(HotMap::new(config.cache.hot_map_bytes, config.workers));
-    let hosts = Arc::new(Hosts::load(&replica.reader()).map_err(Exit::failure)?);
+    let hosts = Arc::new(Hosts::with(&replica.reader(), config.unknown_host.clone()).map_err(Exit::failure)?);
     // A replica that was there before is taken for a whole one: how old it is, /readyz says.
     let whole = Arc::new(Whole::new(replica.head() != Head::EMPTY));
     let (head, keys) = (replica.head(), replica.serve_entries());

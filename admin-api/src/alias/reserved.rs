@@ -20,10 +20,46 @@ const RESERVED: &[&str] = &[
     "webmaster", "well-known", "www", "xmlrpc",
 ];
 
+/// In byte order, lower case, as they read when digits are letters.
+#[rustfmt::skip]
+const PROFANE: &[&str] = &[
+    "anus", "arschloch", "arse", "arsehole", "ass", "asses", "asshole", "bastard", "bitch", "bitches", "blowjob",
+    "bollocks", "boner", "bullshit", "cabron", "cazzo", "chink", "clit", "cock", "cocks", "coglione", "connard",
+    "coon", "crap", "culo", "cum", "cunt", "cunts", "dick", "dickhead", "dildo", "dyke", "enculer", "fag", "faggot",
+    "fags", "fick", "ficken", "fotze", "foutre", "fuck", "fucked", "fucker", "fuckers", "fucking", "fuk", "gook",
+    "hure", "hurensohn", "jizz", "joder", "kike", "kurwa", "maricon", "merde", "mierda", "milf", "minchia",
+    "motherfucker", "nazi", "nigga", "nigger", "niggers", "paki", "penis", "piss", "porn", "porno", "pussy", "puta",
+    "putain", "puto", "rape", "rapist", "retard", "salope", "scheisse", "schlampe", "shit", "shits", "shitty", "slut",
+    "sluts", "spic", "stronzo", "tit", "tits", "titties", "tranny", "twat", "vagina", "verga", "wank", "wanker",
+    "whore", "whores", "wichser",
+];
+
 /// Says whether a word of ASCII letters, digits, `_` and `-` is kept back.
 pub(super) fn is_reserved(word: &str) -> bool {
     let lower = word.to_ascii_lowercase();
-    RESERVED.binary_search(&lower.as_str()).is_ok()
+    RESERVED.binary_search(&lower.as_str()).is_ok() || is_profane(&lower)
+}
+
+fn is_profane(lower: &str) -> bool {
+    let letters: String = lower.chars().map(as_letter).collect();
+    let separators = ['-', '_'];
+    let joined: String = letters.chars().filter(|c| !separators.contains(c)).collect();
+    let listed = |part: &str| PROFANE.binary_search(&part).is_ok();
+    letters.split(separators).any(listed) || listed(&joined)
+}
+
+const fn as_letter(c: char) -> char {
+    match c {
+        '0' => 'o',
+        '1' => 'i',
+        '3' => 'e',
+        '4' => 'a',
+        '5' => 's',
+        '7' => 't',
+        '8' => 'b',
+        '9' => 'g',
+        other => other,
+    }
 }
 
 #[cfg(test)]
@@ -32,9 +68,11 @@ mod tests {
 
     #[test]
     fn the_list_is_sorted_and_in_lower_case() {
-        for pair in RESERVED.windows(2) {
-            assert!(pair[0] < pair[1], "{} must stand after {}", pair[0], pair[1]);
+        for list in [RESERVED, PROFANE] {
+            for pair in list.windows(2) {
+                assert!(pair[0] < pair[1], "{} must stand after {}", pair[0], pair[1]);
+            }
         }
-        assert!(RESERVED.iter().all(|word| *word == word.to_ascii_lowercase()));
+        assert!(RESERVED.iter().chain(PROFANE).all(|word| *word == word.to_ascii_lowercase()));
     }
 }

@@ -17,6 +17,9 @@ pub(super) enum Domain {
         /// What its short URLs begin with; by default the default domain's scheme and this host
         #[arg(long, value_name = "URL")]
         short_url_base: Option<String>,
+        /// Find aliases whatever the case of their letters; cannot be changed later
+        #[arg(long)]
+        folded: bool,
     },
     /// List domains
     List,
@@ -24,9 +27,9 @@ pub(super) enum Domain {
 
 pub(super) fn run(common: &Common, command: &Domain) -> Result<(), Exit> {
     match command {
-        Domain::Add { host, short_url_base } => {
-            let added =
-                common.call("domain.add", json!({ "host": host, "short_url_base": short_url_base }))?;
+        Domain::Add { host, short_url_base, folded } => {
+            let args = json!({ "host": host, "short_url_base": short_url_base, "folded": folded });
+            let added = common.call("domain.add", args)?;
             tell(&format!(
                 "declared domain {} with short URLs that begin with {}",
                 added["id"], added["short_url_base"]
@@ -35,7 +38,7 @@ pub(super) fn run(common: &Common, command: &Domain) -> Result<(), Exit> {
         }
         Domain::List => {
             let list = common.call("domain.list", json!(null))?;
-            print(&table(&list["domains"], &["id", "short_url_base", "hosts"]))
+            print(&table(&list["domains"], &["id", "short_url_base", "case", "hosts"]))
         }
     }
 }

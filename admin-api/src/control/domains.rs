@@ -1,6 +1,7 @@
 //! `domain add | list`.
 
 use linklog::DomainId;
+use linklog::entity::{Domain, DomainAnswers};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -13,6 +14,8 @@ use crate::domains::{KnownDomain, ShortUrlBase, declare, host_name};
 pub(super) struct Add {
     host: String,
     short_url_base: Option<String>,
+    #[serde(default)]
+    folded: bool,
 }
 
 pub(super) async fn add(operator: &Operator, args: &Add) -> Result<Value, String> {
@@ -30,12 +33,17 @@ pub(super) async fn add(operator: &Operator, args: &Add) -> Result<Value, String
         return Err(format!("{host} is already a host of domain {}", id.0));
     }
     let id = table.next_id().ok_or("there are 65536 domains already, which is the most there may be")?;
-    if operator.write(declare(id, &base, "operator", clock::now_ms())).await?.is_err() {
+    let answers = DomainAnswers { folded: args.folded, ..DomainAnswers::default() };
+    let change = declare(id, &base, (&Domain::default(), &answers), "operator", clock::now_ms());
+    operator.levels.check(&change).map_err(|error| error.to_string())?;
+    if operator.write(change).await?.is_err() {
         return Err("the domain was declared meanwhile: look with `domain list`".to_owned());
     }
     operator.domains.reload().map_err(failed)?;
     tracing::info!(domain = id.0, host, "declared a domain");
-    Ok(shown(&KnownDomain { id, base }, vec![&host]))
+    let table = operator.domains.table();
+    let known = table.get(id).ok_or("the domain is missing")?;
+    Ok(shown(known, vec![&host]))
 }
 
 pub(super) fn list(operator: &Operator) -> Value {
@@ -45,5 +53,10 @@ pub(super) fn list(operator: &Operator) -> Value {
 }
 
 fn shown(domain: &KnownDomain, hosts: Vec<&str>) -> Value {
-    json!({ "id": domain.id.0, "short_url_base": domain.base.to_string(), "hosts": hosts })
+    json!({
+        "id": domain.id.0,
+        "short_url_base": domain.base.to_string(),
+        "hosts": hosts,
+        "case": domain.case(),
+    })
 }

@@ -8,6 +8,9 @@ use super::{Operator, failed};
 use crate::links::view::Rfc3339;
 use crate::{clock, members};
 
+/// How often a command that lost against another change of the member is tried again.
+const TRIES_MAX: u32 = 5;
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Check {
@@ -87,19 +90,26 @@ pub(super) async fn forget(operator: &Operator, args: &Named) -> Result<Value, S
 }
 
 async fn set_state(operator: &Operator, name: &str, state: MemberState) -> Result<Value, String> {
-    let of = name.to_owned();
-    let found = operator.log.read(move |reader| members::with_version(reader, &of)).await.map_err(failed)?;
-    let Some((member, version)) = found.map_err(failed)? else {
-        return Err(format!("there is no member {name}"));
-    };
-    if member.state == state {
-        return named(operator, name);
-    }
-    if member.state == MemberState::Forgotten {
-        return Err(format!("{name} was forgotten for good"));
-    }
-    if operator.write(members::set_state(name, &member, version, state)).await?.is_err() {
-        return Err(format!("{name} was changed meanwhile: run the command again"));
+    for tried in 1.. {
+        let of = name.to_owned();
+        let found =
+            operator.log.read(move |reader| members::with_version(reader, &of)).await.map_err(failed)?;
+        let Some((member, version)) = found.map_err(failed)? else {
+            return Err(format!("there is no member {name}"));
+        };
+        if member.state == state {
+            return named(operator, name);
+        }
+        if member.state == MemberState::Forgotten {
+            return Err(format!("{name} was forgotten for good"));
+        }
+        if operator.write(members::set_state(name, &member, version, state)).await?.is_ok() {
+            break;
+        }
+        // It may just have announced a format level.
+        if tried == TRIES_MAX {
+            return Err(format!("{name} was changed meanwhile: run the command again"));
+        }
     }
     operator.members.reload().map_err(failed)?;
     tracing::info!(member = name, state = state_name(state), "changed a member");
@@ -125,6 +135,7 @@ fn shown(name: &str, member: &Member) -> Value {
         "role": match member.role { MemberRole::Read => "read", MemberRole::Sync => "sync" },
         "state": state_name(member.state),
         "tls": member.credential.is_some(),
+        "format_level": member.announced_level,
         "created_at": Rfc3339(member.created_at_ms),
     })
 }

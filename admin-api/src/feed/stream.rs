@@ -60,6 +60,7 @@ pub(super) async fn follow(
         }
     };
     tracing::info!(member = follower.name, applied = %follower.applied, version = hello.version, "follower connected");
+    source.levels.announced(&follower.name, hello.format_level);
     let (id, superseded) = source.replication.connected(&follower.name, follower.is_sync, follower.is_active);
     let name = follower.name.clone();
     let mut stream = Stream::new(source, frames.clone(), follower, id, outbox);

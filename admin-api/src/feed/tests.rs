@@ -64,6 +64,7 @@ impl Fleet {
             healthy_within: Duration::from_secs(20),
         };
         let replication = Replication::new(members.clone(), writer.journal(), options);
+        let log = crate::log::Log::new(writer.handle(), writer.reader(), writer.journal());
         let server = FeedServer::bind("127.0.0.1:0".parse().unwrap(), None).await.unwrap();
         let address = server.local_addr();
         let stop = CancellationToken::new();
@@ -73,6 +74,7 @@ impl Fleet {
             commits,
             members: members.clone(),
             replication: replication.clone(),
+            levels: Levels::new(log, members.clone()),
             on_higher_epoch: {
                 let writer = writer.handle();
                 Arc::new(move |_| writer.fence())

@@ -57,7 +57,7 @@ async fn try_create(api: &Api, request: Request) -> Result<Response, Problem> {
     let expected = Expected { bytes_max: api.limits.batch_body_bytes_max, merge_patch: false };
     let held = api.bodies.read(&head.headers, body, expected).await?;
     let domains = api.links.domains.table();
-    let items = read_items(held.bytes.clone(), api.links.rules, domains.clone()).await?;
+    let items = read_items(held.bytes.clone(), api.links.rules.clone(), domains.clone()).await?;
     drop(held);
     let key = key.map(|key| (key, request_hash(&canonical(&items))));
     let skip_proxies = prefers_async(&head.headers);
@@ -286,7 +286,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for List<'a> {
             }
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<List<'de>, A::Error> {
                 while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-                Ok(List::Other(Json::Object.kind()))
+                Ok(List::Other(Json::Object(Vec::new(), 0).kind()))
             }
             scalars_are!(List<'de>, List::Other);
         }

@@ -74,7 +74,7 @@ async fn try_import(api: &Arc<Api>, request: Request) -> Result<Response, Proble
     let reading = Reading {
         lines: Lines::new(api.limits.body_bytes_max),
         first_line,
-        rules: api.links.rules,
+        rules: api.links.rules.clone(),
         line_bytes_max: api.limits.body_bytes_max,
         batches,
     };
@@ -141,7 +141,7 @@ impl Reading {
 
     async fn hand_over(&mut self, batch: Vec<Line>, links: &Links) -> Result<(), ()> {
         let Some(last) = batch.last().map(|line| line.number + self.first_line - 1) else { return Ok(()) };
-        let (rules, max, before) = (self.rules, self.line_bytes_max, self.first_line - 1);
+        let (rules, max, before) = (self.rules.clone(), self.line_bytes_max, self.first_line - 1);
         let domains = links.domains.table();
         let judging =
             move || batch.into_iter().filter_map(|line| judge(line, before, max, &rules, &domains)).collect();

@@ -64,6 +64,9 @@ async fn try_create(api: &Api, request: Request) -> Result<Response, Problem> {
     let request = CreateRequest { caller, orders: &[&order], key, skip_proxies };
     let mut batch = api.links.create(&request).await?;
     let made = batch.made.pop().unwrap_or(Made::NoCode);
+    if let (Made::AliasTaken, Some(alias)) = (&made, &order.alias) {
+        return Err(Problem::alias_taken(api.links.suggestions(order.domain, alias).await?));
+    }
     let response = created(&order, &made, &batch.replication, &domains)?;
     let response = if batch.replayed { respond::with_replayed(response) } else { response };
     Ok(respond::with_preference(response, skip_proxies))
@@ -111,14 +114,15 @@ pub(super) fn made_view<'a>(
         version: *version,
         replication,
     };
-    Some(LinkView::new(&order.link, shown))
+    Some(LinkView::new(&order.link, shown).ending(order.expires_at_ms(*created_at_ms)))
 }
 
 /// Says why an order was not fulfilled.
 pub(super) fn refusal(made: &Made) -> Problem {
     match made {
-        Made::AliasTaken => Problem::alias_taken(),
+        Made::AliasTaken => Problem::alias_taken(Vec::new()),
         Made::AlreadyExpired => Problem::already_expired(),
+        Made::EndsFirst => Problem::ends_first(),
         Made::Gone => Problem::gone(),
         Made::NoCode | Made::Created { .. } | Made::Replayed(_) => Problem::no_codes(),
     }
@@ -219,7 +223,7 @@ async fn try_put(api: &Api, code: CodeInPath, request: Request) -> Result<Respon
     let domains = api.links.domains.table();
     let text = code_text(code)?;
     // What no link can be called is not missing here, it is wrong.
-    alias::check(&text, &AliasRules::ANY).map_err(ChangeError::Alias)?;
+    alias::check(&text, &AliasRules::any()).map_err(ChangeError::Alias)?;
     let key = key_of(&text, &head.uri, &domains)?;
     let header = |name| head.headers.get(name).map(|value| value.as_bytes());
     let condition = Condition::of_headers(header(IF_MATCH), header(IF_NONE_MATCH))?;

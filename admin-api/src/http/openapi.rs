@@ -10,9 +10,9 @@ pub mod page;
 mod parts;
 
 pub use parts::{
-    CodeParam, Conflict, DomainParam, ExportParams, FilterParams, Gone, IdempotencyKeyParam, IfMatchParam,
-    IfNoneMatchParam, ImportParams, LinkPatch, ListParams, NewLink, NewLinks, NotFound, PreconditionFailed,
-    PreferParam, ProblemView, WholeLink,
+    CodeParam, Conflict, DomainParam, DomainPatch, ExportParams, FilterParams, Gone, HostParam,
+    IdempotencyKeyParam, IfMatchParam, IfNoneMatchParam, ImportParams, LinkPatch, ListParams, NewDomain,
+    NewLink, NewLinks, NotFound, PreconditionFailed, PreferParam, ProblemView, QrParams, WholeLink,
 };
 
 use std::sync::LazyLock;
@@ -42,6 +42,7 @@ const BEARER: &str = "token";
     components(schemas(ProblemView)),
     tags(
         (name = "links", description = "Making, reading, changing and deleting links"),
+        (name = "domains", description = "Domains, and what they are told to do"),
         (name = "transfer", description = "All links out, and links from elsewhere in"),
         (name = "fleet", description = "Who has the links"),
         (name = "health", description = "Whether the API works"),

@@ -12,7 +12,7 @@ use url::form_urlencoded;
 use crate::domains::DomainTable;
 use crate::links::fields::TAG_CHARS_MAX;
 use crate::links::list::{self, Cursor, CursorInvalid, LIMIT_DEFAULT, LIMIT_MAX, Wanted};
-use crate::links::order::domain_named;
+use crate::links::order::{domain_named, lower_case};
 use crate::problem::Problem;
 
 /// The parameters of a query.
@@ -79,7 +79,8 @@ impl<'a> Query<'a> {
         number.ok_or_else(|| Problem::parameter(name, "out_of_range", detail()))
     }
 
-    fn get(&self, name: &str) -> Option<&str> {
+    /// Returns a parameter's value.
+    pub fn get(&self, name: &str) -> Option<&str> {
         self.0.iter().find(|(found, _)| found == name).map(|(_, value)| &**value)
     }
 
@@ -206,7 +207,19 @@ fn host_of_target(text: &str) -> Option<String> {
 /// # Errors
 /// There is no such domain, or no link can have this code.
 pub fn key_of(code: &str, uri: &Uri, domains: &DomainTable) -> Result<Key, Problem> {
-    let domain = Query::read(uri, &["domain"])?.domain(domains)?;
-    let code = Code::from_bytes(code.as_bytes()).map_err(|_| Problem::no_link())?;
+    key_in(code, &Query::read(uri, &["domain"])?, domains)
+}
+
+/// As [`key_of`], for a query that is read already.
+///
+/// # Errors
+/// There is no such domain, or no link can have this code.
+pub fn key_in(code: &str, query: &Query<'_>, domains: &DomainTable) -> Result<Key, Problem> {
+    let domain = query.domain(domains)?;
+    let mut code = Code::from_bytes(code.as_bytes()).map_err(|_| Problem::no_link())?;
+    // What cannot be a generated code is an alias, and those are kept in lower case there.
+    if code.as_code7().is_none() && domains.get(domain).is_some_and(|known| known.answers.folded) {
+        code = lower_case(&code);
+    }
     Ok(Key::new(domain, code))
 }

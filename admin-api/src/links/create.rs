@@ -34,6 +34,8 @@ pub enum Made {
     NoCode,
     /// The end of its life is not in the future.
     AlreadyExpired,
+    /// It would end before it begins.
+    EndsFirst,
     /// An earlier request with the same key made it, and it was deleted since.
     Gone,
 }
@@ -90,6 +92,8 @@ impl Links {
         };
         work.replay().await?;
         work.refuse_expired();
+        work.check_level()?;
+        work.release_reservations().await?;
         for _ in 0..ROUNDS_MAX {
             if work.open.is_empty() {
                 break;
@@ -141,15 +145,39 @@ impl Work<'_> {
 
     fn refuse_expired(&mut self) {
         let now_ms = self.now_ms;
-        let expired =
-            |order: &Order| order.kept.is_none() && order.link.expires_at_ms.is_some_and(|end| end <= now_ms);
         self.open.retain(|open| {
-            let refused = expired(self.request.orders[open.index]);
-            if refused {
-                self.made[open.index] = Some(Made::AlreadyExpired);
+            let order = self.request.orders[open.index];
+            let refused = match (order.expires_at_ms(now_ms), order.link.extras.not_before_ms) {
+                // What is imported was somebody's link before, whatever became of it.
+                _ if order.kept.is_some() => None,
+                (Some(end), _) if end <= now_ms => Some(Made::AlreadyExpired),
+                (Some(end), Some(begin)) if end <= begin => Some(Made::EndsFirst),
+                _ => None,
+            };
+            let stays = refused.is_none();
+            if let Some(refused) = refused {
+                self.made[open.index] = Some(refused);
             }
-            !refused
+            stays
         });
+    }
+
+    async fn release_reservations(&self) -> Result<(), ChangeError> {
+        let orders = self.open.iter().map(|open| self.request.orders[open.index]);
+        let keys = orders.filter_map(|order| order.alias.map(|alias| Key::new(order.domain, alias)));
+        self.links.release_reservations(keys.collect()).await
+    }
+
+    /// Asked before anything is proposed: a request is not to be half done for it.
+    fn check_level(&self) -> Result<(), ChangeError> {
+        if self.links.levels.is_highest() {
+            return Ok(());
+        }
+        let code = Code::from_bytes(b"a").expect("one letter is a code");
+        let orders = self.open.iter().map(|open| self.request.orders[open.index]);
+        orders
+            .map(|order| order.change(code, &self.actor, self.now_ms, None, [0; 16]))
+            .try_for_each(|change| Ok(self.links.levels.check(&change)?))
     }
 
     /// Proposes everything that is open; what hit a used code stays open.

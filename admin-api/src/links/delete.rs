@@ -4,6 +4,7 @@ use linklog::writer::Decision;
 use linklog::{Change, Key, LinkState, Operation, Part, Precondition, StateKey};
 
 use super::condition::Condition;
+use super::order::folded_key;
 use super::{ChangeError, Links, TRIES_MAX};
 use crate::auth::Caller;
 use crate::replication::ReplicationReport;
@@ -29,9 +30,7 @@ impl Links {
             if stored.link.state == LinkState::Banned && !caller.is_admin() {
                 return Err(ChangeError::Banned);
             }
-            let precondition = Precondition::Version(version);
-            let part = Part { key: StateKey::Link(key), precondition, operation: Operation::Delete };
-            let change = Change::new(caller.token.to_string(), vec![part]);
+            let change = self.deletion(key, version, &caller.token.to_string());
             match self.log.propose(vec![change]).await?.pop() {
                 Some(Decision::Applied { position, .. }) => {
                     return self.replicated(position, skip_proxies).await;
@@ -42,5 +41,16 @@ impl Links {
             }
         }
         Err(ChangeError::Contended)
+    }
+
+    /// The change that deletes a link at a version, and gives up what its name claims besides.
+    pub(super) fn deletion(&self, key: Key, version: u64, actor: &str) -> Change {
+        let delete = |key, precondition| Part { key, precondition, operation: Operation::Delete };
+        let mut parts = vec![delete(StateKey::Link(key), Precondition::Version(version))];
+        let folded = self.domains.table().get(key.domain).is_some_and(|known| known.answers.folded);
+        if let Some(claim) = folded_key(key).filter(|_| folded) {
+            parts.push(delete(claim, Precondition::Any));
+        }
+        Change::new(actor, parts)
     }
 }

@@ -72,6 +72,24 @@ link_fields! {
     status,
     /// Whether at all.
     state,
+    /// How long from now on, in place of `expires_at`.
+    ttl,
+    /// Whether only the alias is wanted.
+    reserve,
+    /// From when on.
+    not_before,
+    /// How it answers afterwards.
+    when_ended,
+    /// What caches may do.
+    cache,
+    /// Whether parameters go on to the target.
+    forward_query,
+    /// Whether the rest of the path does.
+    forward_path,
+    /// Where some visitors go.
+    rules,
+    /// Where the others go.
+    variants,
     /// For people.
     title,
     /// For people.
@@ -153,6 +171,12 @@ impl<'de: 'a, 'a> Deserialize<'de> for Described<'a> {
     }
 }
 
+/// Reads an instant as in RFC 3339, in milliseconds since the Unix epoch; `None` for what is none, or none after it.
+pub(super) fn timestamp(text: &str) -> Option<u64> {
+    let at = text.parse::<Timestamp>().ok()?;
+    u64::try_from(at.as_millisecond()).ok().filter(|at| *at > 0)
+}
+
 fn shown(name: &str) -> Cow<'static, str> {
     Cow::Owned(name.chars().take(NAME_SHOWN_MAX).collect())
 }
@@ -203,7 +227,8 @@ impl Judge {
         }
     }
 
-    fn wrong_type(&mut self, field: &'static str, expected: &str, found: &Json<'_>) {
+    /// Records a value of another type.
+    pub fn wrong_type(&mut self, field: &'static str, expected: &str, found: &Json<'_>) {
         self.find(field, "wrong_type", format!("expected {expected}, found {}", found.kind()));
     }
 
@@ -260,10 +285,16 @@ impl Judge {
         self.time_ms(field, "not_a_time", json)
     }
 
-    fn time_ms(&mut self, field: &'static str, code: &'static str, json: Option<&Json<'_>>) -> Option<u64> {
+    /// Reads an instant, in milliseconds since the Unix epoch.
+    pub fn time_ms(
+        &mut self,
+        field: &'static str,
+        code: &'static str,
+        json: Option<&Json<'_>>,
+    ) -> Option<u64> {
         let text = self.text(field, json)?;
-        let at = text.parse::<Timestamp>().ok().and_then(|at| u64::try_from(at.as_millisecond()).ok());
-        if at.is_none_or(|at| at == 0) {
+        let at = timestamp(text);
+        if at.is_none() {
             let expected = "expected a time as in RFC 3339 after 1970, such as 2030-01-31T12:00:00Z";
             self.find(field, code, expected);
             return None;

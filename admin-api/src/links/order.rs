@@ -2,14 +2,19 @@
 
 use linklog::store::StoredLink;
 use linklog::{
-    Change, Code, CommandId, DomainId, Key, Link, LinkManage, Operation, Part, Precondition, StateKey,
+    Change, Code, CommandId, DomainId, Extras, Key, Link, LinkManage, LinkState, Operation, Part,
+    Precondition, StateKey,
 };
 
 use super::Rules;
+use super::extras::ExtrasPatch;
 use super::fields::{Finding, Judge, LinkFields};
 use super::import::Kept;
 use crate::domains::{DomainTable, host_name};
 use crate::{alias, target};
+
+/// How long an alias is kept that was reserved without a target, in seconds: 30 days.
+pub const RESERVED_FOR_S: u64 = 30 * 24 * 3600;
 
 /// A link to be made.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -18,8 +23,14 @@ pub struct Order {
     pub domain: DomainId,
     /// The code asked for; none: a generated one.
     pub alias: Option<Code>,
-    /// What proxies get.
+    /// What proxies get; without an end if [`Order::ttl_s`] has one.
     pub link: Link,
+    /// How long it lives from its creation on, in seconds.
+    pub ttl_s: Option<u64>,
+    /// How long links live on its domain that say nothing about it, in seconds.
+    pub default_ttl_s: Option<u64>,
+    /// Its domain finds aliases whatever the case of their letters.
+    pub folded: bool,
     /// A title for people.
     pub title: Option<String>,
     /// Tags for people.
@@ -44,16 +55,25 @@ pub enum Refusal {
 pub fn judge(mut fields: LinkFields<'_>, rules: &Rules, domains: &DomainTable) -> Result<Order, Refusal> {
     let mut judge = Judge::new(std::mem::take(&mut fields.stray));
     judge.not_here("state", fields.state.as_ref(), "a new link is active; change it afterwards");
-    let target = long_url(&mut judge, fields.long_url.as_ref(), rules, domains);
+    let reserve = fields.is_reservation(&mut judge);
+    let target = match reserve {
+        true => None,
+        false => long_url(&mut judge, fields.long_url.as_ref(), rules, domains),
+    };
+    let domain = domain_named(judge.text("domain", fields.domain.as_ref()), domains);
+    let known = domain.as_ref().ok().and_then(|id| domains.get(*id));
+    let lengths = known.and_then(|known| known.manage.alias_lengths);
     let alias = judge.text("alias", fields.alias.as_ref()).and_then(|text| {
-        let checked = alias::check(text, &rules.alias);
+        let checked = alias::check(text, &rules.alias.with_lengths(lengths));
         checked.map_err(|error| judge.find("alias", error.code(), error.to_string())).ok()
     });
-    let domain = judge.text("domain", fields.domain.as_ref());
-    let order = described(&mut judge, &fields, target, alias);
+    let mut order = described(&mut judge, &fields, target, alias, (rules, domains));
+    if reserve {
+        order.link.state = LinkState::Reserved;
+        order.default_ttl_s = Some(RESERVED_FOR_S);
+    }
     let order = judge.end(Some(order)).map_err(Refusal::Fields)?;
-    let domain = domain_named(domain, domains).map_err(Refusal::UnknownDomain)?;
-    Ok(Order { domain, ..order })
+    Ok(order.on(domain.map_err(Refusal::UnknownDomain)?, domains))
 }
 
 /// Judges a request for what a link named by `key` is to be, whether it exists or not: what is not said has its default.
@@ -71,9 +91,10 @@ pub fn judge_whole(
     judge.not_here("domain", fields.domain.as_ref(), "the domain is in the query: ?domain=");
     let target = long_url(&mut judge, fields.long_url.as_ref(), rules, domains);
     let state = judge.state(fields.state.as_ref());
-    let order = described(&mut judge, &fields, target, Some(key.code));
+    let order = described(&mut judge, &fields, target, Some(key.code), (rules, domains));
+    judge.not_here("reserve", fields.reserve.as_ref(), "reserve an alias with POST");
     let order = judge.end(Some(order))?;
-    Ok(Order { domain: key.domain, link: Link { state, ..order.link }, ..order })
+    Ok(Order { link: Link { state, ..order.link }, ..order }.on(key.domain, domains))
 }
 
 /// Judges a link as it was: a line of an import, of which `judge` has seen the rest. The domain is judged by the caller.
@@ -90,7 +111,8 @@ pub(super) fn judge_kept(
 ) -> Result<Order, Refusal> {
     let target = long_url(&mut judge, fields.long_url.as_ref(), rules, domains);
     let state = judge.state(fields.state.as_ref());
-    let order = described(&mut judge, fields, target, code);
+    judge.not_here("reserve", fields.reserve.as_ref(), "reserve an alias with POST /v1/links");
+    let order = described(&mut judge, fields, target, code, (rules, domains));
     let order = judge.end(Some(order)).map_err(Refusal::Fields)?;
     Ok(Order { link: Link { state, ..order.link }, kept: Some(kept), ..order })
 }
@@ -101,16 +123,33 @@ fn described(
     fields: &LinkFields<'_>,
     target: Option<String>,
     alias: Option<Code>,
+    (rules, domains): (&Rules, &DomainTable),
 ) -> Order {
+    let expires_at_ms = judge.expires_at_ms(fields.expires_at.as_ref());
+    let given = ExtrasPatch::judge(judge, fields, expires_at_ms.is_some(), rules, domains);
+    let mut extras = Extras::default();
+    given.apply(&mut extras);
     let link = Link {
         target: target.unwrap_or_default(),
         status: judge.status(fields.status.as_ref()),
-        expires_at_ms: judge.expires_at_ms(fields.expires_at.as_ref()),
+        expires_at_ms,
+        extras,
         ..Link::default()
     };
     let title = judge.title(fields.title.as_ref());
     let tags = judge.tags(fields.tags.as_ref());
-    Order { domain: DomainId::DEFAULT, alias, link, title, tags, kept: None }
+    Order {
+        domain: DomainId::DEFAULT,
+        alias,
+        link,
+        ttl_s: given.ttl_s,
+        // Who says that there is no end means it.
+        default_ttl_s: fields.expires_at.as_ref().map(|_| 0),
+        folded: false,
+        title,
+        tags,
+        kept: None,
+    }
 }
 
 /// Judges a target that has to be there.
@@ -139,7 +178,34 @@ pub fn domain_named(name: Option<&str>, domains: &DomainTable) -> Result<DomainI
     id.ok_or_else(|| name.chars().take(253).collect())
 }
 
+/// Returns a code in lower case.
+pub(crate) fn lower_case(code: &Code) -> Code {
+    Code::from_bytes(code.as_str().to_ascii_lowercase().as_bytes())
+        .expect("lower case is allowed where upper case is")
+}
+
+/// Returns the key that claims a code in lower case, if that could be a generated one ([`StateKey::FoldedCode`]).
+pub(super) fn folded_key(key: Key) -> Option<StateKey> {
+    let folded = lower_case(&key.code).as_code7()?;
+    Some(StateKey::FoldedCode(key.domain, folded))
+}
+
 impl Order {
+    /// The order on its domain, with what that decides.
+    pub(super) fn on(self, domain: DomainId, domains: &DomainTable) -> Order {
+        let known = domains.get(domain);
+        let folded = known.is_some_and(|known| known.answers.folded);
+        let default_ttl_s = match self.default_ttl_s {
+            None if self.kept.is_none() => known.and_then(|known| known.manage.default_ttl_s),
+            given => given.filter(|ttl| *ttl > 0),
+        };
+        // What is imported may be a generated code.
+        let is_alias = |alias: &Code| self.kept.is_none() || alias.as_code7().is_none();
+        let alias =
+            self.alias.map(|alias| if folded && is_alias(&alias) { lower_case(&alias) } else { alias });
+        Order { domain, folded, default_ttl_s, alias, ..self }
+    }
+
     /// Returns the change that makes the link under `code`.
     pub fn change(
         &self,
@@ -151,15 +217,32 @@ impl Order {
     ) -> Change {
         // Who asks for an alias may take up one that was deleted; a generated code must be nobody's former link.
         let precondition = if self.alias.is_some() { Precondition::Absent } else { Precondition::NeverUsed };
-        let operation =
-            Operation::Put { serve: self.link.encode(), manage: self.manage(actor, now_ms).encode() };
-        let key = StateKey::Link(Key::new(self.domain, code));
-        Change {
-            command,
-            request_hash,
-            actor: actor.to_owned(),
-            parts: vec![Part { key, precondition, operation }],
+        let serve = match self.ttl_s.or(self.default_ttl_s) {
+            None => self.link.encode(),
+            Some(_) => Link { expires_at_ms: self.expires_at_ms(now_ms), ..self.link.clone() }.encode(),
+        };
+        let operation = Operation::Put { serve, manage: self.manage(actor, now_ms).encode() };
+        let key = Key::new(self.domain, code);
+        let mut parts = vec![Part { key: StateKey::Link(key), precondition, operation }];
+        if let Some(claim) = folded_key(key).filter(|_| self.folded) {
+            let operation = Operation::Put { serve: Vec::new(), manage: Vec::new() };
+            parts.push(Part { key: claim, precondition: Precondition::Absent, operation });
         }
+        Change { command, request_hash, actor: actor.to_owned(), parts }
+    }
+
+    /// Returns when the link ends that is made at `now_ms`; both in milliseconds since the Unix epoch.
+    pub fn expires_at_ms(&self, now_ms: u64) -> Option<u64> {
+        let ttl = self.ttl_s.or(self.default_ttl_s);
+        self.link.expires_at_ms.or_else(|| ttl.map(|ttl| now_ms + ttl * 1_000))
+    }
+
+    /// Returns the order of the moment `now_ms`, with the end that follows from it; links that are there already have no default.
+    pub(super) fn settled(&self, now_ms: u64, is_new: bool) -> Order {
+        let default_ttl_s = self.default_ttl_s.filter(|_| is_new);
+        let order = Order { default_ttl_s, ..self.clone() };
+        let link = Link { expires_at_ms: order.expires_at_ms(now_ms), ..order.link.clone() };
+        Order { link, ttl_s: None, default_ttl_s: None, ..order }
     }
 
     /// Returns the link as it is when this takes the place of what is there: who made it and when stays.
@@ -195,5 +278,16 @@ impl Order {
         out.extend_from_slice(&self.link.expires_at_ms.unwrap_or(0).to_le_bytes());
         out.extend_from_slice(&(self.tags.len() as u64).to_le_bytes());
         out.push(u8::from(self.title.is_some()));
+        if self.link.state == LinkState::Reserved {
+            out.extend_from_slice(b"reserve");
+        }
+        if self.ttl_s.is_some() || self.link.extras != Extras::default() {
+            out.extend_from_slice(&self.ttl_s.unwrap_or(0).to_le_bytes());
+            // The body's own form is canonical, and has nothing that the request did not say.
+            out.extend_from_slice(
+                &Link { target: "x".to_owned(), extras: self.link.extras.clone(), ..Link::default() }
+                    .encode(),
+            );
+        }
     }
 }

@@ -4,6 +4,7 @@ use linklog::store::StoredLink;
 use linklog::{Change, Key, LinkState, Operation, Part, Precondition, RedirectStatus, StateKey};
 
 use super::condition::Condition;
+use super::extras::ExtrasPatch;
 use super::fields::{Finding, Judge, LinkFields};
 use super::{ChangeError, Changed, Links, Rules, TRIES_MAX, order};
 use crate::auth::Caller;
@@ -17,6 +18,7 @@ pub struct Patch {
     status: Option<RedirectStatus>,
     state: Option<LinkState>,
     expires_at_ms: Option<Option<u64>>,
+    extras: ExtrasPatch,
     title: Option<Option<String>>,
     tags: Option<Vec<String>>,
 }
@@ -25,12 +27,16 @@ pub struct Patch {
 ///
 /// # Errors
 /// Everything that is wrong with it.
-pub fn judge(fields: LinkFields<'_>, rules: &Rules, domains: &DomainTable) -> Result<Patch, Vec<Finding>> {
-    let mut judge = Judge::new(fields.stray);
+pub fn judge(mut fields: LinkFields<'_>, rules: &Rules, domains: &DomainTable) -> Result<Patch, Vec<Finding>> {
+    let mut judge = Judge::new(std::mem::take(&mut fields.stray));
     let fixed = "a link's code and domain cannot be changed: make another link";
     judge.not_here("alias", fields.alias.as_ref(), fixed);
     judge.not_here("domain", fields.domain.as_ref(), fixed);
+    judge.not_here("reserve", fields.reserve.as_ref(), "only a new alias can be reserved");
+    let expires_at = matches!(&fields.expires_at, Some(json) if !matches!(json, crate::json::Json::Null));
+    let extras = ExtrasPatch::judge(&mut judge, &fields, expires_at, rules, domains);
     let patch = Patch {
+        extras,
         target: fields
             .long_url
             .as_ref()
@@ -45,12 +51,23 @@ pub fn judge(fields: LinkFields<'_>, rules: &Rules, domains: &DomainTable) -> Re
 }
 
 impl Patch {
-    fn applied_to(&self, stored: &StoredLink) -> StoredLink {
+    fn applied_to(&self, stored: &StoredLink, now_ms: u64) -> StoredLink {
         let mut new = stored.clone();
-        new.link.target = self.target.clone().unwrap_or(new.link.target);
+        if let Some(target) = &self.target {
+            if new.link.state == LinkState::Reserved {
+                // It has a target from now on, and no longer the end of a reservation.
+                new.link.state = LinkState::Active;
+                new.link.expires_at_ms = None;
+            }
+            new.link.target.clone_from(target);
+        }
         new.link.status = self.status.unwrap_or(new.link.status);
         new.link.state = self.state.unwrap_or(new.link.state);
         new.link.expires_at_ms = self.expires_at_ms.unwrap_or(new.link.expires_at_ms);
+        if let Some(ttl_s) = self.extras.ttl_s {
+            new.link.expires_at_ms = Some(now_ms + ttl_s * 1_000);
+        }
+        self.extras.apply(&mut new.link.extras);
         new.manage.title = self.title.clone().unwrap_or(new.manage.title);
         new.manage.tags = self.tags.clone().unwrap_or(new.manage.tags);
         new
@@ -80,11 +97,18 @@ impl Links {
             if !condition.allows(version) {
                 return Err(ChangeError::VersionMismatch { found: version });
             }
-            let mut link = patch.applied_to(&stored);
+            let mut link = patch.applied_to(&stored, now_ms);
             super::may_move(caller, stored.link.state, link.link.state)?;
             if link == stored {
                 let replication = self.replicated(self.log.commit().head.position, skip_proxies).await?;
                 return Ok(Changed { link, replication });
+            }
+            if link.link.target.is_empty() && link.link.state != LinkState::Reserved {
+                return Err(ChangeError::NoTarget);
+            }
+            let ends = link.link.expires_at_ms.zip(link.link.extras.not_before_ms);
+            if ends.is_some_and(|(end, begin)| end <= begin) {
+                return Err(ChangeError::EndsFirst);
             }
             link.manage.updated_at_ms = now_ms;
             let operation = Operation::Put { serve: link.link.encode(), manage: link.manage.encode() };

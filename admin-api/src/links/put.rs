@@ -5,8 +5,9 @@ use linklog::store::StoredLink;
 use linklog::{Change, Key, Operation, Part, Precondition, StateKey};
 
 use super::condition::Condition;
-use super::order::Order;
-use super::{ChangeError, Changed, Links, TRIES_MAX, may_move};
+use super::order::{Order, lower_case};
+use super::{ChangeError, Changed, Links, TRIES_MAX, has_a_life, may_move};
+use crate::alias::AliasError;
 use crate::auth::Caller;
 use crate::{alias, clock};
 
@@ -32,8 +33,9 @@ impl Links {
         skip_proxies: bool,
     ) -> Result<Put, ChangeError> {
         let now_ms = clock::now_ms();
-        if order.kept.is_none() && order.link.expires_at_ms.is_some_and(|end| end <= now_ms) {
-            return Err(ChangeError::AlreadyExpired);
+        let (fresh, order) = (&order.settled(now_ms, true), &order.settled(now_ms, false));
+        if order.kept.is_none() {
+            has_a_life(&fresh.link, now_ms)?;
         }
         let actor = caller.token.to_string();
         // A code that looks like a generated one is told to the key pools, as with any alias.
@@ -44,16 +46,16 @@ impl Links {
                 if !condition.allows_making() {
                     return Err(ChangeError::NothingToMatch);
                 }
-                alias::check(key.code.as_str(), &self.rules.alias)?;
+                self.may_be_chosen(key)?;
                 may_move(caller, Default::default(), order.link.state)?;
-                let change = order.change(key.code, &actor, now_ms, None, [0; 16]);
+                let change = fresh.change(key.code, &actor, now_ms, None, [0; 16]);
                 let Some((position, stamp)) = self.applied(change).await? else { continue };
                 if let Some((code, pending)) = &pending {
                     pending.created(*code);
                 }
                 self.metrics.links_created.inc();
                 let link =
-                    StoredLink { stamp, link: order.link.clone(), manage: order.manage(&actor, now_ms) };
+                    StoredLink { stamp, link: fresh.link.clone(), manage: fresh.manage(&actor, now_ms) };
                 let replication = self.replicated(position, skip_proxies).await?;
                 return Ok(Put { changed: Changed { link, replication }, is_new: true });
             };
@@ -82,5 +84,17 @@ impl Links {
             return Ok(Put { changed: Changed { link, replication }, is_new: false });
         }
         Err(ChangeError::Contended)
+    }
+
+    fn may_be_chosen(&self, key: Key) -> Result<(), ChangeError> {
+        let table = self.domains.table();
+        let known = table.get(key.domain);
+        let lengths = known.and_then(|known| known.manage.alias_lengths);
+        alias::check(key.code.as_str(), &self.rules.alias.with_lengths(lengths))?;
+        let lower = lower_case(&key.code);
+        if known.is_some_and(|known| known.answers.folded) && lower != key.code {
+            return Err(AliasError::NotLowerCase { lower: lower.to_string() }.into());
+        }
+        Ok(())
     }
 }

@@ -3,8 +3,9 @@
 use std::fmt;
 
 use jiff::Timestamp;
+use linklog::link::rules::{Device, Rule, Variant};
 use linklog::store::StoredLink;
-use linklog::{Code, Link, LinkState};
+use linklog::{CachePolicy, Code, Ended, Link, LinkState};
 use serde::{Serialize, Serializer};
 use utoipa::openapi::RefOr;
 use utoipa::openapi::schema::{KnownFormat, ObjectBuilder, Schema, SchemaFormat, Type};
@@ -30,9 +31,26 @@ pub struct LinkView<'a> {
     status: u16,
     /// Whether it redirects: `active`, `disabled`, `banned` or `reserved`.
     state: &'static str,
+    /// When it begins; null: it has.
+    #[schema(required)]
+    not_before: Option<Rfc3339>,
     /// When it ends; null: never.
     #[schema(required)]
     expires_at: Option<Rfc3339>,
+    /// What it answers when it has ended; null: as its domain says.
+    #[schema(required)]
+    when_ended: Option<EndedView<'a>>,
+    /// What caches may do; null: the rule for its status.
+    #[schema(required)]
+    cache: Option<CacheView>,
+    /// Whether a visitor's parameters go on to the target.
+    forward_query: bool,
+    /// Whether the rest of a visitor's path does.
+    forward_path: bool,
+    /// Where some visitors go instead, in order.
+    rules: Vec<RuleView<'a>>,
+    /// Where visitors go for whom no rule holds, by weight; none: to `long_url`.
+    variants: Vec<VariantView<'a>>,
     /// For people.
     #[schema(required)]
     title: Option<&'a str>,
@@ -86,7 +104,14 @@ impl<'a> LinkView<'a> {
             long_url: &link.target,
             status: link.status.code(),
             state: state_name(link.state),
+            not_before: link.extras.not_before_ms.map(Rfc3339),
             expires_at: link.expires_at_ms.map(Rfc3339),
+            when_ended: link.extras.ended.as_ref().map(EndedView::new),
+            cache: link.extras.cache.map(CacheView::from),
+            forward_query: link.extras.forward.query,
+            forward_path: link.extras.forward.path,
+            rules: link.extras.rules.iter().map(RuleView::new).collect(),
+            variants: link.extras.variants.iter().map(VariantView::new).collect(),
             title: shown.title,
             tags: shown.tags,
             created_at: Rfc3339(shown.created_at_ms),
@@ -95,6 +120,12 @@ impl<'a> LinkView<'a> {
             clicks: None,
             replication: shown.replication,
         }
+    }
+
+    /// Shows another end than the link's own: one that followed from the time of its creation.
+    #[must_use]
+    pub fn ending(self, expires_at_ms: Option<u64>) -> LinkView<'a> {
+        LinkView { expires_at: expires_at_ms.map(Rfc3339), ..self }
     }
 
     /// Shows besides how many people followed it.
@@ -121,6 +152,119 @@ impl<'a> LinkView<'a> {
             replication,
         };
         LinkView::new(&stored.link, shown)
+    }
+}
+
+/// How something answers that has ended.
+#[derive(Serialize, ToSchema)]
+#[schema(as = WhenEnded)]
+pub struct EndedView<'a> {
+    /// 410, 404, or 302 with a `fallback_url`.
+    status: u16,
+    /// Where to, with 302.
+    #[schema(required)]
+    fallback_url: Option<&'a str>,
+}
+
+impl<'a> EndedView<'a> {
+    /// Shows it.
+    pub fn new(ended: &'a Ended) -> EndedView<'a> {
+        match ended {
+            Ended::Gone => EndedView { status: 410, fallback_url: None },
+            Ended::NotFound => EndedView { status: 404, fallback_url: None },
+            Ended::Redirect(target) => EndedView { status: 302, fallback_url: Some(target) },
+        }
+    }
+}
+
+#[derive(Serialize, ToSchema)]
+#[schema(as = RuleParameter)]
+struct ParameterView<'a> {
+    /// Its name.
+    name: &'a str,
+    /// Its value; null: any.
+    #[schema(required)]
+    value: Option<&'a str>,
+}
+
+#[derive(Serialize, ToSchema)]
+#[schema(as = Rule)]
+struct RuleView<'a> {
+    /// On one of these; empty: on any.
+    device: Vec<&'static str>,
+    /// If the visitor likes one of these best; empty: any.
+    #[schema(value_type = Vec<String>)]
+    language: &'a [String],
+    /// If the query has this parameter.
+    #[schema(required)]
+    query: Option<ParameterView<'a>>,
+    /// From then on.
+    #[schema(required)]
+    from: Option<Rfc3339>,
+    /// Until then.
+    #[schema(required)]
+    until: Option<Rfc3339>,
+    /// Where to.
+    long_url: &'a str,
+}
+
+impl<'a> RuleView<'a> {
+    fn new(rule: &'a Rule) -> RuleView<'a> {
+        let parameter = rule.parameter.as_ref();
+        RuleView {
+            device: Device::NAMES
+                .iter()
+                .filter(|(_, one)| one.meets(rule.device))
+                .map(|(name, _)| *name)
+                .collect(),
+            language: &rule.languages,
+            query: parameter.map(|(name, value)| ParameterView { name, value: value.as_deref() }),
+            from: rule.from_ms.map(Rfc3339),
+            until: rule.until_ms.map(Rfc3339),
+            long_url: &rule.target,
+        }
+    }
+}
+
+#[derive(Serialize, ToSchema)]
+#[schema(as = Variant)]
+struct VariantView<'a> {
+    /// Its share is this of the sum of all weights.
+    weight: u64,
+    /// Where to.
+    long_url: &'a str,
+}
+
+impl<'a> VariantView<'a> {
+    fn new(variant: &'a Variant) -> VariantView<'a> {
+        VariantView { weight: variant.weight, long_url: &variant.target }
+    }
+}
+
+#[derive(Serialize, ToSchema)]
+#[schema(as = Cache)]
+struct CacheView {
+    /// `private` or `public`.
+    scope: &'static str,
+    /// Seconds.
+    #[schema(required)]
+    max_age: Option<u64>,
+    /// Seconds, in shared caches.
+    #[schema(required)]
+    s_maxage: Option<u64>,
+    /// Seconds.
+    #[schema(required)]
+    stale_while_revalidate: Option<u64>,
+}
+
+impl From<CachePolicy> for CacheView {
+    fn from(cache: CachePolicy) -> CacheView {
+        CacheView {
+            scope: if cache.public { "public" } else { "private" },
+            max_age: cache.max_age_s,
+            s_maxage: cache.s_maxage_s,
+            stale_while_revalidate: cache.stale_while_revalidate_s,
+        }
     }
 }
 

@@ -82,6 +82,11 @@ impl Collector for Observed {
             gauge.encode(encoder.encode_descriptor(name, help, None, MetricType::Gauge)?)
         };
         gauge("head_seq", "Number of the last durable record", self.log.commit().head.position.seq.0)?;
+        gauge(
+            "format_level",
+            "Level of the byte format that records are written at",
+            u64::from(self.log.commit().format_level),
+        )?;
         gauge("codes_left", "Generated codes in stock", self.codes.left() as u64)?;
         gauge(
             "keypools_up",

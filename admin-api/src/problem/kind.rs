@@ -93,6 +93,12 @@ kinds! {
     IDEMPOTENCY_KEY_IN_FLIGHT 409 "idempotency_key_in_flight" "A request with this Idempotency-Key is being worked on"
         "An earlier request with the same Idempotency-Key is not answered yet."
         "Try again after Retry-After.";
+    FORMAT_LEVEL_TOO_LOW 409 "format_level_too_low" "Not every member can read this yet"
+        "The request needs a newer level of the byte format than every active member of the fleet reads; the detail names those that are waited for."
+        "Upgrade those members or drain them; the level then rises by itself.";
+    DOMAIN_TAKEN 409 "domain_taken" "The domain cannot be declared"
+        "The host belongs to a domain already, or there are as many domains as there may be."
+        "Look at `GET /v1/domains`.";
     CONTENDED 409 "contended" "The link is being changed by others"
         "The link was changed by others again and again while this change was tried."
         "Try again after Retry-After.";

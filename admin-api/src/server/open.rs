@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use clicklog::accounts::{Accounts, AccountsOptions};
 use linklog::codec::{FORMAT_LEVEL, value};
-use linklog::entity::Fleet;
+use linklog::entity::{Domain, DomainAnswers, Fleet};
 use linklog::store::{Reader, StoreError, StoreOptions};
 use linklog::writer::{Commit, Decision, OpenError, ProposeError, Writer, WriterOptions};
 use linklog::{Change, DecodeError, DomainId, Operation, Part, Precondition, StateKey};
@@ -194,7 +194,10 @@ fn default_domain(base: &ShortUrlBase, writer: &Writer) -> Result<(), OpenLogErr
     let table = Domains::load(&writer.reader())?.table();
     let now_ms = clock::now_ms();
     match table.get(DomainId::DEFAULT) {
-        None => write(writer, domains::declare(DomainId::DEFAULT, base, "first-start", now_ms)),
+        None => {
+            let plain = (&Domain::default(), &DomainAnswers::default());
+            write(writer, domains::declare(DomainId::DEFAULT, base, plain, "first-start", now_ms))
+        }
         Some(known) if known.base == *base => Ok(()),
         Some(known) => {
             tracing::info!(from = %known.base, to = %base, "the default domain's short URLs begin differently from now on");
@@ -203,7 +206,7 @@ fn default_domain(base: &ShortUrlBase, writer: &Writer) -> Result<(), OpenLogErr
                     "short_url_base names {}, which is the host of another domain already",
                     base.host()
                 ))),
-                host => write(writer, domains::move_default(base, host.is_none(), now_ms)),
+                host => write(writer, domains::move_default(known, base, host.is_none())),
             }
         }
     }

@@ -15,6 +15,7 @@ mod ends;
 mod fixture;
 mod health;
 mod idempotency;
+mod levels;
 mod links;
 mod list;
 mod openapi;

@@ -5,8 +5,8 @@ use std::collections::hash_map::Entry;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::entry::ENTRY_LEVEL;
 use crossbeam::channel::{Receiver, RecvTimeoutError};
-use linklog::codec::FORMAT_LEVEL;
 use linklog::codec::record;
 use linklog::journal::{Guarded, HeadFile, Journal, NewRecord, OpenError, RocksJournal};
 use linklog::store::{RowReader, RowTable};
@@ -243,7 +243,7 @@ impl Group {
     }
 
     fn enter(&mut self, entry: Vec<u8>, at_ms: u64) {
-        let sections = record::entry(FORMAT_LEVEL, at_ms, entry);
+        let sections = record::entry(ENTRY_LEVEL, at_ms, entry);
         self.records.push(NewRecord { sections, conflict: false });
     }
 }

@@ -69,6 +69,11 @@ impl<'a> FieldReader<'a> {
         self.body.offset()
     }
 
+    /// Returns what has not been read.
+    pub const fn rest(&self) -> &'a [u8] {
+        self.body.rest()
+    }
+
     /// Reads field `tag` if it comes next.
     pub fn optional(&mut self, tag: u8) -> Result<Option<Cursor<'a>>, DecodeError> {
         if self.body.rest().first() != Some(&tag) {

@@ -9,6 +9,8 @@ use crate::change::{Change, CommandId, Operation, Part, Precondition};
 use crate::digest::{Digest, SectionHash};
 use crate::entity::{Fleet, Host, Scopes, Token};
 use crate::key::{DomainId, Key, StateKey};
+use crate::link::extras::{CACHE_SECONDS_MAX, CachePolicy, Ended, Extras, ExtrasView, Forward};
+use crate::link::rules::{Device, Rule, Variant, WEIGHT_MAX};
 use crate::link::{Link, LinkManage, LinkState, LinkView, RedirectStatus};
 use crate::position::{Head, Position};
 use crate::slot::Slot;
@@ -36,6 +38,68 @@ fn precondition() -> impl Strategy<Value = Precondition> {
 
 fn put_or_delete(serve: Vec<u8>, manage: Vec<u8>) -> impl Strategy<Value = Operation> {
     prop_oneof![3 => Just(Operation::Put { serve, manage }), 1 => Just(Operation::Delete)]
+}
+
+fn ended() -> impl Strategy<Value = Ended> {
+    prop_oneof![Just(Ended::Gone), Just(Ended::NotFound), "[!-~]{1,60}".prop_map(Ended::Redirect)]
+}
+
+fn cache() -> impl Strategy<Value = CachePolicy> {
+    let time = || prop::option::of(0..=CACHE_SECONDS_MAX);
+    (any::<bool>(), time(), time(), time()).prop_map(
+        |(public, max_age_s, s_maxage_s, stale_while_revalidate_s)| CachePolicy {
+            public,
+            max_age_s,
+            s_maxage_s,
+            stale_while_revalidate_s,
+        },
+    )
+}
+
+fn rules() -> impl Strategy<Value = Vec<Rule>> {
+    let parameter = prop::option::of(("[a-zü&=]{1,9}", prop::option::of("[a-zü&=]{0,9}")));
+    let rule = (
+        any::<u8>(),
+        prop::collection::vec("[a-z-]{1,8}", 0..4),
+        parameter,
+        prop::option::of(1u64..),
+        prop::option::of(1u64..),
+        "[!-~]{1,60}",
+    );
+    let rule = rule.prop_map(|(device, languages, parameter, from_ms, until_ms, target)| Rule {
+        device: Device(device),
+        languages,
+        parameter,
+        from_ms,
+        until_ms,
+        target,
+    });
+    prop::collection::vec(rule, 0..4)
+}
+
+fn variants() -> impl Strategy<Value = Vec<Variant>> {
+    let variant = (1..=WEIGHT_MAX, "[!-~]{1,60}").prop_map(|(weight, target)| Variant { weight, target });
+    prop::collection::vec(variant, 0..4)
+}
+
+fn extras() -> impl Strategy<Value = Extras> {
+    let forward = any::<(bool, bool)>().prop_map(|(query, path)| Forward { query, path });
+    let parts = (
+        prop::option::of(1u64..),
+        prop::option::of(ended()),
+        prop::option::of(cache()),
+        forward,
+        rules(),
+        variants(),
+    );
+    parts.prop_map(|(not_before_ms, ended, cache, forward, rules, variants)| Extras {
+        not_before_ms,
+        ended,
+        cache,
+        forward,
+        rules,
+        variants,
+    })
 }
 
 fn link_operation() -> impl Strategy<Value = Operation> {
@@ -158,6 +222,8 @@ proptest! {
             }
         }
         let _ = crate::entity::Domain::decode(Cursor::new(&bytes));
+        let _ = crate::entity::DomainAnswers::decode(Cursor::new(&bytes));
+        let _ = ExtrasView::decode(&bytes);
         let _ = crate::entity::Host::decode(Cursor::new(&bytes));
         let _ = crate::entity::Fleet::decode(Cursor::new(&bytes));
         let _ = crate::entity::Member::decode(Cursor::new(&bytes));
@@ -199,17 +265,19 @@ proptest! {
 
     #[test]
     fn links_survive(
-        target in "[!-~]{1,300}", status in 0usize..4, state in 0usize..3, expires_at_ms in prop::option::of(1u64..), version: u64, epoch: u32, seq: u64,
+        target in "[!-~]{1,300}", status in 0usize..4, state in 0usize..3, expires_at_ms in prop::option::of(1u64..), extras in extras(), version: u64, epoch: u32, seq: u64,
     ) {
         let status = [RedirectStatus::Found, RedirectStatus::MovedPermanently, RedirectStatus::TemporaryRedirect, RedirectStatus::PermanentRedirect][status];
         let state = [LinkState::Active, LinkState::Disabled, LinkState::Banned][state];
-        let link = Link { target, status, state, expires_at_ms };
+        let link = Link { target, status, state, expires_at_ms, extras };
         let stamp = Stamp { live: true, version, created: Position::new(epoch, seq) };
         let mut bytes = Vec::new();
         value::write(&mut bytes, &stamp, &link.encode());
         let view = LinkView::of_value(&bytes).unwrap().unwrap();
         prop_assert_eq!(view.stamp, stamp);
-        prop_assert_eq!(view.to_link(), link);
+        prop_assert_eq!(view.extras.is_empty(), link.extras == Extras::default());
+        prop_assert_eq!(Link::decode(&link.encode()), Ok(link.clone()));
+        prop_assert_eq!(view.to_link(), Ok(link));
     }
 
     #[test]
@@ -251,8 +319,9 @@ fn varints_have_one_form() {
 fn a_newer_format_is_told_apart_from_damage() {
     let mut bytes = Vec::new();
     record::encode(&mut bytes, Position::new(1, 1), &record::epoch_start(Head::EMPTY, 1, 1));
-    bytes[0] = 2;
-    assert_eq!(record::decode(&bytes), Err(error(0, DecodeErrorKind::NewerLevel(2))));
+    bytes[0] = super::FORMAT_LEVEL + 1;
+    let newer = DecodeErrorKind::NewerLevel(super::FORMAT_LEVEL + 1);
+    assert_eq!(record::decode(&bytes), Err(error(0, newer)));
     bytes[0] = 0;
     assert_eq!(record::decode(&bytes), Err(DecodeError::invalid(0, "format level")));
     bytes[0] = 1;
@@ -276,7 +345,29 @@ fn errors_name_the_byte() {
     assert_eq!(Link::decode(&[0x10, 1, b'a']), Err(DecodeError::invalid(0, "link flags")));
     assert_eq!(Link::decode(&[0, 2, b'a', b' ']), Err(DecodeError::invalid(2, "target")));
     assert_eq!(Link::decode(&[0, 0]), Err(DecodeError::invalid(1, "target length")));
-    assert_eq!(Link::decode(&[0, 1, b'a', 9, 1, 1]), Err(DecodeError::invalid(3, "field tag")));
+    assert_eq!(Link::decode(&[0, 1, b'a', 99, 1, 1]), Err(DecodeError::invalid(3, "field tag")));
+}
+
+#[test]
+fn extras_that_make_no_sense_are_refused() {
+    let refused =
+        |bytes: &[u8], at, what| assert_eq!(ExtrasView::decode(bytes), Err(DecodeError::invalid(at, what)));
+    assert_eq!(ExtrasView::decode(&[]), Ok(ExtrasView::default()));
+    refused(&[2, 1, 0], 0, "not_before");
+    refused(&[3, 1, 3], 2, "ended");
+    refused(&[3, 1, 2], 3, "target");
+    refused(&[3, 2, 2, b'\n'], 3, "target");
+    refused(&[4, 1, 16], 2, "cache");
+    refused(&[4, 6, 2, 0xff, 0xff, 0xff, 0xff, 0x0f], 2, "cache");
+    refused(&[5, 1, 0], 2, "forward");
+    refused(&[5, 1, 4], 2, "forward");
+    refused(&[99, 1, 1], 0, "field tag");
+    refused(&[8, 0], 2, "rules");
+    refused(&[8, 1, 0], 3, "target");
+    refused(&[9, 0], 2, "variants");
+    refused(&[9, 3, 0, 1, b'a'], 2, "weight");
+    // Told from the beginning of the link's body.
+    assert_eq!(Link::decode(&[0, 1, b'a', 5, 1, 4]), Err(DecodeError::invalid(5, "forward")));
 }
 
 #[test]

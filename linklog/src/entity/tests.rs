@@ -6,8 +6,30 @@ use crate::key::DomainId;
 
 #[test]
 fn entities_survive() {
-    let domain = Domain { short_url_base: "https://sho.rt".into(), created_at_ms: 5 };
+    let domain = Domain { short_url_base: "https://sho.rt".into(), created_at_ms: 5, ..Domain::default() };
+    assert_eq!(Domain::decode(Cursor::new(&domain.encode())), Ok(domain.clone()));
+    let domain = Domain { default_ttl_s: Some(9), alias_lengths: Some((1, 64)), ..domain };
     assert_eq!(Domain::decode(Cursor::new(&domain.encode())), Ok(domain));
+    let file = |name: &str| WellKnown {
+        name: name.into(),
+        content_type: "application/json".into(),
+        body: "[]".into(),
+    };
+    for answers in [
+        DomainAnswers::default(),
+        DomainAnswers {
+            root: Some("https://a/".into()),
+            not_found: Some("https://b/".into()),
+            folded: true,
+            ended: Some(crate::link::extras::Ended::NotFound),
+            robots: Some("User-agent: *\n".into()),
+            well_known: vec![file("assetlinks.json"), file("a/b")],
+        },
+    ] {
+        assert_eq!(DomainAnswers::decode(Cursor::new(&answers.encode())), Ok(answers));
+    }
+    let twice = DomainAnswers { well_known: vec![file("a"), file("a")], ..DomainAnswers::default() };
+    assert!(DomainAnswers::decode(Cursor::new(&twice.encode())).is_err());
     let host = Host { domain: DomainId(300) };
     assert_eq!(Host::decode(Cursor::new(&host.encode())), Ok(host));
     let fleet = Fleet { id: [7; 16], format_level: 1 };

@@ -14,6 +14,7 @@ const USER: u8 = 0x14;
 const GROUP: u8 = 0x15;
 const EXTERNAL: u8 = 0x16;
 const FLEET: u8 = 0x18;
+const FOLDED: u8 = 0x1f;
 
 /// Longest host name, in bytes (RFC 1035 §2.3.4, without the final dot).
 const HOST_BYTES_MAX: usize = 253;
@@ -44,6 +45,9 @@ pub enum StateKey {
     External(PersonId, String),
     /// The fleet: its id and the format level. There is one.
     Fleet,
+    /// On a domain whose aliases are found in any case: who has the 7 characters of a code in lower case. Nothing is in it; that it is
+    /// there claims them, for a generated code or for an alias, whichever comes first.
+    FoldedCode(DomainId, Code7),
 }
 
 /// Who holds a key's state.
@@ -88,6 +92,10 @@ impl StateKey {
             StateKey::Group(id) => tagged(GROUP, &id.0),
             StateKey::External(owner, text) => tagged(EXTERNAL, &[&owner.0, text.as_bytes()].concat()),
             StateKey::Fleet => vec![FLEET],
+            StateKey::FoldedCode(domain, code) => {
+                let word = u64::from(domain.0) << 48 | code.value();
+                tagged(FOLDED, &word.to_be_bytes())
+            }
         }
     }
 
@@ -127,6 +135,11 @@ impl StateKey {
                 }
                 Ok(StateKey::External(PersonId(*owner), text.to_owned()))
             }
+            FOLDED => {
+                let word = u64::from_be_bytes(rest.try_into().map_err(|_| malformed)?);
+                let code = Code7::new(word & ((1 << 48) - 1)).ok_or(malformed)?;
+                Ok(StateKey::FoldedCode(DomainId((word >> 48) as u16), code))
+            }
             FLEET if rest.is_empty() => Ok(StateKey::Fleet),
             FLEET => Err(malformed),
             other => Err(KeyError::UnknownKind(other)),
@@ -149,9 +162,11 @@ impl StateKey {
             | StateKey::Domain(_)
             | StateKey::User(_)
             | StateKey::Fleet => Visibility::Served,
-            StateKey::Token(_) | StateKey::Member(_) | StateKey::Group(_) | StateKey::External(..) => {
-                Visibility::ManageOnly
-            }
+            StateKey::Token(_)
+            | StateKey::Member(_)
+            | StateKey::Group(_)
+            | StateKey::External(..)
+            | StateKey::FoldedCode(..) => Visibility::ManageOnly,
         }
     }
 

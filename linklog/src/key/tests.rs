@@ -41,6 +41,9 @@ fn encoded_keys_are_frozen() {
     assert_eq!(&*key(513, "docs").encode(), b"\x08\x02\x01docs");
     assert_eq!(StateKey::Host("sho.rt".into()).encode(), b"\x10sho.rt");
     assert_eq!(StateKey::Domain(DomainId(258)).encode(), b"\x11\x01\x02");
+    let folded = StateKey::FoldedCode(DomainId(258), Code7::new(5).unwrap());
+    assert_eq!(folded.encode(), b"\x1f\x01\x02\0\0\0\0\0\x05");
+    assert_eq!(StateKey::decode(&folded.encode()), Ok(folded));
     assert_eq!(StateKey::Token(*b"12345678").encode(), b"\x1212345678");
     assert_eq!(StateKey::Member("proxy-0".into()).encode(), b"\x13proxy-0");
     assert_eq!(StateKey::Fleet.encode(), b"\x18");

@@ -57,7 +57,7 @@ fn write(writer: &Writer, changes: Vec<crate::Change>) {
 }
 
 fn target(replica: &Replica, code: &str) -> Option<String> {
-    let read = |value: Option<&[u8]>| Some(LinkView::of_value(value?).unwrap()?.to_link().target);
+    let read = |value: Option<&[u8]>| Some(LinkView::of_value(value?).unwrap()?.to_link().unwrap().target);
     replica.reader().serve_value(&key(code).encode(), read).unwrap()
 }
 
@@ -293,7 +293,7 @@ proptest! {
         replica.reader().scan_served(&[], |bytes, value| {
             let Ok(StateKey::Link(key)) = StateKey::decode(bytes) else { panic!("only links were written") };
             let (stamp, _) = crate::codec::value::split(value).unwrap();
-            let target = LinkView::of_value(value).unwrap().map(|view| view.to_link().target);
+            let target = LinkView::of_value(value).unwrap().map(|view| view.to_link().unwrap().target);
             state.insert(key.code.to_string(), (target, stamp.version));
             sum.add(bytes, value);
             true

@@ -76,7 +76,10 @@ pub(super) fn link_in(
         return Err(disagree());
     }
     let manage = LinkManage::of_value(&manage).map_err(damaged("link"))?;
-    Ok(wanted(&view, &manage).then(|| StoredLink { stamp, link: view.to_link(), manage }))
+    if !wanted(&view, &manage) {
+        return Ok(None);
+    }
+    Ok(Some(StoredLink { stamp, link: view.to_link().map_err(damaged("link"))?, manage }))
 }
 
 impl Reader {

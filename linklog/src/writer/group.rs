@@ -10,7 +10,7 @@ use crossbeam::channel::{Receiver, RecvTimeoutError};
 use super::{Commit, Decision, Proposal, ProposeError, Shared, WriterCounts, WriterFailure, WriterOptions};
 use crate::change::{Change, CommandId};
 use crate::codec::record::{self, Envelope, Sections};
-use crate::codec::{FORMAT_LEVEL, value};
+use crate::codec::{DecodeError, DecodeErrorKind, FORMAT_LEVEL, level, value};
 use crate::entity::Fleet;
 use crate::journal::{Guarded, HeadFile, Journal, JournalReader, NewRecord, OpenError, RocksJournal};
 use crate::key::StateKey;
@@ -200,13 +200,27 @@ impl Engine {
     }
 }
 
-/// Reads the format level from the fleet record; 1 before there is one.
-fn level_of(store: &Store) -> Result<u8, StoreError> {
+/// Reads the format level from the fleet record; before there is one, the log is nobody's yet and may be at ours.
+pub(super) fn level_of(store: &Store) -> Result<u8, StoreError> {
     let Some(stored) = store.get(SERVE, &StateKey::Fleet.encode())? else { return Ok(FORMAT_LEVEL) };
     let fleet = value::split(&stored).and_then(|(_, body)| Fleet::decode(body));
-    fleet
-        .map(|fleet| fleet.format_level)
-        .map_err(|source| StoreError::Damaged { what: "fleet record", source })
+    let level = fleet.and_then(|fleet| match fleet.format_level {
+        0 => Err(DecodeError::invalid(0, "format level")),
+        newer @ FORMAT_LEVEL.. if newer > FORMAT_LEVEL => {
+            Err(DecodeError { offset: 0, kind: DecodeErrorKind::NewerLevel(newer) })
+        }
+        level => Ok(level),
+    });
+    level.map_err(|source| StoreError::Damaged { what: "fleet record", source })
+}
+
+/// Within one group the level stays: a change that needs a higher one comes after the group that raised it.
+fn too_new(change: &Change, level: u8) -> Option<crate::change::InvalidChange> {
+    if level >= FORMAT_LEVEL {
+        return None;
+    }
+    let needed = level::needed_by(change);
+    (needed > level).then_some(crate::change::InvalidChange::NeedsLevel { needed, level })
 }
 
 /// Waits for proposals and takes all that are there, up to a group's limits. True: the queue has been closed.
@@ -266,6 +280,9 @@ impl Deciding<'_> {
             if let Some(outcome) = earlier {
                 return Ok(Decision::Replayed(outcome));
             }
+        }
+        if let Some(invalid) = too_new(change, self.level) {
+            return Ok(Decision::Invalid(invalid));
         }
         let envelope = Envelope { level: self.level, at_ms: self.at_ms, nonce: (self.nonce)() };
         let sections = record::sections_of(change, &envelope);

@@ -4,9 +4,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-use super::group::Engine;
+use super::group::{Engine, level_of};
 use super::{Commit, WriterFailure, WriterOptions};
-use crate::codec::FORMAT_LEVEL;
 use crate::journal::{OpenError, open_guarded};
 use crate::store::{Contents, SumTable};
 
@@ -19,7 +18,8 @@ pub(super) struct Opened {
 pub(super) fn open(dir: &Path, options: WriterOptions) -> Result<Opened, OpenError> {
     let mut guarded = open_guarded(dir, Contents::Full, &options.store)?;
     let now_us = (options.clock_us)();
-    guarded.begin(FORMAT_LEVEL, now_us / 1000)?;
+    let level = level_of(&guarded.store)?;
+    guarded.begin(level, now_us / 1000)?;
     let sums = SumTable::load(&guarded.store)?;
     let applied_seq = Arc::new(AtomicU64::new(guarded.journal.head().position.seq.0));
     let (engine, on_fatal) = Engine::new(guarded, sums, applied_seq, options)?;

@@ -367,3 +367,33 @@ fn a_panic_on_the_writers_thread_is_fatal_and_everybody_is_answered() {
     assert!(was_told.recv().unwrap());
     assert_eq!(writer.handle().propose_and_wait(vec![delete("a")]), Err(ProposeError::Closed));
 }
+
+#[test]
+fn nothing_above_the_fleets_level_is_ever_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let writer = Writer::open(dir.path(), options()).unwrap();
+    let fleet = |format_level| {
+        let body = crate::entity::Fleet { id: [3; 16], format_level }.encode();
+        let operation = Operation::Put { serve: body, manage: Vec::new() };
+        Change::new("t", vec![Part { key: StateKey::Fleet, precondition: Precondition::Any, operation }])
+    };
+    let later = || {
+        let mut change = put("later", "https://a/", Precondition::Any);
+        if let Operation::Put { serve, .. } = &mut change.parts[0].operation {
+            // not_before, which came with level 2.
+            serve.extend_from_slice(&[2, 1, 9]);
+        }
+        change
+    };
+    assert!(matches!(one(&writer, fleet(1)), Decision::Applied { .. }));
+    assert_eq!(writer.handle().commit().format_level, 1);
+    let refused = Decision::Invalid(crate::change::InvalidChange::NeedsLevel { needed: 2, level: 1 });
+    assert_eq!(one(&writer, later()), refused);
+    assert!(matches!(one(&writer, put("plain", "https://a/", Precondition::Any)), Decision::Applied { .. }));
+    // In one proposal with the record that raises the level it is still too early.
+    let decided = writer.handle().propose_and_wait(vec![fleet(2), later()]).unwrap();
+    assert!(matches!(decided[0], Decision::Applied { .. }));
+    assert_eq!(decided[1], refused);
+    assert_eq!(writer.handle().commit().format_level, 2);
+    assert!(matches!(one(&writer, later()), Decision::Applied { .. }));
+}

@@ -3,6 +3,7 @@
 //! | module | what it tests |
 //! |---|---|
 //! | `allocations` | what is asked for often is answered without an allocation |
+//! | `answers`, `domains`, `ends`, `where_to` | what a link can say about its answer and its life, through the API and a proxy |
 //! | `clicks` | clicks are counted once, and none is lost |
 //! | `framing` | requests end where the strictest reader says |
 //! | `follow` | a `201` means that every proxy redirects, at once |
@@ -16,7 +17,10 @@
 #![allow(clippy::unwrap_used)]
 
 mod allocations;
+mod answers;
 mod clicks;
+mod domains;
+mod ends;
 mod follow;
 mod framing;
 mod full;
@@ -24,6 +28,8 @@ mod kills;
 mod outage;
 mod units;
 mod updates;
+mod web;
+mod where_to;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};

@@ -147,11 +147,10 @@ impl Applier {
 
     fn show(&self, applied: &Applied) {
         let mark = Mark { generation: self.generation, applied_seq: applied.head.position.seq.0 };
-        let hosts = applied.changed.iter().filter_map(|ChangedKey { key, serve_value }| {
-            key.strip_prefix(&[StateKey::HOSTS]).map(|host| (host, serve_value.as_deref()))
-        });
+        let hosts =
+            applied.changed.iter().map(|ChangedKey { key, serve_value }| (&**key, serve_value.as_deref()));
         if let Err(error) = self.hosts.change(hosts) {
-            tracing::error!(%error, at = %applied.head.position, "a host's record is damaged and was left out");
+            tracing::error!(%error, at = %applied.head.position, "a host's or a domain's record is damaged and was left out");
         }
         for ChangedKey { key, serve_value } in &applied.changed {
             if let Ok(StateKey::Link(key)) = StateKey::decode(key) {

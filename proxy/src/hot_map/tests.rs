@@ -22,6 +22,7 @@ fn facts(target: &str) -> Facts<'_> {
         state: LinkState::Active,
         expires_at_ms: NEVER,
         created: Position::new(1, 2),
+        extras: &[],
     }
 }
 

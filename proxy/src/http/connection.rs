@@ -22,7 +22,7 @@ use tokio::time::timeout;
 use super::bare_socket::BareSocket;
 use super::clock::now_ms;
 use super::patience::{Ended, Patience};
-use super::reply::{self, Who};
+use super::reply;
 use super::respond::{Next, OnDisk, Scratch, Visit};
 use super::slow::{self, Served};
 use crate::answer::Page;
@@ -76,7 +76,7 @@ pub async fn serve<'w>(worker: &'w Worker, stream: Stream, client: &'w Client) {
         };
         match next {
             Next::Read | Next::Again => {}
-            Next::Disk(request) => match Box::pin(connection.answer_from_disk(&request)).await {
+            Next::Disk(mut request) => match Box::pin(connection.answer_from_disk(&mut request)).await {
                 Ok(()) if request.form.close => return connection.close().await,
                 Ok(()) => {}
                 Err(_) => return,
@@ -213,13 +213,12 @@ impl Connection<'_, '_> {
         }
     }
 
-    async fn answer_from_disk(&mut self, request: &OnDisk) -> io::Result<()> {
-        let found = self.worker.look_up_on_disk(request.wanted.key).await;
+    async fn answer_from_disk(&mut self, request: &mut OnDisk) -> io::Result<()> {
+        let found = reply::find_on_disk(self.worker, &mut request.wanted).await;
         let (worker, client, stream) = (self.worker, self.visit.client, &mut self.stream);
         let written = once(|cx, scratch| {
             let now_ms = scratch.now_ms;
-            let who = Who { client, head: request.form.head_only, says: request.says.says() };
-            reply::from_disk(worker, &who, &request.wanted, &found, now_ms, |answer| {
+            reply::from_disk(worker, (client, &request.kept), &request.wanted, &found, now_ms, |answer| {
                 scratch.append(worker, answer, request.form);
             });
             write_now(cx, stream, &scratch.out)

@@ -1,12 +1,13 @@
 //! Answers as headers and a body, for Pingora's session and for HTTP/2: the same as [`super::render`] writes for the fast path.
 
+use bytes::Bytes;
 use pingora::http::ResponseHeader;
 
 use crate::answer::{ASK_AGAIN, Answer, Page};
 use crate::worker::Worker;
 
 /// An answer: its head without `Date`, and its body.
-pub(super) type Header = (ResponseHeader, &'static str);
+pub(super) type Header = (ResponseHeader, Bytes);
 
 /// Writes an answer, and counts it.
 pub(super) fn header_of(worker: &Worker, answer: Answer<'_>) -> pingora::Result<Header> {
@@ -24,6 +25,20 @@ pub(super) fn header_of(worker: &Worker, answer: Answer<'_>) -> pingora::Result<
             None
         }
         Answer::Page(page) => Some(page),
+        Answer::Composed(composed) => {
+            header.insert_header("Cache-Control", &*composed.cache_control)?;
+            if let Some(content_type) = composed.content_type {
+                header.insert_header("Content-Type", content_type)?;
+            }
+            for (name, value) in composed.headers {
+                header.insert_header(*name, *value)?;
+            }
+            if let Some(location) = &composed.location {
+                header.insert_header("Location", &**location)?;
+            }
+            header.insert_header("Content-Length", composed.body.len())?;
+            return Ok((header, Bytes::copy_from_slice(&composed.body)));
+        }
         Answer::Limited { retry_after_s } => {
             header.insert_header("Retry-After", retry_after_s)?;
             Some(Page::TooMany)
@@ -43,5 +58,5 @@ pub(super) fn header_of(worker: &Worker, answer: Answer<'_>) -> pingora::Result<
         }
     };
     header.insert_header("Content-Length", body.len())?;
-    Ok((header, body))
+    Ok((header, Bytes::from_static(body.as_bytes())))
 }

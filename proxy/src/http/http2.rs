@@ -34,10 +34,9 @@ use tokio::time::{Instant, sleep, timeout};
 use super::clock::{date, now_ms};
 use super::header::{Header, header_of};
 use super::parse::{Says, is_escaped_well, is_host};
-use super::reply::{self, Asked, Reply, Wanted, Who};
+use super::reply::{self, Asked, Kept, Reply, Wanted, Who};
 use super::slow::BODY_BYTES_MAX;
 use crate::answer::{Answer, Page};
-use crate::clicks::record::KeptSays;
 use crate::client::Client;
 use crate::limits::{Limit, Limits};
 use crate::worker::{Event, Worker};
@@ -129,7 +128,7 @@ struct Waiting<'c> {
 /// What an answer has to wait for.
 enum Awaited {
     Body(Parts, RecvStream),
-    Disk(Wanted, Box<KeptSays>),
+    Disk(Wanted, Box<Kept>),
 }
 
 /// Answers a request, unless that takes waiting.
@@ -144,14 +143,14 @@ fn answer_at_once<'c>(
     if !body.is_end_stream() {
         return Some((waiting, Awaited::Body(request, body)));
     }
-    let (wanted, says) = waiting.answer(worker, &request)?;
-    Some((waiting, Awaited::Disk(wanted, says)))
+    let (wanted, kept) = waiting.answer(worker, &request)?;
+    Some((waiting, Awaited::Disk(wanted, kept)))
 }
 
 impl Waiting<'_> {
     async fn answer_after(mut self, worker: &Worker, awaited: Awaited) {
-        let (wanted, says) = match awaited {
-            Awaited::Disk(wanted, says) => (wanted, says),
+        let (mut wanted, kept) = match awaited {
+            Awaited::Disk(wanted, kept) => (wanted, kept),
             Awaited::Body(request, mut body) => {
                 match timeout(worker.limits.body, read(&mut body)).await {
                     Ok(true) => {}
@@ -165,15 +164,14 @@ impl Waiting<'_> {
                 wanted
             }
         };
-        let found = worker.look_up_on_disk(wanted.key).await;
+        let found = reply::find_on_disk(worker, &mut wanted).await;
         let write = |answer: Answer<'_>| header_of(worker, answer);
-        let who = Who { client: self.client, head: self.is_head, says: says.says() };
-        let header = reply::from_disk(worker, &who, &wanted, &found, now_ms(), write);
+        let header = reply::from_disk(worker, (self.client, &kept), &wanted, &found, now_ms(), write);
         self.send(header);
     }
 
     /// Answers, unless the disk has to be asked for a link.
-    fn answer(&mut self, worker: &Worker, request: &Parts) -> Option<(Wanted, Box<KeptSays>)> {
+    fn answer(&mut self, worker: &Worker, request: &Parts) -> Option<(Wanted, Box<Kept>)> {
         let page = |page| header_of(worker, Answer::Page(page));
         let path = request.uri.path();
         let is_path = path.starts_with('/') && path.is_ascii() && is_escaped_well(path.as_bytes());
@@ -186,10 +184,11 @@ impl Waiting<'_> {
                 let says =
                     Says::of(headers.map(|(name, value)| (name.as_str().as_bytes(), value.as_bytes())));
                 let who = Who { client: self.client, head: self.is_head, says };
-                let asked = Asked { who, host, path: &path };
+                let target = request.uri.path_and_query().map_or("/", |target| target.as_str()).as_bytes();
+                let asked = Asked { who, host, path: &path, target };
                 match reply::from_memory(worker, asked, now_ms(), |answer| header_of(worker, answer)) {
                     Reply::Written(header) => header,
-                    Reply::OnDisk(wanted) => return Some((wanted, Box::new(KeptSays::new(&says)))),
+                    Reply::OnDisk(wanted) => return Some((wanted, Box::new(Kept::new(&asked)))),
                 }
             }
         };
@@ -208,7 +207,7 @@ impl Waiting<'_> {
         if let Ok(mut stream) = self.respond.send_response(response, ends)
             && !ends
         {
-            let _ = stream.send_data(Bytes::from_static(body.as_bytes()), true);
+            let _ = stream.send_data(body, true);
         }
     }
 }

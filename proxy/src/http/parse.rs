@@ -47,6 +47,8 @@ pub struct Request<'a> {
     pub host: &'a [u8],
     /// The path, from its slash up to the query; ASCII without `%`.
     pub path: &'a [u8],
+    /// The path with its query, as it came.
+    pub target: &'a [u8],
     /// Whether the connection may stay open after the answer.
     pub keep_alive: bool,
     /// How many bytes of the buffer the request takes.
@@ -181,8 +183,9 @@ fn read<'a>(
         _ => return Ok(Parsed::Unusual(head)),
     };
     match (target, headers.host) {
-        (Target::Path(path), Some(host)) if version == 1 && !headers.unusual => {
-            Ok(Parsed::Fast(Request { method, host, path, keep_alive, consumed, says: headers.says }))
+        (Target::Path(path, target), Some(host)) if version == 1 && !headers.unusual => {
+            let says = headers.says;
+            Ok(Parsed::Fast(Request { method, host, path, target, keep_alive, consumed, says }))
         }
         _ => Ok(Parsed::Unusual(head)),
     }
@@ -337,8 +340,8 @@ pub(super) fn is_host(value: &[u8]) -> bool {
 }
 
 enum Target<'a> {
-    /// A plain path, its query cut off.
-    Path(&'a [u8]),
+    /// A plain path, its query cut off, and with it.
+    Path(&'a [u8], &'a [u8]),
     /// Absolute form, `*`, an authority, or a path with escapes.
     Other,
 }
@@ -371,7 +374,7 @@ fn read_target<'a>(method: &str, target: &'a str) -> Result<Target<'a>, Ambiguou
         }
     }
     match escaped {
-        false => Ok(Target::Path(path)),
+        false => Ok(Target::Path(path, target)),
         true if is_escaped_well(path) => Ok(Target::Other),
         true => Err(Ambiguous),
     }

@@ -6,6 +6,7 @@
 use linklog::RedirectStatus;
 
 use super::clock::DateTail;
+use crate::answer::composed::{Composed, reason};
 use crate::answer::{ASK_AGAIN, Answer, Page};
 
 /// Which of an answer's parts this request gets.
@@ -65,7 +66,7 @@ impl Pieces {
     /// Appends a whole answer.
     #[inline]
     pub fn append(&self, out: &mut Vec<u8>, answer: Answer<'_>, form: Form, tail: &DateTail) {
-        let body = match answer {
+        let body: &[u8] = match answer {
             Answer::Redirect { status, target, max_age_s } => {
                 out.extend_from_slice(&self.redirects[place(status)]);
                 if let Some(seconds) = max_age_s {
@@ -73,27 +74,51 @@ impl Pieces {
                 }
                 out.extend_from_slice(LOCATION);
                 out.extend_from_slice(target);
-                ""
+                &[]
             }
-            Answer::Page(page) => self.append_page(out, page, form),
+            Answer::Page(page) => self.append_page(out, page, form).as_bytes(),
+            Answer::Composed(composed) => append_composed(out, composed, form),
             Answer::Limited { retry_after_s } => {
                 let body = self.append_page(out, Page::TooMany, form);
                 out.extend_from_slice(RETRY_AFTER);
                 append_number(out, retry_after_s);
-                body
+                body.as_bytes()
             }
         };
         if form.close {
             out.extend_from_slice(CLOSE);
         }
         out.extend_from_slice(tail.bytes());
-        out.extend_from_slice(body.as_bytes());
+        out.extend_from_slice(body);
     }
 
     fn append_page(&self, out: &mut Vec<u8>, page: Page, form: Form) -> &'static str {
         out.extend_from_slice(&self.pages[page.index()]);
         if form.head_only { "" } else { page.text().body }
     }
+}
+
+#[cold]
+fn append_composed<'a>(out: &mut Vec<u8>, composed: &'a Composed<'_>, form: Form) -> &'a [u8] {
+    let Composed { status, cache_control, body, .. } = composed;
+    let head = format!(
+        "HTTP/1.1 {status} {}\r\nContent-Length: {}\r\nCache-Control: {cache_control}",
+        reason(*status),
+        body.len()
+    );
+    out.extend_from_slice(head.as_bytes());
+    if let Some(content_type) = composed.content_type {
+        out.extend_from_slice(b"\r\nContent-Type: ");
+        out.extend_from_slice(content_type.as_bytes());
+    }
+    for (name, value) in composed.headers {
+        out.extend_from_slice(format!("\r\n{name}: {value}").as_bytes());
+    }
+    if let Some(location) = &composed.location {
+        out.extend_from_slice(LOCATION);
+        out.extend_from_slice(location);
+    }
+    if form.head_only { &[] } else { body }
 }
 
 const fn is_permanent(status: RedirectStatus) -> bool {

@@ -4,17 +4,23 @@
 //! [`Worker::limited`]. Deliberately not here: methods and forms of targets, which the protocols have of their own, and waiting for the
 //! disk, which each does in its way between [`from_memory`] and [`from_disk`].
 
+use linklog::store::StoreError;
+use linklog::{Code, DomainId, Ended, ExtrasView};
+
 use super::clock::now_ms;
 use super::parse::Says;
-use crate::answer::{Answer, Facts, Page};
-use crate::clicks::record::{Asker, Click};
+use crate::answer::rich::{self, Ask, Decision};
+use crate::answer::where_to::Visitor;
+use crate::answer::{Answer, Facts, Page, on_domain, preview};
+use crate::clicks::record::{Asker, Click, KeptSays};
 use crate::client::Client;
 use crate::disk::Unsure;
+use crate::hosts::UnknownHost;
 use crate::hot_map::Block;
 use crate::link_key::LinkKey;
 use crate::lookup::InMemory;
 use crate::quota::Verdict;
-use crate::route::{Route, route};
+use crate::route::{Route, deeper, route};
 use crate::worker::{Event, Worker};
 
 /// What a GET or HEAD asks for.
@@ -26,6 +32,39 @@ pub(super) struct Asked<'a> {
     pub(super) host: &'a [u8],
     /// The path without its query, escapes undone.
     pub(super) path: &'a [u8],
+    /// The path and its query, as they came.
+    pub(super) target: &'a [u8],
+}
+
+impl<'a> Asked<'a> {
+    fn raw_path(&self) -> &'a [u8] {
+        let end = memchr::memchr(b'?', self.target).unwrap_or(self.target.len());
+        &self.target[..end]
+    }
+
+    fn query(&self) -> &'a [u8] {
+        memchr::memchr(b'?', self.target).map_or(&[], |mark| &self.target[mark + 1..])
+    }
+}
+
+/// A request, kept while the disk is asked.
+pub(super) struct Kept {
+    head: bool,
+    says: KeptSays,
+    target: Box<[u8]>,
+}
+
+impl Kept {
+    /// Copies what an answer may need.
+    pub(super) fn new(asked: &Asked<'_>) -> Kept {
+        Kept { head: asked.who.head, says: KeptSays::new(&asked.who.says), target: asked.target.into() }
+    }
+
+    /// The request again, as far as it is needed once it is known which link is wanted.
+    fn asked<'a>(&'a self, client: &'a Client) -> Asked<'a> {
+        let who = Who { client, head: self.head, says: self.says.says() };
+        Asked { who, host: &[], path: &[], target: &self.target }
+    }
 }
 
 /// Who sent a request.
@@ -52,8 +91,36 @@ pub(super) enum Reply<R> {
 pub(super) struct Wanted {
     /// Its key.
     pub(super) key: LinkKey,
+    /// Its domain.
+    domain: DomainId,
     /// What the client may get.
     verdict: Verdict,
+    /// What of the link.
+    what: What,
+}
+
+impl Wanted {
+    /// The same with the code in lower case, where a domain's aliases are found whatever their case and this is not how they are kept.
+    #[cold]
+    fn folded(&self, worker: &Worker) -> Option<Wanted> {
+        let table = worker.shared.hosts.table();
+        table.answers(self.domain).filter(|answers| answers.folded)?;
+        let code = self.key.code();
+        let folded = code.to_ascii_lowercase();
+        let code = Code::from_bytes(folded.as_bytes()).ok().filter(|_| folded != code)?;
+        Some(Wanted { key: LinkKey::of_code(self.domain, code), ..*self })
+    }
+}
+
+/// What of a link is wanted.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum What {
+    /// To be led where it leads.
+    Target,
+    /// The same, and on from there: something is behind its code.
+    Beyond,
+    /// To see where it leads.
+    Preview,
 }
 
 /// Answers without waiting, if memory can; `write` is called once for an answer.
@@ -66,45 +133,87 @@ pub(super) fn from_memory<R>(
 ) -> Reply<R> {
     let (shared, client) = (&worker.shared, asked.who.client);
     let verdict = worker.admit(client, now_ms);
-    let mut page = |answer: Answer<'_>| write(worker.limited(client, verdict, answer, now_ms));
     if let Verdict::Nothing(_) = verdict {
         // It is not worth a lookup: whatever stands here is not what the client gets.
-        return Reply::Written(page(Answer::Page(Page::Root)));
+        return Reply::Written(write(worker.limited(client, verdict, Answer::Page(Page::Root), now_ms)));
     }
-    let domain = shared.hosts.table().domain(asked.host);
-    let key = match route(domain, asked.path) {
-        Route::Link(key) => key,
-        Route::Root => return Reply::Written(page(shared.root())),
-        Route::Favicon => return Reply::Written(page(Answer::Page(Page::Favicon))),
-        Route::Robots => return Reply::Written(page(Answer::Page(Page::Robots))),
-        Route::Nothing => return Reply::Written(page(Answer::Page(Page::NotFound))),
+    let Some(domain) = shared.hosts.table().domain(asked.host) else {
+        return Reply::Written(on_unknown_host(worker, client, verdict, now_ms, write));
     };
-    let wanted = Wanted { key, verdict };
-    let answer = |facts: Option<Facts<'_>>| of_link(worker, &asked.who, &wanted, facts, now_ms, &mut write);
-    match shared.lookups.in_memory(&key, answer) {
-        InMemory::Known(tier, written) => {
+    let (key, what) = match route(domain, asked.path) {
+        Route::Link(key) => (key, What::Target),
+        Route::Preview(key) => (key, What::Preview),
+        page => match beyond(domain, &page, &asked) {
+            Some(key) => (key, What::Beyond),
+            None => {
+                let place = Place { client, verdict, domain };
+                return Reply::Written(page_of(worker, &place, &page, asked.path, now_ms, write));
+            }
+        },
+    };
+    let wanted = Wanted { key, domain, verdict, what };
+    look_up(worker, &asked, wanted, now_ms, write)
+}
+
+#[cold]
+fn beyond(domain: DomainId, page: &Route, asked: &Asked<'_>) -> Option<LinkKey> {
+    matches!(page, Route::Nothing).then(|| deeper(domain, asked.raw_path())).flatten().map(|(key, _)| key)
+}
+
+#[inline]
+fn look_up<R>(
+    worker: &Worker,
+    asked: &Asked<'_>,
+    wanted: Wanted,
+    now_ms: u64,
+    mut write: impl FnMut(Answer<'_>) -> R,
+) -> Reply<R> {
+    let answer = |facts: Option<Facts<'_>>| {
+        if facts.is_none()
+            && let Some(folded) = wanted.folded(worker)
+        {
+            return Err(folded);
+        }
+        Ok(of_link(worker, asked, &wanted, facts, now_ms, &mut write))
+    };
+    match worker.shared.lookups.in_memory(&wanted.key, answer) {
+        InMemory::Known(tier, Ok(written)) => {
             worker.counters.count(Event::LookedUp(tier));
             return Reply::Written(written);
         }
+        InMemory::Known(_, Err(folded)) => return look_up(worker, asked, folded, now_ms, write),
         InMemory::NeedsDisk => return Reply::OnDisk(wanted),
         InMemory::Failed(error) => worker.failed(&error),
         InMemory::Incomplete => worker.counters.count(Event::Incomplete),
     }
-    Reply::Written(write(worker.limited(client, verdict, Answer::Page(Page::Unsure), now_ms)))
+    let unsure = Answer::Page(Page::Unsure);
+    Reply::Written(write(worker.limited(asked.who.client, wanted.verdict, unsure, now_ms)))
 }
 
-/// Answers with what [`Worker::look_up_on_disk`] found.
+/// Looks a link up on the disk; afterwards `wanted` has the key it goes by.
+pub(super) async fn find_on_disk(worker: &Worker, wanted: &mut Wanted) -> Result<Option<Block>, Unsure> {
+    let found = worker.look_up_on_disk(wanted.key).await;
+    let folded = if matches!(found, Ok(None)) { wanted.folded(worker) } else { None };
+    let Some(folded) = folded else { return found };
+    *wanted = folded;
+    worker.look_up_on_disk(wanted.key).await
+}
+
+/// Answers with what [`find_on_disk`] found.
 pub(super) fn from_disk<R>(
     worker: &Worker,
-    who: &Who<'_>,
+    (client, kept): (&Client, &Kept),
     wanted: &Wanted,
     found: &Result<Option<Block>, Unsure>,
     now_ms: u64,
     write: impl FnOnce(Answer<'_>) -> R,
 ) -> R {
     match found {
-        Ok(block) => of_link(worker, who, wanted, block.as_ref().map(Block::facts), now_ms, write),
-        Err(_) => write(worker.limited(who.client, wanted.verdict, Answer::Page(Page::Unsure), now_ms)),
+        Ok(block) => {
+            let asked = kept.asked(client);
+            of_link(worker, &asked, wanted, block.as_ref().map(Block::facts), now_ms, write)
+        }
+        Err(_) => write(worker.limited(client, wanted.verdict, Answer::Page(Page::Unsure), now_ms)),
     }
 }
 
@@ -116,9 +225,9 @@ pub(super) async fn wherever<R>(
 ) -> R {
     match from_memory(worker, asked, now_ms(), &mut write) {
         Reply::Written(written) => written,
-        Reply::OnDisk(wanted) => {
-            let found = worker.look_up_on_disk(wanted.key).await;
-            from_disk(worker, &asked.who, &wanted, &found, now_ms(), write)
+        Reply::OnDisk(mut wanted) => {
+            let found = find_on_disk(worker, &mut wanted).await;
+            from_disk(worker, (asked.who.client, &Kept::new(&asked)), &wanted, &found, now_ms(), write)
         }
     }
 }
@@ -127,21 +236,182 @@ pub(super) async fn wherever<R>(
 #[inline]
 fn of_link<R>(
     worker: &Worker,
-    who: &Who<'_>,
+    asked: &Asked<'_>,
     wanted: &Wanted,
     facts: Option<Facts<'_>>,
     now_ms: u64,
     write: impl FnOnce(Answer<'_>) -> R,
 ) -> R {
-    let answer = worker.limited(who.client, wanted.verdict, Answer::of_link(facts, now_ms), now_ms);
+    let who = &asked.who;
+    if let Some(facts) = &facts
+        && (!facts.extras.is_empty() || wanted.what != What::Target)
+    {
+        return of_rich_link(worker, asked, wanted, facts, now_ms, write);
+    }
+    let answer = Answer::of_link(facts, now_ms);
     if let (Answer::Redirect { status, .. }, Some(facts)) = (&answer, &facts) {
-        worker.record(&Click {
-            at_ms: now_ms,
-            key: wanted.key.bytes(),
-            created: facts.created,
-            status: status.code(),
-            asker: Asker { address: who.client.address, head: who.head, says: who.says },
-        });
+        let status = status.code();
+        let answer = worker.limited(who.client, wanted.verdict, answer, now_ms);
+        if let Answer::Redirect { .. } = answer {
+            record(worker, who, wanted, facts, status, now_ms);
+        }
+        return write(answer);
+    }
+    let place = Place { client: who.client, verdict: wanted.verdict, domain: wanted.domain };
+    page_on_domain(worker, &place, answer, now_ms, write)
+}
+
+#[inline]
+fn record(worker: &Worker, who: &Who<'_>, wanted: &Wanted, facts: &Facts<'_>, status: u16, now_ms: u64) {
+    worker.record(&Click {
+        at_ms: now_ms,
+        key: wanted.key.bytes(),
+        created: facts.created,
+        status,
+        asker: Asker { address: who.client.address, head: who.head, says: who.says },
+    });
+}
+
+/// The same about a link that has extras, or of which something else is wanted than its target.
+#[cold]
+#[inline(never)]
+fn of_rich_link<R>(
+    worker: &Worker,
+    asked: &Asked<'_>,
+    wanted: &Wanted,
+    facts: &Facts<'_>,
+    now_ms: u64,
+    write: impl FnOnce(Answer<'_>) -> R,
+) -> R {
+    let place = Place { client: asked.who.client, verdict: wanted.verdict, domain: wanted.domain };
+    let limit = |answer| worker.limited(place.client, place.verdict, answer, now_ms);
+    let extras = match ExtrasView::decode(facts.extras) {
+        Ok(extras) => extras,
+        Err(source) => {
+            worker.failed(&StoreError::Damaged { what: "link", source });
+            return write(limit(Answer::Page(Page::Unsure)));
+        }
+    };
+    let rest = match wanted.what {
+        What::Beyond => deeper(wanted.domain, asked.raw_path()).map(|(_, rest)| rest),
+        What::Target | What::Preview => None,
+    };
+    let says = asked.who.says;
+    let visitor = Visitor {
+        address: asked.who.client.address,
+        agent: says.agent,
+        language: says.language,
+        query: asked.query(),
+    };
+    let ask = Ask { visitor, rest };
+    match rich::decide(facts, &extras, &ask, now_ms) {
+        Decision::Follow(_) if wanted.what == What::Preview => {
+            let code = wanted.key.code();
+            write(limit(Answer::Composed(&preview::page(&code, facts.target, extras.may_differ()))))
+        }
+        Decision::Follow(composed) => {
+            let answer = limit(Answer::Composed(&composed));
+            if let Answer::Composed(_) = answer {
+                record(worker, &asked.who, wanted, facts, composed.status, now_ms);
+            }
+            write(answer)
+        }
+        Decision::Ended(Some(ended)) => page_of_end(worker, &place, ended, now_ms, write),
+        Decision::Ended(None) => page_on_domain(worker, &place, Answer::Page(Page::Gone), now_ms, write),
+        Decision::Page(page) => page_on_domain(worker, &place, Answer::Page(page), now_ms, write),
+    }
+}
+
+/// Where a page is asked for, and by whom.
+struct Place<'a> {
+    client: &'a Client,
+    verdict: Verdict,
+    domain: DomainId,
+}
+
+/// A host that nobody declared, where that is no host of the default domain.
+#[cold]
+fn on_unknown_host<R>(
+    worker: &Worker,
+    client: &Client,
+    verdict: Verdict,
+    now_ms: u64,
+    write: impl FnOnce(Answer<'_>) -> R,
+) -> R {
+    let limit = |answer| worker.limited(client, verdict, answer, now_ms);
+    match worker.shared.hosts.unknown() {
+        UnknownHost::Redirect(target) => write(limit(Answer::Composed(&on_domain::elsewhere(target, false)))),
+        UnknownHost::NotFound | UnknownHost::DefaultDomain => write(limit(Answer::Page(Page::NotFound))),
+    }
+}
+
+/// A path that is no link.
+#[cold]
+fn page_of<R>(
+    worker: &Worker,
+    place: &Place<'_>,
+    page: &Route,
+    path: &[u8],
+    now_ms: u64,
+    write: impl FnOnce(Answer<'_>) -> R,
+) -> R {
+    let limit = |answer| worker.limited(place.client, place.verdict, answer, now_ms);
+    let table = worker.shared.hosts.table();
+    let answers = table.answers(place.domain);
+    match page {
+        Route::Root => match answers.and_then(|answers| answers.root.as_ref()) {
+            Some(target) => write(limit(Answer::Composed(&on_domain::elsewhere(target.as_bytes(), false)))),
+            None => write(limit(worker.shared.root())),
+        },
+        Route::Favicon => write(limit(Answer::Page(Page::Favicon))),
+        Route::Robots => match answers.and_then(on_domain::robots) {
+            Some(file) => write(limit(Answer::Composed(&file))),
+            None => write(limit(Answer::Page(Page::Robots))),
+        },
+        Route::Nothing | Route::Link(_) | Route::Preview(_) => {
+            match answers.and_then(|answers| on_domain::well_known(answers, path)) {
+                Some(file) => write(limit(Answer::Composed(&file))),
+                None => page_on_domain(worker, place, Answer::Page(Page::NotFound), now_ms, write),
+            }
+        }
+    }
+}
+
+/// A page, unless the domain has something else in its place.
+#[cold]
+fn page_on_domain<R>(
+    worker: &Worker,
+    place: &Place<'_>,
+    answer: Answer<'_>,
+    now_ms: u64,
+    write: impl FnOnce(Answer<'_>) -> R,
+) -> R {
+    if let Answer::Page(Page::Gone) = answer {
+        let table = worker.shared.hosts.table();
+        let ended = table.answers(place.domain).map_or(Ended::Gone, on_domain::ended);
+        return page_of_end(worker, place, ended, now_ms, write);
+    }
+    let answer = worker.limited(place.client, place.verdict, answer, now_ms);
+    if let Answer::Page(Page::NotFound) = answer {
+        let table = worker.shared.hosts.table();
+        if let Some(elsewhere) = table.answers(place.domain).and_then(on_domain::not_found) {
+            return write(Answer::Composed(&elsewhere));
+        }
     }
     write(answer)
+}
+
+fn page_of_end<R>(
+    worker: &Worker,
+    place: &Place<'_>,
+    ended: Ended<&[u8]>,
+    now_ms: u64,
+    write: impl FnOnce(Answer<'_>) -> R,
+) -> R {
+    let limit = |answer| worker.limited(place.client, place.verdict, answer, now_ms);
+    match ended {
+        Ended::Gone => write(limit(Answer::Page(Page::Gone))),
+        Ended::NotFound => page_on_domain(worker, place, Answer::Page(Page::NotFound), now_ms, write),
+        Ended::Redirect(target) => write(limit(Answer::Composed(&on_domain::elsewhere(target, true)))),
+    }
 }

@@ -5,9 +5,8 @@
 use super::clock::{DateTail, now_ms};
 use super::parse::{Fault, Head, Method, Parsed, Request, parse};
 use super::render::Form;
-use super::reply::{self, Asked, Reply, Wanted, Who};
+use super::reply::{self, Asked, Kept, Reply, Wanted, Who};
 use crate::answer::{Answer, Page};
-use crate::clicks::record::KeptSays;
 use crate::client::Client;
 use crate::limits::Limit;
 use crate::worker::{Event, Worker};
@@ -74,8 +73,8 @@ pub(super) struct OnDisk {
     pub(super) wanted: Wanted,
     /// How to answer.
     pub(super) form: Form,
-    /// What its headers say.
-    pub(super) says: KeptSays,
+    /// Everything else about it.
+    pub(super) kept: Kept,
 }
 
 impl Default for Scratch {
@@ -134,11 +133,11 @@ impl Scratch {
             close: !request.keep_alive || !goes_on || worker.is_stopping(),
         };
         let who = Who { client: visit.client, head: form.head_only, says: request.says };
-        let asked = Asked { who, host: request.host, path: request.path };
+        let asked = Asked { who, host: request.host, path: request.path, target: request.target };
         let reply =
             reply::from_memory(worker, asked, self.now_ms, |answer| self.append(worker, answer, form));
         if let Reply::OnDisk(wanted) = reply {
-            return Some(Next::Disk(Box::new(OnDisk { wanted, form, says: KeptSays::new(&who.says) })));
+            return Some(Next::Disk(Box::new(OnDisk { wanted, form, kept: Kept::new(&asked) })));
         }
         form.close.then_some(Next::Close)
     }

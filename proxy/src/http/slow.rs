@@ -8,7 +8,7 @@
 //! longer. What is no body as announced is answered 400, what does not come 408. `Expect`, `Upgrade` and CONNECT get their final
 //! answer at once and the connection ends, since what follows could be either.
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use percent_encoding::percent_decode;
 use pingora::http::{Method, RequestHeader, Version};
 use pingora::protocols::Stream;
@@ -173,11 +173,7 @@ async fn respond(worker: &Worker, client: &Client, session: &mut ServerSession) 
     };
     let has_body = !is_head && !body.is_empty();
     session.write_response_header(Box::new(header)).await?;
-    if has_body {
-        session.write_response_body(Bytes::from_static(body.as_bytes()), true).await
-    } else {
-        Ok(())
-    }
+    if has_body { session.write_response_body(body, true).await } else { Ok(()) }
 }
 
 async fn answer_to(worker: &Worker, client: &Client, request: &RequestHeader) -> pingora::Result<Header> {
@@ -185,7 +181,9 @@ async fn answer_to(worker: &Worker, client: &Client, request: &RequestHeader) ->
     let path: Vec<u8> = percent_decode(request.uri.path().as_bytes()).collect();
     let headers = request.headers.iter().map(|(name, value)| (name.as_str().as_bytes(), value.as_bytes()));
     let who = Who { client, head: request.method == Method::HEAD, says: Says::of(headers) };
-    reply::wherever(worker, Asked { who, host, path: &path }, |answer| header_of(worker, answer)).await
+    let target = request.uri.path_and_query().map_or("/", |target| target.as_str()).as_bytes();
+    reply::wherever(worker, Asked { who, host, path: &path, target }, |answer| header_of(worker, answer))
+        .await
 }
 
 /// The authority of an absolute form counts before the Host header (RFC 9112 §3.2.2); Pingora has made sure that they do not differ.

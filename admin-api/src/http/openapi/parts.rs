@@ -48,6 +48,9 @@ pub struct ProblemView {
     code: String,
     /// Every field that is wrong.
     errors: Vec<FindingView>,
+    /// Free aliases like one that is taken.
+    #[schema(nullable = false)]
+    suggestions: Option<Vec<String>>,
 }
 
 /// Something wrong with a field.
@@ -68,14 +71,17 @@ pub(super) struct FindingView {
 #[serde(deny_unknown_fields)]
 #[expect(dead_code, reason = "only described here")]
 pub struct NewLink {
-    /// Where to: an absolute http or https URL with a host and without credentials, kept byte for byte.
+    /// Where to: an absolute http or https URL with a host and without credentials, kept byte for byte. Required, unless `reserve` is true.
     #[schema(
         format = "uri",
         min_length = 1,
         max_length = 65536,
-        example = "https://example.org/a/long/path"
+        example = "https://example.org/a/long/path",
+        nullable = false
     )]
-    long_url: String,
+    long_url: Option<String>,
+    /// Keeps the alias for 30 days without a target.
+    reserve: Option<bool>,
     /// The code asked for; without one a generated code is given out.
     #[schema(pattern = "^[A-Za-z0-9_-]{3,50}$", example = "spring-sale")]
     alias: Option<String>,
@@ -85,6 +91,26 @@ pub struct NewLink {
     /// Until when, RFC 3339, in the future.
     #[schema(format = "date-time")]
     expires_at: Option<String>,
+    /// From when on, RFC 3339; before it the link answers 404.
+    #[schema(format = "date-time")]
+    not_before: Option<String>,
+    /// How long from now on in seconds, in place of `expires_at`.
+    #[schema(minimum = 1, maximum = 3162240000u64)]
+    ttl: Option<u64>,
+    /// What it answers when it has ended; without it as its domain says, or 410.
+    when_ended: Option<EndedInput>,
+    /// What caches may do; without it the rule for its status.
+    cache: Option<CacheInput>,
+    /// Whether a visitor's parameters go on to the target.
+    forward_query: Option<bool>,
+    /// Whether the rest of a visitor's path does.
+    forward_path: Option<bool>,
+    /// Where some visitors go instead: the first that holds decides.
+    #[schema(max_items = 16)]
+    rules: Option<Vec<RuleInput>>,
+    /// Where visitors go for whom no rule holds, by weight.
+    #[schema(max_items = 16)]
+    variants: Option<Vec<VariantInput>>,
     /// With which status; 302 if it is not said.
     #[schema(value_type = Option<RedirectStatus>)]
     status: Option<u16>,
@@ -94,6 +120,204 @@ pub struct NewLink {
     /// For people, each of 1 to 64 characters.
     #[schema(max_items = 32, value_type = Option<Vec<Tag>>)]
     tags: Option<Vec<String>>,
+}
+
+/// What is answered when something has ended: a status, or another place.
+#[derive(Deserialize, ToSchema)]
+#[schema(as = NewWhenEnded)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "only described here")]
+pub(super) struct EndedInput {
+    /// 410, 404, or 302 with a `fallback_url`.
+    #[schema(nullable = false)]
+    status: Option<u16>,
+    /// Where to instead.
+    #[schema(format = "uri", nullable = false)]
+    fallback_url: Option<String>,
+}
+
+/// What caches may do with the redirect (RFC 9111). Times in seconds, at most a year.
+#[derive(Deserialize, ToSchema)]
+#[schema(as = NewCache)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "only described here")]
+pub(super) struct CacheInput {
+    /// `private` if it is not said.
+    #[schema(pattern = "^(private|public)$", nullable = false)]
+    scope: Option<String>,
+    #[schema(maximum = 31536000)]
+    max_age: Option<u64>,
+    /// Only with scope public.
+    #[schema(maximum = 31536000)]
+    s_maxage: Option<u64>,
+    #[schema(maximum = 31536000)]
+    stale_while_revalidate: Option<u64>,
+}
+
+/// A parameter of a visitor's query.
+#[derive(Deserialize, ToSchema)]
+#[schema(as = NewRuleParameter)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "only described here")]
+pub(super) struct ParameterInput {
+    #[schema(min_length = 1, max_length = 128)]
+    name: String,
+    /// Any value if it is not said.
+    #[schema(max_length = 128)]
+    value: Option<String>,
+}
+
+/// A rule: at least one condition, and where to. Lists of one may be written without the brackets.
+#[derive(Deserialize, ToSchema)]
+#[schema(as = NewRule)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "only described here")]
+pub(super) struct RuleInput {
+    /// Of `ios`, `android`, `windows`, `macos`, `linux`, `other`, `mobile`, `desktop`.
+    #[schema(nullable = false)]
+    device: Option<Vec<String>>,
+    /// Languages such as `de` or `pt-br`.
+    #[schema(nullable = false, max_items = 16)]
+    language: Option<Vec<String>>,
+    /// A parameter of the query.
+    query: Option<ParameterInput>,
+    /// From then on, RFC 3339.
+    #[schema(format = "date-time")]
+    from: Option<String>,
+    /// Until then, RFC 3339.
+    #[schema(format = "date-time")]
+    until: Option<String>,
+    #[schema(format = "uri")]
+    long_url: String,
+}
+
+/// A variant.
+#[derive(Deserialize, ToSchema)]
+#[schema(as = NewVariant)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "only described here")]
+pub(super) struct VariantInput {
+    /// 1 if it is not said.
+    #[schema(minimum = 1, maximum = 1000)]
+    weight: Option<u64>,
+    #[schema(format = "uri")]
+    long_url: String,
+}
+
+/// What a domain is told; what is not there stays, `null` clears.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "only described here")]
+pub struct DomainPatch {
+    /// Where `/` leads.
+    #[schema(format = "uri")]
+    root_url: Option<String>,
+    /// Where codes lead that do not exist.
+    #[schema(format = "uri")]
+    not_found_url: Option<String>,
+    /// What links answer that have ended and do not say so themselves.
+    when_ended: Option<EndedInput>,
+    /// What `/robots.txt` says.
+    #[schema(min_length = 1, max_length = 16384)]
+    robots_txt: Option<String>,
+    /// Files under `/.well-known/`.
+    #[schema(max_items = 16)]
+    well_known: Option<Vec<FileInput>>,
+    /// How long new links live that say nothing about it, in seconds.
+    #[schema(minimum = 1, maximum = 3162240000u64)]
+    default_ttl: Option<u64>,
+    /// How long aliases are.
+    alias_length: Option<LengthsInput>,
+}
+
+/// A domain to be declared.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "only described here")]
+pub struct NewDomain {
+    /// Its host, without scheme and port.
+    #[schema(example = "sho.rt")]
+    host: String,
+    /// What its short URLs begin with; the default domain's scheme and the host if it is not said.
+    short_url_base: Option<String>,
+    /// `sensitive` (if it is not said), or `folded`: aliases are found in any case.
+    #[schema(pattern = "^(sensitive|folded)$")]
+    case: Option<String>,
+    /// Where `/` leads.
+    #[schema(format = "uri")]
+    root_url: Option<String>,
+    /// Where codes lead that do not exist.
+    #[schema(format = "uri")]
+    not_found_url: Option<String>,
+    /// What links answer that have ended and do not say so themselves.
+    when_ended: Option<EndedInput>,
+    /// What `/robots.txt` says.
+    #[schema(min_length = 1, max_length = 16384)]
+    robots_txt: Option<String>,
+    /// Files under `/.well-known/`.
+    #[schema(max_items = 16)]
+    well_known: Option<Vec<FileInput>>,
+    /// How long new links live that say nothing about it, in seconds.
+    #[schema(minimum = 1, maximum = 3162240000u64)]
+    default_ttl: Option<u64>,
+    /// How long aliases are.
+    alias_length: Option<LengthsInput>,
+}
+
+/// A file under `/.well-known/`.
+#[derive(Deserialize, ToSchema)]
+#[schema(as = NewFile)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "only described here")]
+pub(super) struct FileInput {
+    /// What follows `/.well-known/`.
+    #[schema(max_length = 100, example = "assetlinks.json")]
+    name: String,
+    /// `application/json` if it is not said.
+    content_type: Option<String>,
+    #[schema(max_length = 131072)]
+    body: String,
+}
+
+/// Fewest and most characters.
+#[derive(Deserialize, ToSchema)]
+#[schema(as = NewAliasLength)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "only described here")]
+pub(super) struct LengthsInput {
+    #[schema(minimum = 1, maximum = 64)]
+    min: u8,
+    #[schema(minimum = 1, maximum = 64)]
+    max: u8,
+}
+
+/// The host of a domain in a path.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Path)]
+#[expect(dead_code, reason = "only described here")]
+pub struct HostParam {
+    /// Any host of the domain.
+    #[param(example = "sho.rt")]
+    host: String,
+}
+
+/// How a QR code is drawn.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "only described here")]
+pub struct QrParams {
+    /// The host of the link's domain; without it the default domain.
+    #[param(nullable = false)]
+    domain: Option<String>,
+    /// `svg` if it is not said.
+    #[param(nullable = false, pattern = "^(svg|png)$")]
+    format: Option<String>,
+    /// Sides in pixels, 300 if it is not said.
+    #[param(nullable = false, minimum = 64, maximum = 2048)]
+    size: Option<u32>,
+    /// How much of the code may be damaged; `medium` if it is not said.
+    #[param(nullable = false, pattern = "^(low|medium|quartile|high)$")]
+    error_correction: Option<String>,
 }
 
 /// What is to be different about a link. What is not there stays; `null` clears.
@@ -107,6 +331,26 @@ pub struct LinkPatch {
     /// Until when, RFC 3339, in the future.
     #[schema(format = "date-time")]
     expires_at: Option<String>,
+    /// From when on, RFC 3339; before it the link answers 404.
+    #[schema(format = "date-time")]
+    not_before: Option<String>,
+    /// How long from now on in seconds, in place of `expires_at`.
+    #[schema(minimum = 1, maximum = 3162240000u64)]
+    ttl: Option<u64>,
+    /// What it answers when it has ended; without it as its domain says, or 410.
+    when_ended: Option<EndedInput>,
+    /// What caches may do; without it the rule for its status.
+    cache: Option<CacheInput>,
+    /// Whether a visitor's parameters go on to the target.
+    forward_query: Option<bool>,
+    /// Whether the rest of a visitor's path does.
+    forward_path: Option<bool>,
+    /// Where some visitors go instead: the first that holds decides.
+    #[schema(max_items = 16)]
+    rules: Option<Vec<RuleInput>>,
+    /// Where visitors go for whom no rule holds, by weight.
+    #[schema(max_items = 16)]
+    variants: Option<Vec<VariantInput>>,
     /// With which status; null: 302.
     #[schema(value_type = Option<RedirectStatus>)]
     status: Option<u16>,
@@ -154,6 +398,26 @@ pub struct WholeLink {
     /// Until when, RFC 3339, in the future.
     #[schema(format = "date-time")]
     expires_at: Option<String>,
+    /// From when on, RFC 3339; before it the link answers 404.
+    #[schema(format = "date-time")]
+    not_before: Option<String>,
+    /// How long from now on in seconds, in place of `expires_at`.
+    #[schema(minimum = 1, maximum = 3162240000u64)]
+    ttl: Option<u64>,
+    /// What it answers when it has ended; without it as its domain says, or 410.
+    when_ended: Option<EndedInput>,
+    /// What caches may do; without it the rule for its status.
+    cache: Option<CacheInput>,
+    /// Whether a visitor's parameters go on to the target.
+    forward_query: Option<bool>,
+    /// Whether the rest of a visitor's path does.
+    forward_path: Option<bool>,
+    /// Where some visitors go instead: the first that holds decides.
+    #[schema(max_items = 16)]
+    rules: Option<Vec<RuleInput>>,
+    /// Where visitors go for whom no rule holds, by weight.
+    #[schema(max_items = 16)]
+    variants: Option<Vec<VariantInput>>,
     /// With which status; 302 if it is not said.
     #[schema(value_type = Option<RedirectStatus>)]
     status: Option<u16>,

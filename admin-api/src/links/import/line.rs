@@ -124,7 +124,7 @@ impl LineFields<'_> {
     pub fn judge(mut self, rules: &Rules, domains: &DomainTable) -> Result<Order, Refusal> {
         let mut judge = Judge::new(std::mem::take(&mut self.link.stray));
         let mut code = judge.text("code", self.code.as_ref()).and_then(|text| {
-            let kept = alias::check(text, &alias::AliasRules::ANY);
+            let kept = alias::check(text, &alias::AliasRules::any());
             match kept {
                 Ok(code) => Some(code),
                 // A generated code may be a word that is kept back today.
@@ -151,6 +151,6 @@ impl LineFields<'_> {
         let domain = judge.text("domain", self.link.domain.as_ref());
         let order = judge_kept(judge, &self.link, code, kept, rules, domains)?;
         let domain = domain_named(domain, domains).map_err(Refusal::UnknownDomain)?;
-        Ok(Order { domain, ..order })
+        Ok(order.on(domain, domains))
     }
 }

@@ -1,0 +1,181 @@
+//! What a client says about where a link leads other than to its target: rules and variants. Pure.
+
+use linklog::link::rules::{
+    Device, LANGUAGE_BYTES_MAX, LANGUAGES_MAX, PARAMETER_BYTES_MAX, RULES_MAX, Rule, VARIANTS_MAX, Variant,
+    WEIGHT_MAX,
+};
+
+use super::Rules;
+use super::extras::{members, target_in};
+use super::fields::{Judge, timestamp};
+use crate::domains::DomainTable;
+use crate::json::Json;
+
+/// Targets of a link's rules and variants together, in bytes: what the proxies have to keep in memory for one link.
+pub const TARGETS_BYTES_MAX: usize = 64 << 10;
+
+/// Judges the rules of a link.
+pub(super) fn rules(judge: &mut Judge, json: &Json<'_>, rules: &Rules, domains: &DomainTable) -> Vec<Rule> {
+    const FIELD: &str = "rules";
+    let list = list(judge, FIELD, json, RULES_MAX);
+    let judged: Vec<Rule> = list.iter().map_while(|json| rule(judge, json, rules, domains)).collect();
+    if judged.iter().map(|rule| rule.target.len()).sum::<usize>() > TARGETS_BYTES_MAX {
+        judge.find(
+            FIELD,
+            "targets_too_long",
+            format!("all targets together have at most {TARGETS_BYTES_MAX} bytes"),
+        );
+    }
+    judged
+}
+
+fn list<'j, 'a>(judge: &mut Judge, field: &'static str, json: &'j Json<'a>, max: usize) -> &'j [Json<'a>] {
+    match json {
+        Json::Null => &[],
+        Json::List(list, len) if *len <= max => list,
+        Json::List(_, len) => {
+            judge.find(field, "too_many", format!("there are at most {max}, these are {len}"));
+            &[]
+        }
+        other => {
+            judge.wrong_type(field, "a list of objects", other);
+            &[]
+        }
+    }
+}
+
+fn rule(judge: &mut Judge, json: &Json<'_>, rules: &Rules, domains: &DomainTable) -> Option<Rule> {
+    const FIELD: &str = "rules";
+    let names = ["device", "language", "query", "from", "until", "long_url"];
+    let [device, language, query, from, until, long_url] = members(judge, FIELD, json, names)?;
+    let Some(long_url) = long_url else {
+        judge.find(FIELD, "rule_without_target", "every rule has a long_url");
+        return None;
+    };
+    let is_none = |json: &Option<&Json<'_>>| matches!(json, None | Some(Json::List(_, 0)));
+    if [device, language, query, from, until].iter().all(is_none) {
+        judge.find(
+            FIELD,
+            "rule_without_condition",
+            "a rule has at least one of device, language, query, from, until",
+        );
+        return None;
+    }
+    let time = |judge: &mut Judge, json: Option<&Json<'_>>| match json {
+        None => Some(None),
+        Some(Json::Text(text)) if timestamp(text).is_some() => Some(timestamp(text)),
+        Some(_) => {
+            judge.find(
+                FIELD,
+                "rule_time",
+                "from and until are times as in RFC 3339, such as 2030-01-31T12:00:00Z",
+            );
+            None
+        }
+    };
+    Some(Rule {
+        device: devices(judge, device)?,
+        languages: languages(judge, language)?,
+        parameter: parameter(judge, query)?,
+        from_ms: time(judge, from)?,
+        until_ms: time(judge, until)?,
+        target: target_in(judge, FIELD, long_url, rules, domains)?,
+    })
+}
+
+/// A word, or a list of words.
+fn words<'j>(json: Option<&'j Json<'_>>) -> Option<Vec<&'j str>> {
+    let word = |json: &'j Json<'_>| match json {
+        Json::Text(text) => Some(&**text),
+        _ => None,
+    };
+    match json {
+        None => Some(Vec::new()),
+        Some(Json::List(list, len)) if *len == list.len() => list.iter().map(word).collect(),
+        Some(other) => word(other).map(|word| vec![word]),
+    }
+}
+
+fn devices(judge: &mut Judge, json: Option<&Json<'_>>) -> Option<Device> {
+    let bit = |word: &str| Device::NAMES.iter().find(|(name, _)| *name == word).map(|(_, device)| device.0);
+    let found: Option<Vec<u8>> = words(json).and_then(|words| words.into_iter().map(bit).collect());
+    if found.is_none() {
+        let names = Device::NAMES.map(|(name, _)| name).join(", ");
+        judge.find("rules", "rule_device", format!("device is one of, or a list of some of {names}"));
+    }
+    found.map(|bits| Device(bits.into_iter().fold(0, |all, bit| all | bit)))
+}
+
+fn languages(judge: &mut Judge, json: Option<&Json<'_>>) -> Option<Vec<String>> {
+    let tag = |word: &str| {
+        let fits = (1..=LANGUAGE_BYTES_MAX).contains(&word.len());
+        let fits = fits && word.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+        fits.then(|| word.to_ascii_lowercase())
+    };
+    let found: Option<Vec<String>> = words(json).and_then(|words| words.into_iter().map(tag).collect());
+    let found = found.filter(|found| found.len() <= LANGUAGES_MAX);
+    if found.is_none() {
+        let expected = format!("language is a tag such as de or pt-BR, or a list of at most {LANGUAGES_MAX}");
+        judge.find("rules", "rule_language", expected);
+    }
+    found
+}
+
+type Parameter = Option<(String, Option<String>)>;
+
+fn parameter(judge: &mut Judge, json: Option<&Json<'_>>) -> Option<Parameter> {
+    let Some(json) = json else { return Some(None) };
+    let [name, value] = members(judge, "rules", json, ["name", "value"])?;
+    let text = |json: Option<&Json<'_>>| match json {
+        Some(Json::Text(text)) if text.len() <= PARAMETER_BYTES_MAX => Some(text.to_string()),
+        _ => None,
+    };
+    match (text(name).filter(|name| !name.is_empty()), value.is_none(), text(value)) {
+        (Some(name), true, _) => Some(Some((name, None))),
+        (Some(name), false, Some(value)) => Some(Some((name, Some(value)))),
+        _ => {
+            let expected =
+                format!("query has a name and perhaps a value, each of at most {PARAMETER_BYTES_MAX} bytes");
+            judge.find("rules", "rule_query", expected);
+            None
+        }
+    }
+}
+
+/// Judges the variants of a link.
+pub(super) fn variants(
+    judge: &mut Judge,
+    json: &Json<'_>,
+    rules: &Rules,
+    domains: &DomainTable,
+) -> Vec<Variant> {
+    const FIELD: &str = "variants";
+    let list = list(judge, FIELD, json, VARIANTS_MAX);
+    let judged: Vec<Variant> = list.iter().map_while(|json| variant(judge, json, rules, domains)).collect();
+    if judged.iter().map(|variant| variant.target.len()).sum::<usize>() > TARGETS_BYTES_MAX {
+        judge.find(
+            FIELD,
+            "targets_too_long",
+            format!("all targets together have at most {TARGETS_BYTES_MAX} bytes"),
+        );
+    }
+    judged
+}
+
+fn variant(judge: &mut Judge, json: &Json<'_>, rules: &Rules, domains: &DomainTable) -> Option<Variant> {
+    const FIELD: &str = "variants";
+    let [weight, long_url] = members(judge, FIELD, json, ["weight", "long_url"])?;
+    let weight = match weight {
+        None => 1,
+        Some(Json::Whole(weight)) if (1..=WEIGHT_MAX).contains(weight) => *weight,
+        Some(_) => {
+            judge.find(FIELD, "variant_weight", format!("a weight is a whole number from 1 to {WEIGHT_MAX}"));
+            return None;
+        }
+    };
+    let Some(long_url) = long_url else {
+        judge.find(FIELD, "variant_without_target", "every variant has a long_url");
+        return None;
+    };
+    target_in(judge, FIELD, long_url, rules, domains).map(|target| Variant { weight, target })
+}

@@ -1,0 +1,80 @@
+//! How links begin and end.
+
+use serde_json::json;
+
+use super::eventually;
+use super::web::Town;
+
+fn in_ms(ms: i64) -> String {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis();
+    let at = jiff::Timestamp::from_millisecond(i64::try_from(now).unwrap() + ms).unwrap();
+    at.to_string()
+}
+
+#[test]
+fn a_link_begins_and_ends_on_time_and_answers_as_it_says() {
+    let dir = tempfile::tempdir().unwrap();
+    let town = Town::new(dir.path());
+    let target = "https://example.org/there";
+
+    // Not yet, then there.
+    let later = town.code(&json!({ "long_url": target, "not_before": in_ms(3_600_000) }));
+    let early = town.visit(&format!("/{later}"));
+    assert_eq!((early.status, early.header("cache-control")), (404, Some("no-store")));
+    let soon = town.code(&json!({ "long_url": target, "not_before": in_ms(1_500) }));
+    assert_eq!(town.visit(&format!("/{soon}")).status, 404);
+    eventually("the beginning", || town.visit(&format!("/{soon}")).status == 302);
+    assert_eq!(town.patch(&later, &json!({ "not_before": null }))["not_before"], json!(null));
+    assert_eq!(town.visit(&format!("/{later}")).location(), target);
+
+    // A life in seconds, and every way to be over.
+    for (when_ended, status, location) in [
+        (json!(null), 410, None),
+        (json!({ "status": 410 }), 410, None),
+        (json!({ "status": 404 }), 404, None),
+        (json!({ "fallback_url": "https://example.org/over" }), 302, Some("https://example.org/over")),
+    ] {
+        let link =
+            town.link(&json!({ "long_url": target, "ttl": 1, "when_ended": when_ended, "status": 301 }));
+        let path = format!("/{}", link["code"].as_str().unwrap());
+        assert!(link["expires_at"].as_str().is_some(), "{link}");
+        let follow = |status: u16| town.visit(&path).status == status;
+        // The machine may be slow: it is over at once, or after it was followed.
+        eventually("its end", || follow(status));
+        let over = town.visit(&path);
+        assert_eq!((over.status, over.header("location")), (status, location), "{when_ended}");
+        // What has ended may be brought back.
+        let code = link["code"].as_str().unwrap();
+        town.patch(code, &json!({ "ttl": 3600 }));
+        assert_eq!(town.visit(&path).location(), target);
+    }
+
+    // Following what has not begun or is over is no click.
+    let path = format!("/{later}");
+    town.visit(&path);
+    eventually("two clicks", || town.clicks(&later) == 2);
+    for (body, refusal) in [
+        (json!({ "long_url": target, "ttl": 0 }), (422, "ttl", "ttl_out_of_range")),
+        (
+            json!({ "long_url": target, "ttl": 9, "expires_at": in_ms(9_000) }),
+            (422, "ttl", "ttl_and_expires_at"),
+        ),
+        (json!({ "long_url": target, "not_before": "soon" }), (422, "not_before", "not_before_not_a_time")),
+        (
+            json!({ "long_url": target, "not_before": in_ms(9_000), "ttl": 1 }),
+            (422, "not_before", "not_before_after_end"),
+        ),
+        (
+            json!({ "long_url": target, "when_ended": { "status": 200 } }),
+            (422, "when_ended", "when_ended_status"),
+        ),
+        (
+            json!({ "long_url": target, "when_ended": { "fallback_url": "javascript:0" } }),
+            (422, "when_ended", "url_scheme"),
+        ),
+        (json!({ "long_url": target, "when_ended": { "x": 1 } }), (422, "when_ended", "unknown_member")),
+    ] {
+        let (status, field, code) = town.refused(&body);
+        assert_eq!((status, &*field, &*code), refusal, "{body}");
+    }
+}

@@ -1,0 +1,140 @@
+//! A client of the API and a visitor of the proxies, as plain as they can be: one request a connection, the answer taken apart.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::path::Path;
+use std::time::Duration;
+
+use serde_json::Value;
+use signpost_loadtest::fleet::{Fleet, Options};
+
+use super::bin_dir;
+
+/// An answer.
+#[derive(Clone, Debug)]
+pub(super) struct Answer {
+    pub(super) status: u16,
+    /// Names in lower case.
+    headers: Vec<(String, String)>,
+    pub(super) body: Vec<u8>,
+}
+
+impl Answer {
+    pub(super) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(found, _)| found == name).map(|(_, value)| value.as_str())
+    }
+
+    #[track_caller]
+    pub(super) fn location(&self) -> &str {
+        self.header("location").unwrap_or_else(|| panic!("no location in {self:?}"))
+    }
+
+    pub(super) fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+
+    pub(super) fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+}
+
+/// Sends a request and reads its answer to the end of the connection.
+pub(super) fn ask(address: &str, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Answer {
+    let host = address.trim_start_matches("http://");
+    let mut stream = TcpStream::connect(host).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+    let mut request = format!("{method} {path} HTTP/1.1\r\nConnection: close\r\n");
+    if !headers.iter().any(|(name, _)| *name == "Host") {
+        request.push_str(&format!("Host: {host}\r\n"));
+    }
+    headers.iter().for_each(|(name, value)| request.push_str(&format!("{name}: {value}\r\n")));
+    if !body.is_empty() {
+        request.push_str(&format!("Content-Length: {}\r\n", body.len()));
+    }
+    stream.write_all(format!("{request}\r\n{body}").as_bytes()).unwrap();
+    let mut bytes = Vec::new();
+    stream.read_to_end(&mut bytes).unwrap();
+    let end =
+        bytes.windows(4).position(|at| at == b"\r\n\r\n").unwrap_or_else(|| panic!("no head in {bytes:?}"));
+    let head = String::from_utf8(bytes[..end].to_vec()).unwrap();
+    let mut lines = head.split("\r\n");
+    let status = lines.next().unwrap()[9..12].parse().unwrap();
+    let headers = lines
+        .map(|line| line.split_once(": ").unwrap())
+        .map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned()))
+        .collect();
+    Answer { status, headers, body: bytes[end + 4..].to_vec() }
+}
+
+/// A fleet with one proxy, and its API.
+pub(super) struct Town {
+    pub(super) fleet: Fleet,
+}
+
+impl Town {
+    pub(super) fn new(dir: &Path) -> Town {
+        Town::with(dir, &[])
+    }
+
+    /// With settings as `--set` takes them.
+    pub(super) fn with(dir: &Path, settings: &[&str]) -> Town {
+        let mut options = Options::new(dir, 1).unwrap();
+        options.bin_dir = bin_dir();
+        options.settings = settings.iter().map(|setting| setting.parse().unwrap()).collect();
+        Town { fleet: Fleet::start(options).unwrap_or_else(|error| panic!("{error:#}")) }
+    }
+
+    /// Asks the API.
+    pub(super) fn api(&self, method: &str, path: &str, body: &Value) -> Answer {
+        let ready = self.fleet.ready();
+        let token = format!("Bearer {}", ready.token);
+        let kind = if method == "PATCH" { "application/merge-patch+json" } else { "application/json" };
+        let body = if body.is_null() { String::new() } else { body.to_string() };
+        ask(&ready.admin, method, path, &[("Authorization", &token), ("Content-Type", kind)], &body)
+    }
+
+    /// Makes a link that every proxy has when this returns; gives its JSON.
+    #[track_caller]
+    pub(super) fn link(&self, body: &Value) -> Value {
+        let made = self.api("POST", "/v1/links", body);
+        assert_eq!(made.status, 201, "{}", made.text());
+        made.json()
+    }
+
+    /// As [`Town::link`]; gives the code.
+    #[track_caller]
+    pub(super) fn code(&self, body: &Value) -> String {
+        self.link(body)["code"].as_str().unwrap().to_owned()
+    }
+
+    #[track_caller]
+    pub(super) fn patch(&self, code: &str, body: &Value) -> Value {
+        let changed = self.api("PATCH", &format!("/v1/links/{code}"), body);
+        assert_eq!(changed.status, 200, "{}", changed.text());
+        changed.json()
+    }
+
+    /// What is wrong with a request, by field and code.
+    #[track_caller]
+    pub(super) fn refused(&self, body: &Value) -> (u16, String, String) {
+        let refused = self.api("POST", "/v1/links", body);
+        let json = refused.json();
+        let error = &json["errors"][0];
+        let word = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        (refused.status, word(&error["field"]), word(&error["code"]))
+    }
+
+    /// Follows a path on the proxy.
+    pub(super) fn visit(&self, path: &str) -> Answer {
+        self.visit_with(path, &[])
+    }
+
+    pub(super) fn visit_with(&self, path: &str, headers: &[(&str, &str)]) -> Answer {
+        ask(&self.fleet.ready().proxies[0], "GET", path, headers, "")
+    }
+
+    /// The clicks that are counted on a link.
+    pub(super) fn clicks(&self, code: &str) -> u64 {
+        self.api("GET", &format!("/v1/links/{code}"), &Value::Null).json()["clicks"].as_u64().unwrap()
+    }
+}

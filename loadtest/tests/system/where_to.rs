@@ -1,0 +1,90 @@
+//! Rules and variants: where a link leads other than to its target.
+
+use std::collections::HashMap;
+
+use serde_json::json;
+
+use super::eventually;
+use super::web::Town;
+
+const IPHONE: &str =
+    "Mozilla/5.0 (iPhone; CPU iPhone OS 17_4 like Mac OS X) AppleWebKit/605.1.15 Mobile/15E148 Safari/604.1";
+const LINUX: &str = "Mozilla/5.0 (X11; Linux x86_64; rv:125.0) Gecko/20100101 Firefox/125.0";
+
+#[test]
+fn the_first_rule_that_holds_says_where_to() {
+    let dir = tempfile::tempdir().unwrap();
+    let town = Town::new(dir.path());
+    let to = |name: &str| format!("https://example.org/{name}");
+    let rules = json!([
+        { "device": ["ios", "android"], "language": "de", "long_url": to("app-de") },
+        { "device": "mobile", "long_url": to("app") },
+        { "query": { "name": "src", "value": "mail" }, "long_url": to("mail") },
+        { "until": "2001-01-01T00:00:00Z", "long_url": to("past") },
+        { "language": ["fr", "it"], "from": "2001-01-01T00:00:00Z", "long_url": to("latin") },
+    ]);
+    let link = town.link(&json!({ "long_url": to("usual"), "rules": rules, "status": 301 }));
+    assert_eq!(link["rules"][0]["device"], json!(["ios", "android"]), "{link}");
+    let code = link["code"].as_str().unwrap();
+    let follow = |path: &str, agent: &str, language: &str| {
+        let answer = town.visit_with(path, &[("User-Agent", agent), ("Accept-Language", language)]);
+        assert_eq!((answer.status, answer.header("cache-control")), (301, Some("private, no-cache")));
+        answer.location().to_owned()
+    };
+    for (query, agent, language, expected) in [
+        ("", IPHONE, "de-AT,en;q=0.5", "app-de"),
+        ("", IPHONE, "en,de;q=0.5", "app"),
+        ("", LINUX, "de", "usual"),
+        ("?src=mail", LINUX, "de", "mail"),
+        ("?src=web", LINUX, "it-IT", "latin"),
+    ] {
+        assert_eq!(
+            follow(&format!("/{code}{query}"), agent, language),
+            to(expected),
+            "{query} {agent} {language}"
+        );
+    }
+    assert!(town.visit(&format!("/{code}+")).text().contains("may lead elsewhere"));
+    eventually("every one a click", || town.clicks(code) == 5);
+    // What is shown can be sent back, and cleared.
+    town.patch(code, &json!({ "rules": link["rules"] }));
+    town.patch(code, &json!({ "rules": null }));
+    assert_eq!(town.visit_with(&format!("/{code}"), &[("User-Agent", IPHONE)]).location(), to("usual"));
+    for (rule, code) in [
+        (json!({ "long_url": to("x") }), "rule_without_condition"),
+        (json!({ "device": "phone", "long_url": to("x") }), "rule_device"),
+        (json!({ "device": "ios" }), "rule_without_target"),
+        (json!({ "language": "d e", "long_url": to("x") }), "rule_language"),
+        (json!({ "query": {}, "long_url": to("x") }), "rule_query"),
+        (json!({ "from": "noon", "long_url": to("x") }), "rule_time"),
+        (json!({ "country": "DE", "long_url": to("x") }), "unknown_member"),
+        (json!({ "device": "ios", "long_url": "ftp://example.org/" }), "url_scheme"),
+    ] {
+        let refused = town.refused(&json!({ "long_url": to("usual"), "rules": [rule] }));
+        assert_eq!((refused.0, &*refused.1, &*refused.2), (422, "rules", code), "{rule}");
+    }
+}
+
+#[test]
+fn variants_share_visitors_out_by_weight_and_each_keeps_theirs() {
+    let dir = tempfile::tempdir().unwrap();
+    let town = Town::new(dir.path());
+    let (a, b) = ("https://example.org/a", "https://example.org/b");
+    let variants = json!([{ "weight": 1, "long_url": a }, { "weight": 3, "long_url": b }]);
+    let code = town.code(&json!({ "long_url": "https://example.org/usual", "variants": variants }));
+    let of = |n: usize| {
+        let agent = format!("browser-{n}");
+        town.visit_with(&format!("/{code}"), &[("User-Agent", &agent)]).location().to_owned()
+    };
+    let mut seen: HashMap<String, usize> = HashMap::new();
+    let first: Vec<String> = (0..400).map(of).collect();
+    first.iter().for_each(|target| *seen.entry(target.clone()).or_default() += 1);
+    assert_eq!(seen.len(), 2, "{seen:?}");
+    assert!((60..140).contains(&seen[a]), "a quarter of 400 should see a: {seen:?}");
+    // The same visitor again, after a restart of the proxy too.
+    town.fleet.must("kill proxy-0 9");
+    town.fleet.must("start proxy-0");
+    assert!((0..50).all(|n| of(n) == first[n]));
+    let refused = town.refused(&json!({ "long_url": a, "variants": [{ "weight": 0, "long_url": b }] }));
+    assert_eq!(&*refused.2, "variant_weight");
+}
