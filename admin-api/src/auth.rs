@@ -6,8 +6,11 @@
 //!
 //! Owned here: a secret is compared in constant time; unknown, wrong and revoked are one answer, so nobody learns which ids exist.
 
+pub mod allow;
 mod rate;
+pub mod tally;
 mod token;
+pub mod usage;
 
 pub use rate::Rate;
 pub use token::{NewToken, Presented, TokenId};
@@ -17,10 +20,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use linklog::codec::value;
-use linklog::entity::{Scopes, Token};
+use linklog::entity::{PersonId, Scopes, Token};
 use linklog::store::{Reader, StoreError};
 use linklog::{DecodeError, StateKey};
 use parking_lot::RwLock;
+
+use crate::clock;
+use crate::people::People;
+use usage::{Period, Usage};
 
 /// Most tokens, revoked ones included: they are all held in memory.
 pub const TOKENS_MAX: usize = 10_000;
@@ -50,6 +57,10 @@ pub struct Caller {
     pub token: TokenId,
     /// What it may do.
     pub scopes: Scopes,
+    /// Whose it is.
+    pub user: Option<PersonId>,
+    /// Whether it sees and changes its user's links only.
+    pub own_only: bool,
 }
 
 impl Caller {
@@ -66,31 +77,52 @@ pub enum AuthError {
     #[error("the request carries no token: send Authorization: Bearer sp_…")]
     Missing,
     /// No token of ours, or one that is unknown, wrong or revoked.
-    #[error("the token is not valid: it is unknown, wrong or revoked")]
+    #[error("the token is not valid: it is unknown, wrong, revoked or expired, or its user is switched off")]
     Invalid,
     /// The token may not do this.
     #[error("the token lacks the scope {needed}")]
     Scope {
         /// Which scope it would take.
         needed: &'static str,
+        /// Whose token it is.
+        token: TokenId,
     },
     /// Too many requests with this token.
     #[error("this token has used up its requests per second")]
     TooMany {
         /// When the next one is allowed.
         retry_after: Duration,
+        /// Whose token it is.
+        token: TokenId,
     },
 }
 
 struct KnownToken {
     record: Token,
     rate: Rate,
+    usage: Arc<Usage>,
+}
+
+/// Where a token stands with one of its limits.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Standing {
+    /// What is limited.
+    pub name: &'static str,
+    /// How many there may be.
+    pub limit: u64,
+    /// In how many seconds.
+    pub period_s: u64,
+    /// How many are left.
+    pub left: u64,
+    /// How long until there are all of them again.
+    pub reset: Duration,
 }
 
 /// The tokens, shared; cheap to clone.
 #[derive(Clone)]
 pub struct Tokens {
     table: Arc<RwLock<HashMap<TokenId, KnownToken>>>,
+    people: People,
     requests_per_s: u32,
     started: Instant,
 }
@@ -100,8 +132,8 @@ impl Tokens {
     ///
     /// # Errors
     /// If the database fails or holds a damaged record.
-    pub fn load(reader: &Reader, requests_per_s: u32) -> Result<Tokens, StoreError> {
-        let tokens = Tokens { table: Arc::default(), requests_per_s, started: Instant::now() };
+    pub fn load(reader: &Reader, people: People, requests_per_s: u32) -> Result<Tokens, StoreError> {
+        let tokens = Tokens { table: Arc::default(), people, requests_per_s, started: Instant::now() };
         let mut damaged = None;
         reader.scan_managed(&[StateKey::TOKENS], |key, stored| {
             let Ok(StateKey::Token(id)) = StateKey::decode(key) else { return false };
@@ -117,7 +149,52 @@ impl Tokens {
 
     /// Takes over a record that has become durable.
     pub fn put(&self, id: TokenId, record: Token) {
-        self.table.write().insert(id, KnownToken { record, rate: Rate::new(self.requests_per_s) });
+        let mut table = self.table.write();
+        let rate = Rate::new(record.limits.requests_per_s.unwrap_or(self.requests_per_s));
+        let usage = table.get(&id).map(|known| known.usage.clone()).unwrap_or_default();
+        table.insert(id, KnownToken { record, rate, usage });
+    }
+
+    /// Returns what a token has used of its limits.
+    pub fn usage(&self, id: TokenId) -> Option<Arc<Usage>> {
+        self.table.read().get(&id).map(|known| known.usage.clone())
+    }
+
+    /// Sets what a token had used before this process began.
+    pub fn restore_usage(&self, id: TokenId, period: Period, last_used_ms: u64) {
+        if let Some(usage) = self.usage(id) {
+            usage.restore(period, last_used_ms);
+        }
+    }
+
+    /// Returns the quotas of links, in so many seconds, of the tokens that have one.
+    pub fn quotas(&self) -> HashMap<TokenId, (u64, u64)> {
+        let table = self.table.read();
+        table.iter().filter_map(|(id, known)| Some((*id, known.record.limits.creates?))).collect()
+    }
+
+    /// Returns when each token was last used, milliseconds since the Unix epoch.
+    pub fn last_uses(&self) -> Vec<(TokenId, u64)> {
+        let table = self.table.read();
+        table.iter().filter_map(|(id, known)| Some((*id, known.usage.last_used_ms()?))).collect()
+    }
+
+    /// Returns where a token stands with its limits, for the headers of answers; nothing without limits.
+    pub fn standing(&self, id: TokenId) -> Vec<Standing> {
+        let table = self.table.read();
+        let Some(known) = table.get(&id) else { return Vec::new() };
+        let requests = known.rate.left(self.started.elapsed()).map(|(limit, left, reset)| Standing {
+            name: "requests",
+            limit: limit.into(),
+            period_s: 1,
+            left: left.into(),
+            reset,
+        });
+        let creates = known.record.limits.creates.map(|quota| {
+            let (left, reset) = known.usage.left(quota, clock::now_ms());
+            Standing { name: "creates", limit: quota.0, period_s: quota.1, left, reset }
+        });
+        requests.into_iter().chain(creates).collect()
     }
 
     /// Returns a token's record.
@@ -167,15 +244,32 @@ impl Tokens {
         // The comparison is made for unknown ids too, against a hash that nothing has.
         let stored = known.map_or([0; 32], |known| known.record.secret_hash);
         let matches = presented.matches(&stored);
-        let known = known.filter(|known| matches && known.record.revoked_at_ms.is_none());
+        let now_ms = clock::now_ms();
+        let is_valid = |known: &&KnownToken| {
+            let record = &known.record;
+            record.revoked_at_ms.is_none()
+                && record.expires_at_ms.is_none_or(|end| now_ms < end)
+                && record.user.is_none_or(|user| self.people.is_active(user))
+        };
+        let known = known.filter(|known| matches && is_valid(known));
         let known = known.ok_or(AuthError::Invalid)?;
         if !sufficient.iter().any(|scope| known.record.scopes.allows(*scope)) {
             let named = SCOPES.iter().find(|(_, scope)| sufficient.first() == Some(scope));
             let needed = named.map_or("admin", |(name, _)| *name);
-            return Err(AuthError::Scope { needed });
+            return Err(AuthError::Scope { needed, token: presented.id });
         }
-        known.rate.take(self.started.elapsed()).map_err(|retry_after| AuthError::TooMany { retry_after })?;
-        Ok(Caller { token: presented.id, scopes: known.record.scopes })
+        known
+            .rate
+            .take(self.started.elapsed())
+            .map_err(|retry_after| AuthError::TooMany { retry_after, token: presented.id })?;
+        known.usage.touch(now_ms);
+        let record = &known.record;
+        Ok(Caller {
+            token: presented.id,
+            scopes: record.scopes,
+            user: record.user,
+            own_only: record.limits.own_links_only,
+        })
     }
 }
 
@@ -190,7 +284,7 @@ mod tests {
     use super::*;
 
     fn tokens(requests_per_s: u32) -> Tokens {
-        Tokens { table: Arc::default(), requests_per_s, started: Instant::now() }
+        Tokens { table: Arc::default(), people: People::default(), requests_per_s, started: Instant::now() }
     }
 
     fn add(tokens: &Tokens, scopes: Scopes) -> (NewToken, Token) {
@@ -215,10 +309,10 @@ mod tests {
         let tokens = tokens(0);
         let (new, _) = add(&tokens, Scopes::LINKS_READ);
         let header = bearer(new.text());
-        let caller = Caller { token: new.id(), scopes: Scopes::LINKS_READ };
-        assert_eq!(tokens.admit(Some(&header), Scopes::LINKS_READ), Ok(caller));
+        let caller = tokens.admit(Some(&header), Scopes::LINKS_READ).unwrap();
+        assert_eq!((caller.token, caller.scopes, caller.is_admin()), (new.id(), Scopes::LINKS_READ, false));
         let refused = tokens.admit(Some(&header), Scopes::LINKS_WRITE);
-        assert_eq!(refused, Err(AuthError::Scope { needed: "links:write" }));
+        assert_eq!(refused, Err(AuthError::Scope { needed: "links:write", token: new.id() }));
         let (admin, _) = add(&tokens, Scopes::ADMIN);
         assert!(tokens.admit(Some(&bearer(admin.text())), Scopes::LINKS_WRITE).is_ok());
     }
@@ -241,6 +335,28 @@ mod tests {
     }
 
     #[test]
+    fn a_token_ends_with_its_time_and_with_its_user() {
+        let tokens = tokens(0);
+        let (new, record) = add(&tokens, Scopes::ADMIN);
+        let ask = || tokens.admit(Some(&bearer(new.text())), Scopes::LINKS_READ).map(drop);
+        tokens.put(new.id(), Token { expires_at_ms: Some(1), ..record.clone() });
+        assert_eq!(ask(), Err(AuthError::Invalid));
+        tokens.put(new.id(), Token { expires_at_ms: Some(u64::MAX), ..record.clone() });
+        assert_eq!(ask(), Ok(()));
+        let user = PersonId([7; 8]);
+        tokens.put(new.id(), Token { user: Some(user), ..record });
+        assert_eq!(ask(), Err(AuthError::Invalid), "there is no such user");
+        let put = |disabled_at_ms| {
+            let record = linklog::entity::User { disabled_at_ms, ..Default::default() };
+            tokens.people.put_user(user, crate::people::Versioned { record, version: 1 });
+        };
+        put(None);
+        assert_eq!(ask(), Ok(()));
+        put(Some(1));
+        assert_eq!(ask(), Err(AuthError::Invalid), "the user is switched off");
+    }
+
+    #[test]
     fn a_token_that_asks_too_often_is_told_when_to_come_back() {
         let tokens = tokens(2);
         let (new, _) = add(&tokens, Scopes::ADMIN);
@@ -248,7 +364,7 @@ mod tests {
         let ask = || tokens.admit(Some(&header), Scopes::LINKS_READ);
         let refused = (0..10).find_map(|_| ask().err());
         assert!(
-            matches!(refused, Some(AuthError::TooMany { retry_after }) if retry_after <= Duration::from_secs(1))
+            matches!(refused, Some(AuthError::TooMany { retry_after, .. }) if retry_after <= Duration::from_secs(1))
         );
         let (other, _) = add(&tokens, Scopes::ADMIN);
         assert!(tokens.admit(Some(&bearer(other.text())), Scopes::LINKS_READ).is_ok());

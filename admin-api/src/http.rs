@@ -9,15 +9,20 @@ mod clicks;
 mod domains;
 pub mod export;
 pub mod health;
+mod history;
 pub mod import;
 pub mod links;
+mod object;
 pub mod openapi;
 mod qr;
 pub mod query;
 pub mod replication;
 mod respond;
+mod tokens;
 pub mod transfer;
+mod users;
 
+use std::cell::Cell;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -31,11 +36,12 @@ use linklog::entity::Scopes;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::auth::{Caller, Tokens};
+use crate::auth::{AuthError, Caller, TokenId, Tokens};
 use crate::config::Limits;
 use crate::links::Links;
 use crate::links::idempotency::IdempotencyKey;
 use crate::metrics::Metrics;
+use crate::people::People;
 use crate::problem::Problem;
 use body::BodyBudget;
 use health::ReadyDetail;
@@ -47,6 +53,8 @@ pub struct Api {
     pub links: Links,
     /// Who may ask.
     pub tokens: Tokens,
+    /// Whom links and tokens belong to.
+    pub people: People,
     /// For how much.
     pub limits: Limits,
     /// How many bytes of bodies may be in memory.
@@ -73,13 +81,21 @@ pub fn router(api: Arc<Api>) -> Router {
 /// document. Path and method stand at the handler.
 fn routes() -> OpenApiRouter<Arc<Api>> {
     OpenApiRouter::with_openapi(openapi::base())
-        .routes(routes!(links::create, links::list))
+        .routes(routes!(links::create, links::list, links::upsert))
         .routes(routes!(batch::create))
         .routes(routes!(links::get, links::put, links::patch, links::delete))
         .routes(routes!(qr::of_link))
         .routes(routes!(domains::declare, domains::list))
         .routes(routes!(domains::get, domains::patch))
         .routes(routes!(clicks::of_link))
+        .routes(routes!(history::of_link))
+        .routes(routes!(users::create_user, users::list_users))
+        .routes(routes!(users::get_user, users::patch_user))
+        .routes(routes!(users::create_group, users::list_groups))
+        .routes(routes!(users::get_group, users::patch_group, users::delete_group))
+        .routes(routes!(tokens::create, tokens::list))
+        .routes(routes!(tokens::own))
+        .routes(routes!(tokens::get, tokens::patch, tokens::revoke))
         .routes(routes!(export::export))
         .routes(routes!(import::import))
         .routes(routes!(replication::status))
@@ -90,7 +106,12 @@ fn routes() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(health::ready))
 }
 
-/// Counts a request and how long it took.
+tokio::task_local! {
+    /// The token that this request has shown to be its own; who only claims one is told nothing about it.
+    static ADMITTED: Cell<Option<TokenId>>;
+}
+
+/// Counts a request and how long it took, and says what is left of its token's limits.
 async fn count(State(api): State<Arc<Api>>, request: Request, next: Next) -> Response {
     let started = Instant::now();
     let route = match request.extensions().get::<MatchedPath>().map(MatchedPath::as_str) {
@@ -102,6 +123,9 @@ async fn count(State(api): State<Arc<Api>>, request: Request, next: Next) -> Res
         Some("/v1/links/{code}/clicks") => "/v1/links/{code}/clicks",
         Some("/v1/export") => "/v1/export",
         Some("/v1/import") => "/v1/import",
+        Some("/v1/links/{code}/history") => "/v1/links/{code}/history",
+        Some("/v1/users" | "/v1/users/{id}" | "/v1/groups" | "/v1/groups/{id}") => "/v1/users",
+        Some("/v1/tokens" | "/v1/tokens/self" | "/v1/tokens/{id}") => "/v1/tokens",
         Some("/v1/replication") => "/v1/replication",
         Some("/healthz" | "/readyz") => "health",
         Some("/v1/openapi.json" | "/v1/docs" | "/v1/problems") => "docs",
@@ -115,7 +139,14 @@ async fn count(State(api): State<Arc<Api>>, request: Request, next: Next) -> Res
         http::Method::DELETE => "DELETE",
         _ => "other",
     };
-    let response = next.run(request).await;
+    let run = async move {
+        let response = next.run(request).await;
+        (response, ADMITTED.with(Cell::get))
+    };
+    let (mut response, admitted) = ADMITTED.scope(Cell::new(None), run).await;
+    if let Some(token) = admitted {
+        respond::add_limits(response.headers_mut(), &api.tokens.standing(token));
+    }
     api.metrics.request(route, method, response.status().as_u16(), started.elapsed());
     response
 }
@@ -129,7 +160,15 @@ impl Api {
     /// Lets a request in that any of several scopes allows, or not.
     fn admit_any(&self, headers: &HeaderMap, sufficient: &[Scopes]) -> Result<Caller, Problem> {
         let authorization = headers.get(AUTHORIZATION).map(|value| value.as_bytes());
-        Ok(self.tokens.admit_any(authorization, sufficient)?)
+        let admitted = self.tokens.admit_any(authorization, sufficient);
+        let known = match &admitted {
+            Ok(caller) => Some(caller.token),
+            Err(AuthError::TooMany { token, .. } | AuthError::Scope { token, .. }) => Some(*token),
+            Err(AuthError::Missing | AuthError::Invalid) => None,
+        };
+        // Outside of a request there is nobody to tell.
+        let _ = ADMITTED.try_with(|place| place.set(known));
+        Ok(admitted?)
     }
 }
 

@@ -25,6 +25,7 @@ pub mod log;
 pub mod members;
 pub mod metrics;
 pub mod nonce;
+pub mod people;
 pub mod problem;
 pub mod replication;
 pub mod server;

@@ -10,29 +10,35 @@
 
 pub mod condition;
 pub mod create;
+pub mod dedupe;
 pub mod delete;
 pub mod domains;
 pub mod export;
 pub mod extras;
 pub mod fields;
+pub mod history;
 pub mod idempotency;
 pub mod import;
+pub mod keeping;
 pub mod list;
 pub mod order;
 pub mod patch;
 pub mod put;
 pub mod reserved;
+pub mod upsert;
 pub mod view;
 pub mod where_to;
 
 use clicklog::Subject;
 use clicklog::account::Totals;
+use linklog::entity::PersonId;
 use linklog::store::{StoreError, StoredLink};
 use linklog::writer::{Decision, ProposeError};
-use linklog::{Change, Key, Link, LinkState, Position, Stamp};
+use linklog::{Change, Key, Link, LinkState, Operation, Part, Position, Precondition, Stamp, StateKey};
 
 use crate::alias::AliasRules;
-use crate::auth::Caller;
+use crate::auth::allow::{Denied, QuotaUsedUp, may_give};
+use crate::auth::{Caller, TokenId, Tokens};
 use crate::clicks::Clicks;
 use crate::codes::Codes;
 use crate::codes::mark::Marks;
@@ -40,8 +46,10 @@ use crate::domains::Domains;
 use crate::levels::{LevelError, Levels};
 use crate::log::{Ending, Log};
 use crate::metrics::Metrics;
+use crate::people::People;
 use crate::replication::{OutcomeUnknown, Replication, ReplicationReport};
 use crate::target::TargetRules;
+use keeping::Keeping;
 
 /// How often a change that lost against another one is tried again.
 const TRIES_MAX: usize = 64;
@@ -74,10 +82,16 @@ pub struct Links {
     pub clicks: Clicks,
     /// What is allowed.
     pub rules: Rules,
+    /// Who may do how much.
+    pub tokens: Tokens,
+    /// Whom links belong to.
+    pub people: People,
     /// Who counts.
     pub metrics: Metrics,
     /// Which idempotent requests are being worked on.
     pub in_flight: idempotency::InFlight,
+    /// Which targets are being looked for among the links that are there.
+    pub duplicates: dedupe::Duplicates,
 }
 
 /// Why a change was not made, or is not known to have been made.
@@ -100,9 +114,21 @@ pub enum ChangeError {
         "the operator took this link down: only a token with the scope admin may lift that, delete the link or put another in its place"
     )]
     Banned,
+    /// The token may not make or change this link.
+    #[error(transparent)]
+    Denied(#[from] Denied),
+    /// The token may make no more links in this period.
+    #[error(transparent)]
+    QuotaUsedUp(#[from] QuotaUsedUp),
+    /// Another link of the owner has the external id.
+    #[error("another link of the same owner has this external_id")]
+    ExternalIdTaken,
+    /// The link under this name is somebody else's.
+    #[error("the alias belongs to another link")]
+    Taken,
     /// Only operators take links down.
     #[error("only a token with the scope admin may take a link down (state banned)")]
-    MayNotBan,
+    MayNotBan(TokenId),
     /// Another request with the same key is being worked on.
     #[error("a request with this Idempotency-Key is being worked on: ask again when it is done")]
     KeyInFlight,
@@ -149,7 +175,7 @@ fn may_move(caller: Caller, from: LinkState, to: LinkState) -> Result<(), Change
     match (from, to) {
         _ if from == to || caller.is_admin() => Ok(()),
         (LinkState::Banned, _) => Err(ChangeError::Banned),
-        (_, LinkState::Banned) => Err(ChangeError::MayNotBan),
+        (_, LinkState::Banned) => Err(ChangeError::MayNotBan(caller.token)),
         _ => Ok(()),
     }
 }
@@ -173,35 +199,73 @@ fn has_a_life(link: &Link, now_ms: u64) -> Result<(), ChangeError> {
 }
 
 impl Links {
-    /// Looks a link up.
+    /// Looks a link up that the caller sees.
     ///
     /// # Errors
     /// There is none, or the state cannot be read.
-    pub async fn get(&self, key: Key) -> Result<StoredLink, ChangeError> {
+    pub async fn get(&self, caller: Caller, key: Key) -> Result<StoredLink, ChangeError> {
         let link = self.log.read(move |reader| reader.link(&key)).await??;
-        link.ok_or(ChangeError::NotFound)
+        link.filter(|link| caller.sees(link.manage.owner)).ok_or(ChangeError::NotFound)
     }
 
-    /// Looks a link up, and what was counted on it since it was made.
+    /// Looks a link up that the caller sees, and what was counted on it since it was made.
     ///
     /// # Errors
     /// There is none, or the state cannot be read.
-    pub async fn get_counted(&self, key: Key) -> Result<(StoredLink, Totals), ChangeError> {
+    pub async fn get_counted(&self, caller: Caller, key: Key) -> Result<(StoredLink, Totals), ChangeError> {
         let clicks = self.clicks.clone();
         let read = move |reader: &linklog::store::Reader| {
-            let Some(link) = reader.link(&key)? else { return Ok(None) };
+            let link = reader.link(&key)?.filter(|link| caller.sees(link.manage.owner));
+            let Some(link) = link else { return Ok(None) };
             let totals = clicks.totals(&[Subject { key, created: link.stamp.created }])?;
             Ok::<_, StoreError>(totals.first().map(|totals| (link, *totals)))
         };
         self.log.read(read).await??.ok_or(ChangeError::NotFound)
     }
 
+    /// Returns the change that makes a link from what it was into what it is to be, in the caller's name.
+    fn changing(
+        &self,
+        caller: Caller,
+        key: Key,
+        old: &StoredLink,
+        new: &mut StoredLink,
+        now_ms: u64,
+    ) -> Change {
+        let actor = caller.token.to_string();
+        new.manage.updated_at_ms = now_ms;
+        // It came with a later format level: nothing else is held up for it.
+        if self.levels.is_highest() {
+            new.manage.last_changed_by = Some(actor.clone());
+        }
+        let operation = Operation::Put { serve: new.link.encode(), manage: new.manage.encode() };
+        let precondition = Precondition::Version(old.stamp.version);
+        let mut parts = vec![Part { key: StateKey::Link(key), precondition, operation }];
+        parts.extend(keeping::external_parts(&key, Some(&old.manage), Some(&new.manage)));
+        Change::new(actor, parts)
+    }
+
+    /// Says whether a caller may give a link to the owner that is asked for.
+    fn may_give(&self, caller: Caller, keeping: &Keeping, stays: Option<PersonId>) -> Result<(), Denied> {
+        match keeping.owner {
+            Some(owner) if owner != stays => may_give(caller, &self.people, owner),
+            _ => Ok(()),
+        }
+    }
+
     /// Proposes a change whose first part is a link's; `None`: somebody else was faster, look again.
     async fn applied(&self, change: Change) -> Result<Option<(Position, Stamp)>, ChangeError> {
         self.levels.check(&change)?;
+        let names: Vec<_> =
+            change.parts.iter().map(|part| matches!(part.key, StateKey::External(..))).collect();
         match self.log.propose(vec![change]).await?.pop() {
             Some(Decision::Applied { position, stamps, .. }) => Ok(stamps[0].map(|stamp| (position, stamp))),
             Some(Decision::Invalid(invalid)) => Err(invalid.into()),
+            Some(Decision::Conflict(conflict)) if names.get(conflict.part) == Some(&true) => {
+                Err(ChangeError::ExternalIdTaken)
+            }
+            // A claim on the name in another spelling.
+            Some(Decision::Conflict(conflict)) if conflict.part > 0 => Err(ChangeError::Taken),
             _ => Ok(None),
         }
     }

@@ -16,6 +16,7 @@ use linklog::writer::ProposeError;
 use serde::{Serialize, Serializer};
 
 use crate::auth::AuthError;
+use crate::auth::allow::Denied;
 use crate::http::body::BodyError;
 use crate::links::ChangeError;
 use crate::links::condition::ConditionInvalid;
@@ -155,6 +156,59 @@ impl Problem {
         Problem::field("error_correction", "url_too_long", detail)
     }
 
+    /// Another link of the owner has the external id.
+    pub fn external_id_taken() -> Problem {
+        let detail = "another link of the same owner has this external_id";
+        let finding =
+            Finding { field: "external_id".into(), code: "external_id_taken", detail: detail.to_owned() };
+        Problem::new(kind::EXTERNAL_ID_TAKEN, detail).with(|parts| parts.errors = vec![finding])
+    }
+
+    /// The token may not make or change a link.
+    pub fn denied(denied: &Denied) -> Problem {
+        let detail = denied.to_string();
+        let kind = match denied {
+            Denied::Domain => kind::DOMAIN_NOT_ALLOWED,
+            Denied::Prefix { .. } => kind::ALIAS_PREFIX_MISSING,
+            Denied::Owner => kind::OWNER_NOT_ALLOWED,
+            Denied::NoSuchUser => return Problem::field(denied.field(), denied.code(), detail),
+        };
+        let finding = Finding { field: denied.field().into(), code: denied.code(), detail: detail.clone() };
+        Problem::new(kind, detail).with(|parts| parts.errors = vec![finding])
+    }
+
+    /// No such user.
+    pub fn no_user() -> Problem {
+        Problem::new(kind::USER_NOT_FOUND, "there is no user with this id")
+    }
+
+    /// No such group.
+    pub fn no_group() -> Problem {
+        Problem::new(kind::GROUP_NOT_FOUND, "there is no group with this id")
+    }
+
+    /// No such token.
+    pub fn no_token() -> Problem {
+        Problem::new(kind::TOKEN_NOT_FOUND, "there is no token with this id")
+    }
+
+    /// A group that users are in.
+    pub fn group_in_use() -> Problem {
+        Problem::new(kind::GROUP_IN_USE, "there are users in this group: take them out of it first")
+    }
+
+    /// No more of something are kept.
+    pub fn too_many(what: &str, max: usize) -> Problem {
+        let detail = format!("there are {max} {what} already, which is the most there may be");
+        Problem::new(kind::TOO_MANY, detail)
+    }
+
+    /// Others were faster.
+    pub fn contended() -> Problem {
+        let detail = "it was changed by others meanwhile: look at it again";
+        Problem::new(kind::CONTENDED, detail).retry_after(SOON)
+    }
+
     /// There are no codes left.
     pub fn no_codes() -> Problem {
         let detail = "the supply of generated codes is used up and no key pool answers; links with an alias can be made";
@@ -221,13 +275,13 @@ impl From<AuthError> for Problem {
                 let challenge = "Bearer realm=\"signpost\", error=\"invalid_token\"".to_owned();
                 problem.with(|parts| parts.challenge = Some(challenge))
             }
-            AuthError::Scope { needed } => {
+            AuthError::Scope { needed, .. } => {
                 let problem = Problem::new(kind::SCOPE_MISSING, detail);
                 let challenge =
                     format!("Bearer realm=\"signpost\", error=\"insufficient_scope\", scope=\"{needed}\"");
                 problem.with(|parts| parts.challenge = Some(challenge))
             }
-            AuthError::TooMany { retry_after } => {
+            AuthError::TooMany { retry_after, .. } => {
                 Problem::new(kind::RATE_LIMITED, detail).retry_after(retry_after)
             }
         }
@@ -255,8 +309,12 @@ impl From<ChangeError> for Problem {
         match error {
             ChangeError::NotFound => Problem::no_link(),
             ChangeError::VersionMismatch { .. } | ChangeError::NothingToMatch => new(kind::VERSION_MISMATCH),
+            ChangeError::Denied(denied) => Problem::denied(&denied),
+            ChangeError::QuotaUsedUp(error) => new(kind::QUOTA_USED_UP).retry_after(error.retry_after),
+            ChangeError::ExternalIdTaken => Problem::external_id_taken(),
+            ChangeError::Taken => Problem::alias_taken(Vec::new()),
             ChangeError::Banned => new(kind::LINK_BANNED),
-            ChangeError::MayNotBan => AuthError::Scope { needed: "admin" }.into(),
+            ChangeError::MayNotBan(token) => AuthError::Scope { needed: "admin", token }.into(),
             ChangeError::KeyInFlight => new(kind::IDEMPOTENCY_KEY_IN_FLIGHT).retry_after(SOON),
             ChangeError::Alias(error) => Problem::field("code", error.code(), error.to_string()),
             ChangeError::Contended => new(kind::CONTENDED).retry_after(SOON),

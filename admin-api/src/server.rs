@@ -27,6 +27,7 @@ use wire::channel::ChannelError;
 use wire::identity::{Identity, IdentityError};
 
 use crate::auth::Tokens;
+use crate::auth::tally::Tally;
 use crate::clicks::{ClickSource, Clicks, Reporters};
 use crate::codes::mark::{self, Marks};
 use crate::codes::pool::Pool;
@@ -42,6 +43,7 @@ use crate::links::{Links, Rules};
 use crate::log::Log;
 use crate::members::Members;
 use crate::metrics::{Metrics, Observed};
+use crate::people::People;
 use crate::replication::{MemberStatus, Replication};
 use crate::target::TargetRules;
 use listen::HttpServer;
@@ -229,7 +231,10 @@ async fn start_tasks(
     let mut others = JoinSet::new();
 
     let domains = Domains::load(&reader).map_err(OpenLogError::from)?;
-    let tokens = Tokens::load(&reader, config.limits.requests_per_s_per_token).map_err(OpenLogError::from)?;
+    let people = People::load(&reader).map_err(OpenLogError::from)?;
+    let tokens = Tokens::load(&reader, people.clone(), config.limits.requests_per_s_per_token)
+        .map_err(OpenLogError::from)?;
+    start_tally(config, &log, &tokens, &mut others, &stop_others)?;
     let members = Members::load(&reader).map_err(OpenLogError::from)?;
     let replication = Replication::new(members.clone(), opened.writer.journal(), config.replication);
 
@@ -299,11 +304,15 @@ async fn start_tasks(
         rules,
         metrics: metrics.clone(),
         in_flight: Default::default(),
+        duplicates: Default::default(),
+        tokens: tokens.clone(),
+        people: people.clone(),
     };
     let limits = config.limits;
     let api = Api {
         links,
         tokens,
+        people,
         limits,
         bodies: Default::default(),
         transfers: Default::default(),
@@ -314,6 +323,21 @@ async fn start_tasks(
     let server = HttpServer { router: http::router(Arc::new(api)), metrics };
     serving.spawn(server.serve(http, stop));
     Ok((addresses, Tasks { http: serving, others, stop_others }))
+}
+
+/// Brings up to date what tokens have used, and keeps it so.
+fn start_tally(
+    config: &Config,
+    log: &Log,
+    tokens: &Tokens,
+    tasks: &mut JoinSet<()>,
+    stop: &CancellationToken,
+) -> Result<(), ServerError> {
+    let journal = log.journal();
+    let tally = Tally::restore(&config.data_dir, journal, tokens, crate::clock::now_ms())
+        .map_err(|error| ServerError::Log(OpenLogError::Open(error.into())))?;
+    tasks.spawn(tally.run(config.data_dir.clone(), journal.clone(), tokens.clone(), stop.clone()));
+    Ok(())
 }
 
 fn start_codes(

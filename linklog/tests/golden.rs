@@ -12,7 +12,8 @@ use linklog::codec::record::{self, Envelope, Kind};
 use linklog::codec::{Cursor, value};
 use linklog::digest::SectionHash;
 use linklog::entity::{
-    Domain, DomainAnswers, Fleet, Host, Member, MemberRole, MemberState, Scopes, Token, WellKnown,
+    Domain, DomainAnswers, ExternalLink, Fleet, Group, Host, Member, MemberRole, MemberState, PersonId,
+    Scopes, Token, TokenLimits, User, WellKnown,
 };
 use linklog::link::rules::{Device, Rule, Variant};
 use linklog::{
@@ -323,4 +324,50 @@ fn fingerprints() {
     let mut bytes = Vec::new();
     record::encode(&mut bytes, Position::new(2, 43), &record::sections_of(&change_of_links(), &ENVELOPE));
     frozen("digest.hex", &record::decode(&bytes).unwrap().digest_after(head().digest).to_bytes());
+}
+
+/// What came with level 2 besides links' extras: order and people.
+#[test]
+fn bodies_of_order_and_people_of_level_2() {
+    let person = PersonId([0xee; 8]);
+    let manage = LinkManage {
+        notes: Some("Nötes".into()),
+        owner: Some(person),
+        external_id: Some("crm:7".into()),
+        archived_at_ms: Some(1_700_000_000_002),
+        last_changed_by: Some("fedcba9876543210".into()),
+        ..manage()
+    };
+    assert_eq!(LinkManage::decode(&frozen("body-manage-2.hex", &manage.encode())), Ok(manage));
+    let limits = TokenLimits {
+        domains: vec![DomainId(1), DomainId(300)],
+        alias_prefix: Some("u123_".into()),
+        creates: Some((1000, 86_400)),
+        requests_per_s: Some(7),
+        own_links_only: true,
+    };
+    let token = Token { user: Some(person), expires_at_ms: Some(13), limits, ..token() };
+    assert_eq!(Token::decode(Cursor::new(&frozen("body-token-2.hex", &token.encode()))), Ok(token));
+    let user = User {
+        name: "Ädä".into(),
+        email: Some("ada@a.example".into()),
+        groups: vec![PersonId([1; 8]), PersonId([2; 8])],
+        created_at_ms: 14,
+        disabled_at_ms: Some(15),
+    };
+    let serve = frozen("body-user-serve-2.hex", &user.encode_serve());
+    let kept = frozen("body-user-manage-2.hex", &user.encode_manage());
+    assert_eq!(User::decode(Cursor::new(&serve), Cursor::new(&kept)), Ok(user));
+    let group = Group { name: "All".into(), created_at_ms: 16 };
+    assert_eq!(Group::decode(Cursor::new(&frozen("body-group-2.hex", &group.encode()))), Ok(group));
+    let external = ExternalLink { key: Key::new(DomainId(513), "docs".parse().unwrap()) };
+    let read = frozen("body-external-2.hex", &external.encode());
+    assert_eq!(ExternalLink::decode(Cursor::new(&read)), Ok(external));
+    for (name, key) in [
+        ("key-user-2.hex", StateKey::User(person)),
+        ("key-group-2.hex", StateKey::Group(person)),
+        ("key-external-2.hex", StateKey::External(person, "crm:7".into())),
+    ] {
+        assert_eq!(StateKey::decode(&frozen(name, &key.encode())), Ok(key));
+    }
 }

@@ -21,6 +21,16 @@ impl Rate {
         Rate { cost_ns, used_until_ns: AtomicU64::new(0) }
     }
 
+    /// Returns how many requests a second are allowed, how many are left at `now`, and how long until all of them are; `None`: no limit.
+    pub fn left(&self, now: Duration) -> Option<(u32, u32, Duration)> {
+        let limit = SECOND_NS.checked_div(self.cost_ns)?;
+        let now_ns = u64::try_from(now.as_nanos()).unwrap_or(u64::MAX);
+        let used_ns = self.used_until_ns.load(Ordering::Relaxed).saturating_sub(now_ns);
+        let left = (SECOND_NS.saturating_sub(used_ns)) / self.cost_ns;
+        let number = |n: u64| u32::try_from(n).unwrap_or(u32::MAX);
+        Some((number(limit), number(left), Duration::from_nanos(used_ns)))
+    }
+
     /// Takes one request at `now`, a time since any fixed start.
     ///
     /// # Errors
@@ -69,6 +79,17 @@ mod tests {
             now += rate.take(now).expect_err("used up");
             assert_eq!(rate.take(now), Ok(()));
         }
+    }
+
+    #[test]
+    fn what_is_left_is_what_can_be_taken() {
+        let rate = Rate::new(4);
+        assert_eq!(rate.left(Duration::ZERO), Some((4, 4, Duration::ZERO)));
+        assert_eq!(rate.take(Duration::ZERO), Ok(()));
+        assert_eq!(rate.left(Duration::ZERO), Some((4, 3, Duration::from_millis(250))));
+        assert_eq!(allowed(&rate, Duration::ZERO), 3);
+        assert_eq!(rate.left(Duration::ZERO), Some((4, 0, Duration::from_secs(1))));
+        assert_eq!(Rate::new(0).left(Duration::ZERO), None);
     }
 
     #[test]

@@ -144,13 +144,17 @@ fn write(items: &[Item], batch: &Batch, domains: &DomainTable) -> Result<Vec<u8>
             (Ok(order), Some(made @ Made::Created { .. })) => {
                 made_view(order, made, known(domains, order.domain)?, None)
             }
-            (_, Some(Made::Replayed(replayed))) => {
-                let (key, stored) = &**replayed;
+            (_, Some(Made::Replayed(found) | Made::Found(found))) => {
+                let (key, stored) = &**found;
                 Some(LinkView::of_stored(&key.code, stored, known(domains, key.domain)?, None))
             }
             _ => None,
         };
-        let status = problem.map_or(StatusCode::CREATED.as_u16(), Problem::status);
+        let status = match (problem, made) {
+            (Some(problem), _) => problem.status(),
+            (None, Some(Made::Found(_))) => StatusCode::OK.as_u16(),
+            (None, _) => StatusCode::CREATED.as_u16(),
+        };
         results.push(ItemView { index, status, link, error: problem });
     }
     let mut out = Vec::with_capacity(items.len() * 400 + 128);
@@ -161,7 +165,7 @@ fn write(items: &[Item], batch: &Batch, domains: &DomainTable) -> Result<Vec<u8>
 
 fn problem_of(made: &Made) -> Option<Problem> {
     match made {
-        Made::Created { .. } | Made::Replayed(_) => None,
+        Made::Created { .. } | Made::Replayed(_) | Made::Found(_) => None,
         refused => Some(refusal(refused)),
     }
 }

@@ -51,12 +51,12 @@ pub(super) async fn of_link(State(api): State<Arc<Api>>, code: CodeInPath, reque
 }
 
 async fn try_of_link(api: &Api, code: CodeInPath, head: Parts) -> Result<Response, Problem> {
-    api.admit_any(&head.headers, &[Scopes::STATS_READ, Scopes::LINKS_READ])?;
+    let caller = api.admit_any(&head.headers, &[Scopes::STATS_READ, Scopes::LINKS_READ])?;
     let domains = api.links.domains.table();
     let key = key_of(&code_text(code)?, &head.uri, &domains)?;
     // Asked first: what the counts are said to be complete until is in the counts that are read after.
     let freshness = api.links.clicks.freshness();
-    let (_, totals) = api.links.get_counted(key).await?;
+    let (_, totals) = api.links.get_counted(caller, key).await?;
     let view = View {
         total: totals.clicks(),
         bots: totals.counts.of(Kind::Bot),

@@ -49,9 +49,9 @@ pub(super) async fn export(State(api): State<Arc<Api>>, request: Request) -> Res
 }
 
 async fn try_export(api: &Arc<Api>, head: Parts) -> Result<Response, Problem> {
-    api.admit(&head.headers, Scopes::LINKS_READ)?;
+    let caller = api.admit(&head.headers, Scopes::LINKS_READ)?;
     let query = Query::read_with(&head.uri, &PARAMETERS, &["tag"])?;
-    let wanted = query.wanted_oldest_first(&api.links.domains.table())?;
+    let wanted = query.wanted_oldest_first(&api.links.domains.table(), caller)?;
     let place = api.transfers.export()?;
     let until = api.links.head();
     let (sender, response) = transfer::lines();

@@ -9,12 +9,12 @@ use http::header::{IF_MATCH, IF_NONE_MATCH};
 use http::request::Parts;
 use http::{HeaderMap, StatusCode};
 use linklog::entity::Scopes;
-use linklog::{Code, DomainId};
+use linklog::{Code, DomainId, Key};
 use serde::Serialize;
 
 use super::body::Expected;
 use super::openapi::{
-    CodeParam, Conflict, DomainParam, FilterParams, Gone, IdempotencyKeyParam, IfMatchParam,
+    CodeParam, Conflict, DomainParam, ExternalIdParam, FilterParams, Gone, IdempotencyKeyParam, IfMatchParam,
     IfNoneMatchParam, LinkPatch, ListParams, NewLink, NotFound, PreconditionFailed, PreferParam, WholeLink,
 };
 use super::query::{Query, key_of};
@@ -25,7 +25,10 @@ use crate::links::condition::Condition;
 use crate::links::create::{Made, Request as CreateRequest};
 use crate::links::fields::{Described, LinkFields};
 use crate::links::idempotency::request_hash;
+use crate::links::keeping::{EXTERNAL_ID_RULE, is_external_id};
 use crate::links::order::Order;
+use crate::links::put::Put;
+use crate::links::upsert::Upserted;
 use crate::links::view::{LinkView, Shown};
 use crate::links::{ChangeError, Changed, order, patch};
 use crate::problem::Problem;
@@ -78,20 +81,21 @@ fn created(
     replication: &ReplicationReport,
     domains: &DomainTable,
 ) -> Result<Response, Problem> {
+    let status = if matches!(made, Made::Found(_)) { StatusCode::OK } else { StatusCode::CREATED };
     let (view, code, domain, version) = match made {
         Made::Created { code, version, .. } => {
             let domain = known(domains, order.domain)?;
             (made_view(order, made, domain, Some(replication)), code, domain, *version)
         }
-        Made::Replayed(replayed) => {
-            let (key, stored) = &**replayed;
+        Made::Replayed(found) | Made::Found(found) => {
+            let (key, stored) = &**found;
             let domain = known(domains, key.domain)?;
             let view = LinkView::of_stored(&key.code, stored, domain, Some(replication));
             (Some(view), &key.code, domain, stored.stamp.version)
         }
         other => return Err(refusal(other)),
     };
-    let response = respond::with_version(respond::json(StatusCode::CREATED, &view), version);
+    let response = respond::with_version(respond::json(status, &view), version);
     let elsewhere = (domain.id != DomainId::DEFAULT).then(|| domain.base.host());
     Ok(respond::with_location(response, code, elsewhere))
 }
@@ -103,17 +107,8 @@ pub(super) fn made_view<'a>(
     domain: &'a KnownDomain,
     replication: Option<&'a ReplicationReport>,
 ) -> Option<LinkView<'a>> {
-    let Made::Created { code, version, created_at_ms } = made else { return None };
-    let shown = Shown {
-        code,
-        domain,
-        title: order.title.as_deref(),
-        tags: &order.tags,
-        created_at_ms: *created_at_ms,
-        updated_at_ms: *created_at_ms,
-        version: *version,
-        replication,
-    };
+    let Made::Created { code, version, created_at_ms, manage } = made else { return None };
+    let shown = Shown { code, domain, manage, version: *version, replication };
     Some(LinkView::new(&order.link, shown).ending(order.expires_at_ms(*created_at_ms)))
 }
 
@@ -124,7 +119,9 @@ pub(super) fn refusal(made: &Made) -> Problem {
         Made::AlreadyExpired => Problem::already_expired(),
         Made::EndsFirst => Problem::ends_first(),
         Made::Gone => Problem::gone(),
-        Made::NoCode | Made::Created { .. } | Made::Replayed(_) => Problem::no_codes(),
+        Made::ExternalIdTaken => Problem::external_id_taken(),
+        Made::Denied(denied) => Problem::denied(denied),
+        Made::NoCode | Made::Created { .. } | Made::Replayed(_) | Made::Found(_) => Problem::no_codes(),
     }
 }
 
@@ -158,10 +155,10 @@ pub(super) async fn get(State(api): State<Arc<Api>>, code: CodeInPath, request: 
 }
 
 async fn try_get(api: &Api, code: CodeInPath, head: Parts) -> Result<Response, Problem> {
-    api.admit(&head.headers, Scopes::LINKS_READ)?;
+    let caller = api.admit(&head.headers, Scopes::LINKS_READ)?;
     let domains = api.links.domains.table();
     let key = key_of(&code_text(code)?, &head.uri, &domains)?;
-    let (stored, totals) = api.links.get_counted(key).await?;
+    let (stored, totals) = api.links.get_counted(caller, key).await?;
     let view = LinkView::of_stored(&key.code, &stored, known(&domains, key.domain)?, None);
     let view = view.with_clicks(totals.clicks());
     Ok(respond::with_version(respond::json(StatusCode::OK, &view), stored.stamp.version))
@@ -234,7 +231,11 @@ async fn try_put(api: &Api, code: CodeInPath, request: Request) -> Result<Respon
     drop(held);
     let skip_proxies = prefers_async(&head.headers);
     let put = api.links.put(caller, key, &order, &condition, skip_proxies).await?;
-    let domain = known(&domains, key.domain)?;
+    put_answer(&domains, key, &put, skip_proxies)
+}
+
+fn put_answer(domains: &DomainTable, key: Key, put: &Put, skip_proxies: bool) -> Result<Response, Problem> {
+    let domain = known(domains, key.domain)?;
     let Changed { link, replication } = &put.changed;
     let view = LinkView::of_stored(&key.code, link, domain, Some(replication));
     let status = if put.is_new { StatusCode::CREATED } else { StatusCode::OK };
@@ -246,7 +247,47 @@ async fn try_put(api: &Api, code: CodeInPath, request: Request) -> Result<Respon
     Ok(respond::with_preference(response, skip_proxies))
 }
 
-fn condition(headers: &HeaderMap) -> Result<Condition, Problem> {
+/// Makes or replaces the link that another system calls so
+#[utoipa::path(put, path = "/v1/links", operation_id = "put_link_by_external_id", tag = "links", params(ExternalIdParam, PreferParam),
+    request_body = NewLink,
+    responses(
+        (status = 200, description = "It was there", body = LinkView<'static>, headers(("ETag", description = "Its version"))),
+        (status = 201, description = "It was made", body = LinkView<'static>, headers(
+            ("Location", description = "Its address in this API"), ("ETag", description = "Its version"))),
+        (status = 404, response = NotFound), (status = 409, response = Conflict), (status = 412, response = PreconditionFailed)))]
+pub(super) async fn upsert(State(api): State<Arc<Api>>, request: Request) -> Response {
+    answer(try_upsert(&api, request).await)
+}
+
+async fn try_upsert(api: &Api, request: Request) -> Result<Response, Problem> {
+    let (head, body) = request.into_parts();
+    let caller = api.admit(&head.headers, Scopes::LINKS_WRITE)?;
+    let query = Query::read(&head.uri, &["external_id"])?;
+    let id = query
+        .get("external_id")
+        .filter(|id| is_external_id(id))
+        .ok_or_else(|| Problem::parameter("external_id", "external_id_not_allowed", EXTERNAL_ID_RULE))?;
+    let expected = Expected { bytes_max: api.limits.body_bytes_max, merge_patch: false };
+    let held = api.bodies.read(&head.headers, body, expected).await?;
+    let domains = api.links.domains.table();
+    let fields = fields_of(&held.bytes)?;
+    if fields.external_id.is_some() {
+        return Err(Problem::field("external_id", "unknown_field", "the external id is in the query"));
+    }
+    let names_domain = fields.domain.is_some();
+    let order = order::judge(fields, &api.links.rules, &domains)?;
+    if order.dedupe {
+        return Err(Problem::field("dedupe", "dedupe_with_name", "the external id says which link is meant"));
+    }
+    drop(held);
+    let skip_proxies = prefers_async(&head.headers);
+    match api.links.upsert(caller, &order, id, names_domain, skip_proxies).await? {
+        Upserted::Put(key, put) => put_answer(&domains, key, &put, skip_proxies),
+        Upserted::Refused(made) => Err(refusal(&made)),
+    }
+}
+
+pub(super) fn condition(headers: &HeaderMap) -> Result<Condition, Problem> {
     Ok(Condition::of_header(headers.get(IF_MATCH).map(|value| value.as_bytes()))?)
 }
 
@@ -309,10 +350,10 @@ pub(super) async fn list(State(api): State<Arc<Api>>, request: Request) -> Respo
 }
 
 async fn try_list(api: &Api, head: Parts) -> Result<Response, Problem> {
-    api.admit(&head.headers, Scopes::LINKS_READ)?;
+    let caller = api.admit(&head.headers, Scopes::LINKS_READ)?;
     let domains = api.links.domains.table();
     let query = Query::read_with(&head.uri, &LIST_PARAMETERS, &["tag"])?;
-    let page = api.links.list(query.wanted(&domains)?).await?;
+    let page = api.links.list(query.wanted(&domains, caller)?).await?;
     let codes: Vec<Code> = page.links.iter().map(|(key, _)| key.code).collect();
     let shown = codes.iter().zip(&page.links).zip(&page.totals).map(|((code, (key, stored)), totals)| {
         let view = LinkView::of_stored(code, stored, known(&domains, key.domain)?, None);

@@ -10,9 +10,11 @@ pub mod page;
 mod parts;
 
 pub use parts::{
-    CodeParam, Conflict, DomainParam, DomainPatch, ExportParams, FilterParams, Gone, HostParam,
-    IdempotencyKeyParam, IfMatchParam, IfNoneMatchParam, ImportParams, LinkPatch, ListParams, NewDomain,
-    NewLink, NewLinks, NotFound, PreconditionFailed, PreferParam, ProblemView, QrParams, WholeLink,
+    CodeParam, Conflict, DomainParam, DomainPatch, ExportParams, ExternalIdParam, FilterParams, Gone,
+    GroupPatch, HostParam, IdParam, IdempotencyKeyParam, IfMatchParam, IfNoneMatchParam, ImportParams,
+    LimitParam, LinkPatch, ListParams, NewDomain, NewGroup, NewLink, NewLinks, NewToken, NewUser, NotFound,
+    PageParams, PreconditionFailed, PreferParam, ProblemView, QrParams, TokenPatch, UserParam, UserPatch,
+    WholeLink,
 };
 
 use std::sync::LazyLock;
@@ -44,6 +46,7 @@ const BEARER: &str = "token";
         (name = "links", description = "Making, reading, changing and deleting links"),
         (name = "domains", description = "Domains, and what they are told to do"),
         (name = "transfer", description = "All links out, and links from elsewhere in"),
+        (name = "people", description = "Users, groups and tokens"),
         (name = "fleet", description = "Who has the links"),
         (name = "health", description = "Whether the API works"),
         (name = "docs", description = "This description"),

@@ -42,7 +42,7 @@ pub(super) async fn of_link(State(api): State<Arc<Api>>, code: CodeInPath, reque
 }
 
 async fn try_of_link(api: &Api, code: CodeInPath, head: Parts) -> Result<Response, Problem> {
-    api.admit(&head.headers, Scopes::LINKS_READ)?;
+    let caller = api.admit(&head.headers, Scopes::LINKS_READ)?;
     let query = Query::read(&head.uri, &["domain", "format", "size", "error_correction"])?;
     let domains = api.links.domains.table();
     let key = key_in(&code_text(code)?, &query, &domains)?;
@@ -68,7 +68,7 @@ async fn try_of_link(api: &Api, code: CodeInPath, head: Parts) -> Result<Respons
             return Err(Problem::parameter("error_correction", "error_correction_not_allowed", expected));
         }
     };
-    api.links.get(key).await?;
+    api.links.get(caller, key).await?;
     let url = known(&domains, key.domain)?.base.short_url(&key.code);
     // A code holds 1,273 bytes at the highest correction; a short URL has less than half.
     let code = QRBuilder::new(url).ecl(level).build().map_err(|_| Problem::no_picture())?;

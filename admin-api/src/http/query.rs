@@ -5,12 +5,15 @@ use std::ops::RangeInclusive;
 
 use http::Uri;
 use jiff::Timestamp;
+use linklog::entity::PersonId;
 use linklog::store::{Order, target_host};
 use linklog::{Code, DomainId, Key, LinkState};
 use url::form_urlencoded;
 
+use crate::auth::Caller;
 use crate::domains::DomainTable;
 use crate::links::fields::TAG_CHARS_MAX;
+use crate::links::keeping::{EXTERNAL_ID_RULE, is_external_id};
 use crate::links::list::{self, Cursor, CursorInvalid, LIMIT_DEFAULT, LIMIT_MAX, Wanted};
 use crate::links::order::{domain_named, lower_case};
 use crate::problem::Problem;
@@ -97,18 +100,25 @@ impl<'a> Query<'a> {
     /// # Errors
     /// It is no number in range.
     pub fn limit(&self) -> Result<usize, Problem> {
-        let Some(text) = self.get("limit") else { return Ok(LIMIT_DEFAULT) };
-        let limit = text.parse().ok().filter(|limit| (1..=LIMIT_MAX).contains(limit));
-        limit.ok_or_else(|| {
-            Problem::parameter("limit", "limit_out_of_range", format!("a number from 1 to {LIMIT_MAX}"))
-        })
+        self.whole("limit", LIMIT_DEFAULT, LIMIT_MAX)
+    }
+
+    /// Returns a limit from 1 to `max`.
+    ///
+    /// # Errors
+    /// It is no number in range.
+    pub fn whole(&self, name: &str, default: usize, max: usize) -> Result<usize, Problem> {
+        let Some(text) = self.get(name) else { return Ok(default) };
+        let number = text.parse().ok().filter(|number| (1..=max).contains(number));
+        let detail = || Problem::parameter(name, "limit_out_of_range", format!("a number from 1 to {max}"));
+        number.ok_or_else(detail)
     }
 
     /// Returns what a list is asked for.
     ///
     /// # Errors
     /// The first parameter that makes no sense.
-    pub fn wanted(&self, domains: &DomainTable) -> Result<Wanted, Problem> {
+    pub fn wanted(&self, domains: &DomainTable, caller: Caller) -> Result<Wanted, Problem> {
         let invalid = |name: &str, code, detail: &str| Err(Problem::parameter(name, code, detail));
         let order = match self.get("sort") {
             None | Some("-created_at") => Order::NewestFirst,
@@ -118,18 +128,19 @@ impl<'a> Query<'a> {
                 return invalid("sort", "sort_not_allowed", detail);
             }
         };
-        self.wanted_in(order, domains)
+        self.wanted_in(order, domains, caller)
     }
 
     /// Returns what an export is asked for: what a list would be, but for its order.
     ///
     /// # Errors
     /// The first parameter that makes no sense.
-    pub fn wanted_oldest_first(&self, domains: &DomainTable) -> Result<Wanted, Problem> {
-        self.wanted_in(Order::OldestFirst, domains)
+    pub fn wanted_oldest_first(&self, domains: &DomainTable, caller: Caller) -> Result<Wanted, Problem> {
+        // An export is of everything, what is put aside included.
+        Ok(Wanted { archived: None, ..self.wanted_in(Order::OldestFirst, domains, caller)? })
     }
 
-    fn wanted_in(&self, order: Order, domains: &DomainTable) -> Result<Wanted, Problem> {
+    fn wanted_in(&self, order: Order, domains: &DomainTable, caller: Caller) -> Result<Wanted, Problem> {
         let invalid = |name: &str, code, detail: &str| Err(Problem::parameter(name, code, detail));
         let domain = self.get("domain").map(|_| self.domain(domains)).transpose()?;
         let state = match self.get("state") {
@@ -173,7 +184,28 @@ impl<'a> Query<'a> {
         });
         let cursor =
             cursor.map_err(|error| Problem::parameter("cursor", "cursor_invalid", error.to_string()))?;
+        let owner = match self.get("owner").map(str::parse::<PersonId>) {
+            None => None,
+            Some(Ok(owner)) => Some(owner),
+            Some(Err(error)) => return invalid("owner", "id_not_valid", &error.to_string()),
+        };
+        let archived = match self.get("archived") {
+            None | Some("false") => Some(false),
+            Some("true") => Some(true),
+            Some("any") => None,
+            Some(_) => {
+                return invalid("archived", "archived_not_allowed", "true, false (the default) or any");
+            }
+        };
+        let external_id = self.get("external_id").map(str::to_owned);
+        if external_id.as_deref().is_some_and(|id| !is_external_id(id)) {
+            return invalid("external_id", "external_id_not_allowed", EXTERNAL_ID_RULE);
+        }
         Ok(Wanted {
+            sees_only: caller.sees_only(),
+            owner,
+            archived,
+            external_id: external_id.map(|id| (owner.or(caller.user), id)),
             domain,
             state,
             host,

@@ -7,6 +7,8 @@ use http::{HeaderName, HeaderValue, StatusCode};
 use linklog::Code;
 use serde::Serialize;
 
+use crate::auth::Standing;
+
 /// Builds an answer.
 pub(super) fn json(status: StatusCode, body: &impl Serialize) -> Response {
     let bytes = serde_json::to_vec(body).expect("answers are strings, numbers and lists");
@@ -62,4 +64,18 @@ pub(super) fn with_preference(mut response: Response, applied: bool) -> Response
         response.headers_mut().insert(name, HeaderValue::from_static("respond-async"));
     }
     response
+}
+
+/// Says where a token stands with its limits: `RateLimit-Policy` and `RateLimit` (draft-ietf-httpapi-ratelimit-headers-10).
+pub(super) fn add_limits(headers: &mut http::HeaderMap, standings: &[Standing]) {
+    if standings.is_empty() {
+        return;
+    }
+    let join = |item: fn(&Standing) -> String| standings.iter().map(item).collect::<Vec<_>>().join(", ");
+    let policy = join(|s| format!("\"{}\";q={};w={}", s.name, s.limit, s.period_s));
+    let now = join(|s| format!("\"{}\";r={};t={}", s.name, s.left, s.reset.as_secs_f64().ceil()));
+    for (name, value) in [("ratelimit-policy", policy), ("ratelimit", now)] {
+        let value = HeaderValue::try_from(value).expect("names and numbers are visible ASCII");
+        headers.insert(HeaderName::from_static(name), value);
+    }
 }

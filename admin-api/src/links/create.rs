@@ -2,12 +2,14 @@
 
 use linklog::store::{Reader, StoreError, StoredLink};
 use linklog::writer::Decision;
-use linklog::{Code, Code7, Key, Position, Seq};
+use linklog::{Code, Code7, Key, LinkManage, Position, Seq};
 
+use super::dedupe;
 use super::idempotency::IdempotencyKey;
-use super::order::Order;
+use super::order::{By, Order};
 use super::{ChangeError, Links};
 use crate::auth::Caller;
+use crate::auth::allow::Denied;
 use crate::clock;
 use crate::replication::ReplicationReport;
 
@@ -25,11 +27,19 @@ pub enum Made {
         version: u64,
         /// When, milliseconds since the Unix epoch.
         created_at_ms: u64,
+        /// What is kept of it besides what proxies get.
+        manage: Box<LinkManage>,
     },
     /// An earlier request with the same key made it; this is the link as it is now.
     Replayed(Box<(Key, StoredLink)>),
+    /// A link that is there will do: this one.
+    Found(Box<(Key, StoredLink)>),
     /// Somebody has the alias.
     AliasTaken,
+    /// Another link of the owner has the external id.
+    ExternalIdTaken,
+    /// The token may not make it.
+    Denied(Denied),
     /// There is no code for it, and none can be had soon.
     NoCode,
     /// The end of its life is not in the future.
@@ -84,22 +94,36 @@ impl Links {
             links: self,
             request,
             now_ms: clock::now_ms(),
-            actor: request.caller.token.to_string(),
+            actor: &request.caller.token.to_string(),
             made: vec![None; request.orders.len()],
             open: (0..request.orders.len()).map(|index| Open { index, attempt: 0 }).collect(),
             last: Position::ZERO,
             created: 0,
+            same: Vec::new(),
+            untold: 0,
+            tried: 0,
         };
         work.replay().await?;
         work.refuse_expired();
+        work.refuse_denied();
         work.check_level()?;
         work.release_reservations().await?;
+        let alone = work.find_duplicates().await?;
+        let mut taken = self.tokens.take_creates(request.caller, work.open.len() as u64)?;
         for _ in 0..ROUNDS_MAX {
             if work.open.is_empty() {
                 break;
             }
-            work.propose().await?;
+            let proposed = work.propose().await;
+            if let Some(taken) = &mut taken {
+                // What may have been made counts as made.
+                let may_be = if proposed.is_err() { work.tried } else { 0 };
+                taken.made(std::mem::take(&mut work.untold) + may_be);
+            }
+            proposed?;
         }
+        drop((taken, alone));
+        work.settle_same().await?;
         self.metrics.links_created.inc_by(work.created);
         let replication = self.replicated(work.last, request.skip_proxies).await?;
         let replayed =
@@ -114,19 +138,27 @@ struct Work<'a> {
     links: &'a Links,
     request: &'a Request<'a>,
     now_ms: u64,
-    actor: String,
+    actor: &'a str,
     made: Vec<Option<Made>>,
     open: Vec<Open>,
     last: Position,
     created: u64,
+    /// Orders that ask for the same as another one of the request: which, as which.
+    same: Vec<(usize, usize)>,
+    /// How many of those the quota was not told of.
+    untold: u64,
+    /// How many were proposed last.
+    tried: u64,
 }
 
 impl Work<'_> {
     /// Settles what earlier requests with the same key have decided, without needing codes or asking the writer.
     async fn replay(&mut self) -> Result<(), ChangeError> {
         let Some((key, hash)) = self.request.key else { return Ok(()) };
-        let aliases: Vec<bool> = self.request.orders.iter().map(|order| order.alias.is_some()).collect();
-        let found = self.links.log.read(move |reader| replay_all(reader, &key, hash, &aliases)).await??;
+        let asked =
+            |order: &&Order| Asked { alias: order.alias.is_some(), external: order.names_external(1) };
+        let asked: Vec<_> = self.request.orders.iter().map(asked).collect();
+        let found = self.links.log.read(move |reader| replay_all(reader, &key, hash, &asked)).await??;
         let mut found = found.into_iter();
         self.open.retain_mut(|open| match found.next() {
             Some(Earlier::Decided { made, position }) => {
@@ -168,6 +200,80 @@ impl Work<'_> {
         self.links.release_reservations(keys.collect()).await
     }
 
+    fn by(&self) -> By<'_> {
+        By { actor: self.actor, user: self.request.caller.user }
+    }
+
+    fn refuse_denied(&mut self) {
+        let (links, caller) = (self.links, self.request.caller);
+        let denied = |order: &Order| {
+            let code = order.alias.as_ref().map(Code::as_str);
+            links.tokens.may_make(caller, order.domain, code)?;
+            links.may_give(caller, &order.keeping, caller.user)
+        };
+        self.open.retain(|open| match denied(self.request.orders[open.index]) {
+            Ok(()) => true,
+            Err(denied) => {
+                self.made[open.index] = Some(Made::Denied(denied));
+                false
+            }
+        });
+    }
+
+    /// Settles the orders for which a link that is there will do. What is returned keeps others from making the same meanwhile.
+    async fn find_duplicates(&mut self) -> Result<Option<dedupe::Alone>, ChangeError> {
+        let caller = self.request.caller;
+        let mut looked: Vec<(usize, dedupe::Wanted)> = Vec::new();
+        for index in self.open.iter().map(|open| open.index) {
+            let order = self.request.orders[index];
+            let owner = order.keeping.owner.unwrap_or(caller.user);
+            let link = &order.settled(self.now_ms, true).link;
+            // An end that is counted from now on is never that of a link that is there.
+            let any_end = order.link.expires_at_ms.is_none() && link.expires_at_ms.is_some();
+            let wanted =
+                order.dedupe.then(|| dedupe::Wanted::of(order.domain, owner, link, any_end)).flatten();
+            let Some(wanted) = wanted else { continue };
+            match looked.iter().find(|(_, before)| *before == wanted) {
+                Some((before, _)) => self.same.push((index, *before)),
+                None => looked.push((index, wanted)),
+            }
+        }
+        if looked.is_empty() {
+            return Ok(None);
+        }
+        let alone = self.links.duplicates.alone(looked.iter().map(|(_, wanted)| wanted)).await;
+        let now_ms = self.now_ms;
+        let find = move |reader: &Reader| {
+            let find = |(index, wanted): &(usize, dedupe::Wanted)| Ok((*index, wanted.find(reader, now_ms)?));
+            looked.iter().map(find).collect::<Result<Vec<_>, StoreError>>()
+        };
+        for (index, found) in self.links.log.read(find).await?? {
+            if let Some(found) = found {
+                self.made[index] = Some(Made::Found(Box::new(found)));
+            }
+        }
+        let (made, same) = (&self.made, &self.same);
+        self.open
+            .retain(|open| made[open.index].is_none() && !same.iter().any(|(index, _)| *index == open.index));
+        Ok(alone)
+    }
+
+    /// Settles the orders that ask for the same as an earlier one of this request.
+    async fn settle_same(&mut self) -> Result<(), ChangeError> {
+        for (index, before) in std::mem::take(&mut self.same) {
+            let made = match &self.made[before] {
+                Some(Made::Created { code, .. }) => {
+                    let key = Key::new(self.request.orders[before].domain, *code);
+                    let link = self.links.log.read(move |reader| reader.link(&key)).await??;
+                    link.map_or(Made::Gone, |link| Made::Found(Box::new((key, link))))
+                }
+                other => other.clone().unwrap_or(Made::NoCode),
+            };
+            self.made[index] = Some(made);
+        }
+        Ok(())
+    }
+
     /// Asked before anything is proposed: a request is not to be half done for it.
     fn check_level(&self) -> Result<(), ChangeError> {
         if self.links.levels.is_highest() {
@@ -176,7 +282,7 @@ impl Work<'_> {
         let code = Code::from_bytes(b"a").expect("one letter is a code");
         let orders = self.open.iter().map(|open| self.request.orders[open.index]);
         orders
-            .map(|order| order.change(code, &self.actor, self.now_ms, None, [0; 16]))
+            .map(|order| order.change(code, self.by(), self.now_ms, None, [0; 16]))
             .try_for_each(|change| Ok(self.links.levels.check(&change)?))
     }
 
@@ -207,9 +313,10 @@ impl Work<'_> {
             };
             let command = self.request.key.map(|(key, _)| key.command(open.index, open.attempt));
             let hash = self.request.key.map_or([0; 16], |(_, hash)| hash);
-            changes.push(order.change(code, &self.actor, self.now_ms, command, hash));
+            changes.push(order.change(code, self.by(), self.now_ms, command, hash));
             tried.push((open, code, generated));
         }
+        self.tried = changes.len() as u64;
         if changes.is_empty() {
             return Ok(());
         }
@@ -243,9 +350,16 @@ impl Work<'_> {
         match decision {
             Decision::Applied { position, stamps, .. } => {
                 let version = stamps[0].map_or(1, |stamp| stamp.version);
-                self.made[open.index] = Some(Made::Created { code, version, created_at_ms: self.now_ms });
+                let manage = Box::new(self.request.orders[open.index].manage(self.by(), self.now_ms));
+                self.made[open.index] =
+                    Some(Made::Created { code, version, created_at_ms: self.now_ms, manage });
                 self.last = self.last.max(position);
                 self.created += 1;
+                self.untold += 1;
+            }
+            Decision::Conflict(conflict) if self.request.orders[open.index].names_external(conflict.part) => {
+                self.links.codes.give_back(generated);
+                self.made[open.index] = Some(Made::ExternalIdTaken);
             }
             Decision::Conflict(_) if generated.is_none() => self.made[open.index] = Some(Made::AliasTaken),
             Decision::Conflict(_) => {
@@ -260,6 +374,9 @@ impl Work<'_> {
                     return Err(ChangeError::KeyReused);
                 }
                 match outcome.conflict {
+                    Some(part) if self.request.orders[open.index].names_external(part.into()) => {
+                        self.made[open.index] = Some(Made::ExternalIdTaken);
+                    }
                     Some(_) if generated.is_some() => {
                         self.open.push(Open { attempt: open.attempt + 1, ..open })
                     }
@@ -278,6 +395,12 @@ impl Work<'_> {
     }
 }
 
+/// What names an order asks for.
+struct Asked {
+    alias: bool,
+    external: bool,
+}
+
 /// What earlier requests with the same key have decided about an order.
 enum Earlier {
     Decided { made: Made, position: Position },
@@ -288,10 +411,10 @@ fn replay_all(
     reader: &Reader,
     key: &IdempotencyKey,
     hash: [u8; 16],
-    aliases: &[bool],
+    asked: &[Asked],
 ) -> Result<Vec<Earlier>, ChangeError> {
-    let mut all = Vec::with_capacity(aliases.len());
-    for (index, is_alias) in aliases.iter().enumerate() {
+    let mut all = Vec::with_capacity(asked.len());
+    for (index, asked) in asked.iter().enumerate() {
         let mut attempt = 0;
         all.push(loop {
             let Some(outcome) = reader.outcome(key.command(index, attempt))? else {
@@ -303,7 +426,10 @@ fn replay_all(
             let position = outcome.position;
             match outcome.conflict {
                 None => break Earlier::Decided { made: made_at(reader, position)?, position },
-                Some(_) if *is_alias => break Earlier::Decided { made: Made::AliasTaken, position },
+                Some(1) if asked.external => {
+                    break Earlier::Decided { made: Made::ExternalIdTaken, position };
+                }
+                Some(_) if asked.alias => break Earlier::Decided { made: Made::AliasTaken, position },
                 Some(_) => attempt += 1,
             }
         });

@@ -1,9 +1,11 @@
 //! Deleting a link: its key becomes a tombstone, and a generated code never comes back.
 
+use linklog::store::StoredLink;
 use linklog::writer::Decision;
 use linklog::{Change, Key, LinkState, Operation, Part, Precondition, StateKey};
 
 use super::condition::Condition;
+use super::keeping::external_parts;
 use super::order::folded_key;
 use super::{ChangeError, Links, TRIES_MAX};
 use crate::auth::Caller;
@@ -21,8 +23,9 @@ impl Links {
         condition: &Condition,
         skip_proxies: bool,
     ) -> Result<ReplicationReport, ChangeError> {
+        self.tokens.may_touch(caller, &key)?;
         for _ in 0..TRIES_MAX {
-            let stored = self.get(key).await?;
+            let stored = self.get(caller, key).await?;
             let version = stored.stamp.version;
             if !condition.allows(version) {
                 return Err(ChangeError::VersionMismatch { found: version });
@@ -30,7 +33,7 @@ impl Links {
             if stored.link.state == LinkState::Banned && !caller.is_admin() {
                 return Err(ChangeError::Banned);
             }
-            let change = self.deletion(key, version, &caller.token.to_string());
+            let change = self.deletion(key, &stored, &caller.token.to_string());
             match self.log.propose(vec![change]).await?.pop() {
                 Some(Decision::Applied { position, .. }) => {
                     return self.replicated(position, skip_proxies).await;
@@ -44,13 +47,15 @@ impl Links {
     }
 
     /// The change that deletes a link at a version, and gives up what its name claims besides.
-    pub(super) fn deletion(&self, key: Key, version: u64, actor: &str) -> Change {
+    pub(super) fn deletion(&self, key: Key, stored: &StoredLink, actor: &str) -> Change {
+        let version = stored.stamp.version;
         let delete = |key, precondition| Part { key, precondition, operation: Operation::Delete };
         let mut parts = vec![delete(StateKey::Link(key), Precondition::Version(version))];
         let folded = self.domains.table().get(key.domain).is_some_and(|known| known.answers.folded);
         if let Some(claim) = folded_key(key).filter(|_| folded) {
             parts.push(delete(claim, Precondition::Any));
         }
+        parts.extend(external_parts(&key, Some(&stored.manage), None));
         Change::new(actor, parts)
     }
 }

@@ -94,6 +94,16 @@ link_fields! {
     title,
     /// For people.
     tags,
+    /// For people.
+    notes,
+    /// Whose it is.
+    owner,
+    /// What it is called elsewhere.
+    external_id,
+    /// Whether it is put aside.
+    archived,
+    /// Whether a link that is there already will do.
+    dedupe,
 }
 
 impl<'a> LinkFields<'a> {
@@ -186,7 +196,8 @@ pub fn unknown(name: &str) -> Finding {
     Finding { field: shown(name), code: "unknown_field", detail: "there is no such field".to_owned() }
 }
 
-fn twice(name: &str) -> Finding {
+/// The finding for a member that came twice.
+pub fn twice(name: &str) -> Finding {
     Finding { field: shown(name), code: "duplicate_field", detail: "the field is there twice".to_owned() }
 }
 

@@ -58,7 +58,8 @@ pub enum Imported {
 
 /// Says whether a link is what an order says; dates do not count.
 fn same(order: &Order, stored: &StoredLink) -> bool {
-    order.link == stored.link && order.replacing(stored).manage == stored.manage
+    order.link == stored.link
+        && order.replacing(stored, stored.manage.archived_at_ms.unwrap_or(1)).manage == stored.manage
 }
 
 impl Links {
@@ -128,6 +129,8 @@ impl Links {
                     Some(Imported::Created(orders[index].alias.is_none().then_some(code)))
                 }
                 Made::AliasTaken => None,
+                Made::ExternalIdTaken => Some(Imported::Collision),
+                Made::Denied(_) => Some(Imported::MayNot),
                 _ => Some(Imported::NoCode),
             };
         }
@@ -154,7 +157,10 @@ impl Links {
                 (_, Some(key)) if options.on_collision == OnCollision::Replace => {
                     match self.put(caller, key, order, &Condition::Any, true).await {
                         Ok(_) => Imported::Replaced,
-                        Err(ChangeError::Banned | ChangeError::MayNotBan) => Imported::MayNot,
+                        Err(ChangeError::Banned | ChangeError::MayNotBan(_) | ChangeError::Denied(_)) => {
+                            Imported::MayNot
+                        }
+                        Err(ChangeError::Taken | ChangeError::ExternalIdTaken) => Imported::Collision,
                         // It was deleted meanwhile, and the code is none that may be chosen today.
                         Err(ChangeError::Alias(_)) => Imported::Collision,
                         Err(error) => return Err(error),

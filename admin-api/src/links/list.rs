@@ -13,10 +13,13 @@ use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use clicklog::Subject;
 use clicklog::account::Totals;
-use linklog::store::{Count, Find, Order, Place, Reader, StoreError, StoredLink, Term};
+use linklog::codec::value;
+use linklog::entity::{ExternalLink, PersonId};
+use linklog::store::{Count, Find, Found, Order, Place, Reader, StoreError, StoredLink, Term};
 use linklog::{DomainId, Key, LinkState};
 use xxhash_rust::xxh3::xxh3_64;
 
+use super::keeping::external_key;
 use super::{ChangeError, Links};
 
 /// Links of a page unless said otherwise.
@@ -94,6 +97,14 @@ fn check(body: &[u8]) -> [u8; 4] {
 /// What is asked for.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Wanted {
+    /// Of whom, if the caller does not see all links (then `None` inside is nobody's).
+    pub sees_only: Option<Option<PersonId>>,
+    /// Of this owner.
+    pub owner: Option<PersonId>,
+    /// Put aside, or not; `None`: both.
+    pub archived: Option<bool>,
+    /// The one that an owner calls so elsewhere.
+    pub external_id: Option<(Option<PersonId>, String)>,
     /// On this domain.
     pub domain: Option<DomainId>,
     /// In this state.
@@ -127,6 +138,13 @@ impl Wanted {
                 none_of.extend([LinkState::Disabled, LinkState::Banned, LinkState::Reserved].map(Term::State))
             }
             Some(state) => all_of.push(Term::State(state)),
+            None => {}
+        }
+        let owners = self.owner.into_iter().chain(self.sees_only.flatten());
+        all_of.extend(owners.map(Term::Owner));
+        match self.archived {
+            Some(true) => all_of.push(Term::Archived),
+            Some(false) => none_of.push(Term::Archived),
             None => {}
         }
         all_of.extend(self.domain.map(Term::Domain));
@@ -165,8 +183,13 @@ impl Links {
         let clicks = self.clicks.clone();
         let read = move |reader: &Reader| {
             let (order, count) = (wanted.order, wanted.total);
+            let (named, sees_only) = (wanted.external_id.clone(), wanted.sees_only);
             let find = wanted.find();
-            let found = reader.find(&find)?;
+            let mut found = match named {
+                None => reader.find(&find)?,
+                Some((owner, id)) => named_elsewhere(reader, &find, owner, &id)?,
+            };
+            found.links.retain(|(_, link)| sees_only.is_none_or(|owner| owner == link.manage.owner));
             let subject =
                 |(key, link): &(Key, StoredLink)| Subject { key: *key, created: link.stamp.created };
             let totals = clicks.totals(&found.links.iter().map(subject).collect::<Vec<_>>())?;
@@ -177,6 +200,45 @@ impl Links {
         };
         Ok(self.log.read(read).await??)
     }
+}
+
+/// Finds the link that an owner calls so elsewhere, if it is what is looked for besides.
+fn named_elsewhere(
+    reader: &Reader,
+    find: &Find,
+    owner: Option<PersonId>,
+    id: &str,
+) -> Result<Found, StoreError> {
+    let Some((key, stored)) = by_external_id(reader, owner, id)? else { return Ok(Found::default()) };
+    let place = Place::of(stored.manage.created_at_ms, stored.stamp.created.seq);
+    // Among the links made at that moment it is the only one of its place.
+    let ms = stored.manage.created_at_ms;
+    let alone =
+        Find { created_from_ms: Some(ms), created_before_ms: Some(ms + 1), limit: LIMIT_MAX, ..find.clone() };
+    let mut found = if find.after == Some(place) { Found::default() } else { reader.find(&alone)? };
+    found.links.retain(|(found, _)| *found == key);
+    Ok(Found { next: None, ..found })
+}
+
+/// Finds the link that an owner calls so elsewhere.
+///
+/// # Errors
+/// The state cannot be read.
+pub fn by_external_id(
+    reader: &Reader,
+    owner: Option<PersonId>,
+    id: &str,
+) -> Result<Option<(Key, StoredLink)>, StoreError> {
+    let read = |stored: Option<&[u8]>| -> Result<Option<Key>, linklog::DecodeError> {
+        let Some(stored) = stored else { return Ok(None) };
+        let (stamp, body) = value::split(stored)?;
+        if stamp.live { Ok(Some(ExternalLink::decode(body)?.key)) } else { Ok(None) }
+    };
+    let key = reader.manage_value(&external_key(owner, id).encode(), read)?;
+    let Some(key) = key.map_err(|source| StoreError::Damaged { what: "external id", source })? else {
+        return Ok(None);
+    };
+    Ok(reader.link(&key)?.map(|link| (key, link)))
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! A link to be made, its request judged. Pure.
 
+use linklog::entity::PersonId;
 use linklog::store::StoredLink;
 use linklog::{
     Change, Code, CommandId, DomainId, Extras, Key, Link, LinkManage, LinkState, Operation, Part,
@@ -10,7 +11,9 @@ use super::Rules;
 use super::extras::ExtrasPatch;
 use super::fields::{Finding, Judge, LinkFields};
 use super::import::Kept;
+use super::keeping::{Keeping, external_parts};
 use crate::domains::{DomainTable, host_name};
+use crate::json::Json;
 use crate::{alias, target};
 
 /// How long an alias is kept that was reserved without a target, in seconds: 30 days.
@@ -37,6 +40,19 @@ pub struct Order {
     pub tags: Vec<String>,
     /// What an import keeps of a link's past: such a link may also have ended already. `None`: it is made anew.
     pub kept: Option<Kept>,
+    /// How it is kept in order.
+    pub keeping: Keeping,
+    /// Whether a link that is there already will do.
+    pub dedupe: bool,
+}
+
+/// Who makes a link.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct By<'a> {
+    /// The token's public id.
+    pub actor: &'a str,
+    /// Its user: the owner unless the order says otherwise.
+    pub user: Option<PersonId>,
 }
 
 /// Why a request for a link is refused before anything is tried.
@@ -67,13 +83,35 @@ pub fn judge(mut fields: LinkFields<'_>, rules: &Rules, domains: &DomainTable) -
         let checked = alias::check(text, &rules.alias.with_lengths(lengths));
         checked.map_err(|error| judge.find("alias", error.code(), error.to_string())).ok()
     });
+    let dedupe = dedupe(&mut judge, &fields);
     let mut order = described(&mut judge, &fields, target, alias, (rules, domains));
     if reserve {
         order.link.state = LinkState::Reserved;
         order.default_ttl_s = Some(RESERVED_FOR_S);
     }
     let order = judge.end(Some(order)).map_err(Refusal::Fields)?;
-    Ok(order.on(domain.map_err(Refusal::UnknownDomain)?, domains))
+    Ok(Order { dedupe, ..order }.on(domain.map_err(Refusal::UnknownDomain)?, domains))
+}
+
+/// Judges whether a link that is there already will do, which it cannot under another name.
+fn dedupe(judge: &mut Judge, fields: &LinkFields<'_>) -> bool {
+    let dedupe = match &fields.dedupe {
+        None | Some(Json::Null) => false,
+        Some(Json::Bool(flag)) => *flag,
+        Some(other) => {
+            judge.wrong_type("dedupe", "true or false", other);
+            false
+        }
+    };
+    let named = |json: &Option<Json<'_>>| !matches!(json, None | Some(Json::Null));
+    if dedupe && (named(&fields.alias) || named(&fields.external_id)) {
+        judge.find(
+            "dedupe",
+            "dedupe_with_name",
+            "a link that is there has a name already: leave out alias and external_id",
+        );
+    }
+    dedupe
 }
 
 /// Judges a request for what a link named by `key` is to be, whether it exists or not: what is not said has its default.
@@ -89,6 +127,7 @@ pub fn judge_whole(
     let mut judge = Judge::new(std::mem::take(&mut fields.stray));
     judge.not_here("alias", fields.alias.as_ref(), "the code is in the path");
     judge.not_here("domain", fields.domain.as_ref(), "the domain is in the query: ?domain=");
+    judge.not_here("dedupe", fields.dedupe.as_ref(), "a put says which link it means");
     let target = long_url(&mut judge, fields.long_url.as_ref(), rules, domains);
     let state = judge.state(fields.state.as_ref());
     let order = described(&mut judge, &fields, target, Some(key.code), (rules, domains));
@@ -109,6 +148,7 @@ pub(super) fn judge_kept(
     rules: &Rules,
     domains: &DomainTable,
 ) -> Result<Order, Refusal> {
+    judge.not_here("dedupe", fields.dedupe.as_ref(), "a line is a link of its own");
     let target = long_url(&mut judge, fields.long_url.as_ref(), rules, domains);
     let state = judge.state(fields.state.as_ref());
     judge.not_here("reserve", fields.reserve.as_ref(), "reserve an alias with POST /v1/links");
@@ -138,6 +178,7 @@ fn described(
     };
     let title = judge.title(fields.title.as_ref());
     let tags = judge.tags(fields.tags.as_ref());
+    let keeping = Keeping::judge(judge, fields);
     Order {
         domain: DomainId::DEFAULT,
         alias,
@@ -149,17 +190,19 @@ fn described(
         title,
         tags,
         kept: None,
+        keeping,
+        dedupe: false,
     }
 }
 
 /// Judges a target that has to be there.
 pub(super) fn long_url(
     judge: &mut Judge,
-    json: Option<&crate::json::Json<'_>>,
+    json: Option<&Json<'_>>,
     rules: &Rules,
     domains: &DomainTable,
 ) -> Option<String> {
-    if matches!(json, None | Some(crate::json::Json::Null)) {
+    if matches!(json, None | Some(Json::Null)) {
         judge.find("long_url", "required", "the field is required");
         return None;
     }
@@ -210,7 +253,7 @@ impl Order {
     pub fn change(
         &self,
         code: Code,
-        actor: &str,
+        by: By<'_>,
         now_ms: u64,
         command: Option<CommandId>,
         request_hash: [u8; 16],
@@ -221,14 +264,16 @@ impl Order {
             None => self.link.encode(),
             Some(_) => Link { expires_at_ms: self.expires_at_ms(now_ms), ..self.link.clone() }.encode(),
         };
-        let operation = Operation::Put { serve, manage: self.manage(actor, now_ms).encode() };
-        let key = Key::new(self.domain, code);
+        let (key, manage) = (Key::new(self.domain, code), self.manage(by, now_ms));
+        let operation = Operation::Put { serve, manage: manage.encode() };
         let mut parts = vec![Part { key: StateKey::Link(key), precondition, operation }];
+        // The external id is the second part wherever there is one: `names_external` relies on it.
+        parts.extend(external_parts(&key, None, Some(&manage)));
         if let Some(claim) = folded_key(key).filter(|_| self.folded) {
             let operation = Operation::Put { serve: Vec::new(), manage: Vec::new() };
             parts.push(Part { key: claim, precondition: Precondition::Absent, operation });
         }
-        Change { command, request_hash, actor: actor.to_owned(), parts }
+        Change { command, request_hash, actor: by.actor.to_owned(), parts }
     }
 
     /// Returns when the link ends that is made at `now_ms`; both in milliseconds since the Unix epoch.
@@ -245,22 +290,39 @@ impl Order {
         Order { link, ttl_s: None, default_ttl_s: None, ..order }
     }
 
+    /// Says whether part `part` of the change that makes the link claims its external id.
+    pub(super) fn names_external(&self, part: usize) -> bool {
+        part == 1 && matches!(&self.keeping.external_id, Some(Some(_)))
+    }
+
+    /// Returns the order for a link that is there, whose name and state stay.
+    pub(super) fn in_place_of(&self, key: Key, old: &StoredLink) -> Order {
+        let link = Link { state: old.link.state, ..self.link.clone() };
+        Order { domain: key.domain, alias: Some(key.code), link, ..self.clone() }
+    }
+
     /// Returns the link as it is when this takes the place of what is there: who made it and when stays.
-    pub(super) fn replacing(&self, old: &StoredLink) -> StoredLink {
-        let manage = LinkManage { title: self.title.clone(), tags: self.tags.clone(), ..old.manage.clone() };
+    pub(super) fn replacing(&self, old: &StoredLink, now_ms: u64) -> StoredLink {
+        let mut manage =
+            LinkManage { title: self.title.clone(), tags: self.tags.clone(), ..old.manage.clone() };
+        self.keeping.replace(&mut manage, now_ms);
         StoredLink { stamp: old.stamp, link: self.link.clone(), manage }
     }
 
-    pub(super) fn manage(&self, actor: &str, now_ms: u64) -> LinkManage {
+    /// Returns what is kept of the link besides what proxies get.
+    pub fn manage(&self, by: By<'_>, now_ms: u64) -> LinkManage {
         let (created_at_ms, updated_at_ms) = self.kept.map_or((now_ms, now_ms), |kept| kept.dates(now_ms));
-        LinkManage {
+        let mut manage = LinkManage {
             created_at_ms,
             updated_at_ms,
-            created_by: actor.to_owned(),
+            created_by: by.actor.to_owned(),
             title: self.title.clone(),
             tags: self.tags.clone(),
+            owner: by.user,
             ..LinkManage::default()
-        }
+        };
+        self.keeping.apply(&mut manage, now_ms);
+        manage
     }
 
     /// Appends the order's canonical form: two requests with the same one ask for the same.
@@ -280,6 +342,10 @@ impl Order {
         out.push(u8::from(self.title.is_some()));
         if self.link.state == LinkState::Reserved {
             out.extend_from_slice(b"reserve");
+        }
+        self.keeping.write_canonical(out);
+        if self.dedupe {
+            out.extend_from_slice(b"dedupe");
         }
         if self.ttl_s.is_some() || self.link.extras != Extras::default() {
             out.extend_from_slice(&self.ttl_s.unwrap_or(0).to_le_bytes());

@@ -1,11 +1,12 @@
 //! Changing a link: a merge patch (RFC 7396) over what may be changed. Code and domain may not: they are the link's name.
 
 use linklog::store::StoredLink;
-use linklog::{Change, Key, LinkState, Operation, Part, Precondition, RedirectStatus, StateKey};
+use linklog::{Key, LinkState, RedirectStatus};
 
 use super::condition::Condition;
 use super::extras::ExtrasPatch;
 use super::fields::{Finding, Judge, LinkFields};
+use super::keeping::Keeping;
 use super::{ChangeError, Changed, Links, Rules, TRIES_MAX, order};
 use crate::auth::Caller;
 use crate::clock;
@@ -21,18 +22,24 @@ pub struct Patch {
     extras: ExtrasPatch,
     title: Option<Option<String>>,
     tags: Option<Vec<String>>,
+    keeping: Keeping,
 }
 
 /// Judges a patch.
 ///
 /// # Errors
 /// Everything that is wrong with it.
-pub fn judge(mut fields: LinkFields<'_>, rules: &Rules, domains: &DomainTable) -> Result<Patch, Vec<Finding>> {
+pub fn judge(
+    mut fields: LinkFields<'_>,
+    rules: &Rules,
+    domains: &DomainTable,
+) -> Result<Patch, Vec<Finding>> {
     let mut judge = Judge::new(std::mem::take(&mut fields.stray));
     let fixed = "a link's code and domain cannot be changed: make another link";
     judge.not_here("alias", fields.alias.as_ref(), fixed);
     judge.not_here("domain", fields.domain.as_ref(), fixed);
     judge.not_here("reserve", fields.reserve.as_ref(), "only a new alias can be reserved");
+    judge.not_here("dedupe", fields.dedupe.as_ref(), "a patch changes a link that is there");
     let expires_at = matches!(&fields.expires_at, Some(json) if !matches!(json, crate::json::Json::Null));
     let extras = ExtrasPatch::judge(&mut judge, &fields, expires_at, rules, domains);
     let patch = Patch {
@@ -46,6 +53,7 @@ pub fn judge(mut fields: LinkFields<'_>, rules: &Rules, domains: &DomainTable) -
         expires_at_ms: fields.expires_at.as_ref().map(|json| judge.expires_at_ms(Some(json))),
         title: fields.title.as_ref().map(|json| judge.title(Some(json))),
         tags: fields.tags.as_ref().map(|json| judge.tags(Some(json))),
+        keeping: Keeping::judge(&mut judge, &fields),
     };
     judge.end(Some(patch))
 }
@@ -70,6 +78,7 @@ impl Patch {
         self.extras.apply(&mut new.link.extras);
         new.manage.title = self.title.clone().unwrap_or(new.manage.title);
         new.manage.tags = self.tags.clone().unwrap_or(new.manage.tags);
+        self.keeping.apply(&mut new.manage, now_ms);
         new
     }
 }
@@ -91,13 +100,15 @@ impl Links {
         if patch.expires_at_ms.flatten().is_some_and(|end| end <= now_ms) {
             return Err(ChangeError::AlreadyExpired);
         }
+        self.tokens.may_touch(caller, &key)?;
         for _ in 0..TRIES_MAX {
-            let stored = self.get(key).await?;
+            let stored = self.get(caller, key).await?;
             let version = stored.stamp.version;
             if !condition.allows(version) {
                 return Err(ChangeError::VersionMismatch { found: version });
             }
             let mut link = patch.applied_to(&stored, now_ms);
+            self.may_give(caller, &patch.keeping, stored.manage.owner)?;
             super::may_move(caller, stored.link.state, link.link.state)?;
             if link == stored {
                 let replication = self.replicated(self.log.commit().head.position, skip_proxies).await?;
@@ -110,11 +121,7 @@ impl Links {
             if ends.is_some_and(|(end, begin)| end <= begin) {
                 return Err(ChangeError::EndsFirst);
             }
-            link.manage.updated_at_ms = now_ms;
-            let operation = Operation::Put { serve: link.link.encode(), manage: link.manage.encode() };
-            let precondition = Precondition::Version(version);
-            let part = Part { key: StateKey::Link(key), precondition, operation };
-            let change = Change::new(caller.token.to_string(), vec![part]);
+            let change = self.changing(caller, key, &stored, &mut link, now_ms);
             if let Some((position, stamp)) = self.applied(change).await? {
                 link.stamp = stamp;
                 let replication = self.replicated(position, skip_proxies).await?;

@@ -1,11 +1,11 @@
 //! Putting a link: it is afterwards what the request says, whether there was one before or not. What the request does not say has its
 //! default, so a put is no patch. Sent twice it makes one link, and the second time no record.
 
+use linklog::Key;
 use linklog::store::StoredLink;
-use linklog::{Change, Key, Operation, Part, Precondition, StateKey};
 
 use super::condition::Condition;
-use super::order::{Order, lower_case};
+use super::order::{By, Order, lower_case};
 use super::{ChangeError, Changed, Links, TRIES_MAX, has_a_life, may_move};
 use crate::alias::AliasError;
 use crate::auth::Caller;
@@ -37,7 +37,9 @@ impl Links {
         if order.kept.is_none() {
             has_a_life(&fresh.link, now_ms)?;
         }
+        self.tokens.may_touch(caller, &key)?;
         let actor = caller.token.to_string();
+        let by = By { actor: &actor, user: caller.user };
         // A code that looks like a generated one is told to the key pools, as with any alias.
         let pending = key.code.as_code7().map(|code| (code, self.marks.begin()));
         for _ in 0..TRIES_MAX {
@@ -48,34 +50,35 @@ impl Links {
                 }
                 self.may_be_chosen(key)?;
                 may_move(caller, Default::default(), order.link.state)?;
-                let change = fresh.change(key.code, &actor, now_ms, None, [0; 16]);
+                self.may_give(caller, &fresh.keeping, caller.user)?;
+                let mut taken = self.tokens.take_creates(caller, 1)?;
+                let change = fresh.change(key.code, by, now_ms, None, [0; 16]);
                 let Some((position, stamp)) = self.applied(change).await? else { continue };
+                if let Some(taken) = &mut taken {
+                    taken.made(1);
+                }
                 if let Some((code, pending)) = &pending {
                     pending.created(*code);
                 }
                 self.metrics.links_created.inc();
-                let link =
-                    StoredLink { stamp, link: fresh.link.clone(), manage: fresh.manage(&actor, now_ms) };
+                let link = StoredLink { stamp, link: fresh.link.clone(), manage: fresh.manage(by, now_ms) };
                 let replication = self.replicated(position, skip_proxies).await?;
                 return Ok(Put { changed: Changed { link, replication }, is_new: true });
             };
+            if !caller.sees(old.manage.owner) {
+                return Err(ChangeError::Taken);
+            }
             let version = old.stamp.version;
             if !condition.allows(version) {
                 return Err(ChangeError::VersionMismatch { found: version });
             }
-            let mut link = order.replacing(&old);
+            let mut link = order.replacing(&old, now_ms);
+            self.may_give(caller, &order.keeping, old.manage.owner)?;
             may_move(caller, old.link.state, link.link.state)?;
             let position = if link == old {
                 self.log.commit().head.position
             } else {
-                link.manage.updated_at_ms = now_ms;
-                let operation = Operation::Put { serve: link.link.encode(), manage: link.manage.encode() };
-                let part = Part {
-                    key: StateKey::Link(key),
-                    precondition: Precondition::Version(version),
-                    operation,
-                };
-                let change = Change::new(actor.clone(), vec![part]);
+                let change = self.changing(caller, key, &old, &mut link, now_ms);
                 let Some((position, stamp)) = self.applied(change).await? else { continue };
                 link.stamp = stamp;
                 position

@@ -1,6 +1,6 @@
 //! Aliases that somebody has: which others are free, and reservations that are over.
 
-use linklog::store::{Reader, StoreError};
+use linklog::store::{Reader, StoreError, StoredLink};
 use linklog::writer::Decision;
 use linklog::{Code, DomainId, Key, LinkState};
 
@@ -45,20 +45,20 @@ impl Links {
             return Ok(());
         }
         let now_ms = clock::now_ms();
-        let over = move |reader: &Reader| -> Result<Vec<(Key, u64)>, StoreError> {
+        let over = move |reader: &Reader| -> Result<Vec<(Key, StoredLink)>, StoreError> {
             let mut over = Vec::new();
             for key in keys {
                 let Some(stored) = reader.link(&key)? else { continue };
                 let ended = stored.link.expires_at_ms.is_some_and(|end| end <= now_ms);
                 if stored.link.state == LinkState::Reserved && ended {
-                    over.push((key, stored.stamp.version));
+                    over.push((key, stored));
                 }
             }
             Ok(over)
         };
         let over = self.log.read(over).await??;
         let changes: Vec<_> =
-            over.iter().map(|(key, version)| self.deletion(*key, *version, "reservation-over")).collect();
+            over.iter().map(|(key, stored)| self.deletion(*key, stored, "reservation-over")).collect();
         if !changes.is_empty() {
             // Whoever was faster has it, and the order that follows finds that out.
             let decided = self.log.propose(changes).await?;

@@ -5,7 +5,7 @@ use std::fmt;
 use jiff::Timestamp;
 use linklog::link::rules::{Device, Rule, Variant};
 use linklog::store::StoredLink;
-use linklog::{CachePolicy, Code, Ended, Link, LinkState};
+use linklog::{CachePolicy, Code, Ended, Link, LinkManage, LinkState};
 use serde::{Serialize, Serializer};
 use utoipa::openapi::RefOr;
 use utoipa::openapi::schema::{KnownFormat, ObjectBuilder, Schema, SchemaFormat, Type};
@@ -54,13 +54,32 @@ pub struct LinkView<'a> {
     /// For people.
     #[schema(required)]
     title: Option<&'a str>,
+    /// Notes for people.
+    #[schema(required)]
+    notes: Option<&'a str>,
     /// For people, in the order given.
     #[schema(value_type = Vec<String>)]
     tags: &'a [String],
+    /// The id of the user it belongs to.
+    #[schema(required)]
+    owner: Option<String>,
+    /// What it is called elsewhere.
+    #[schema(required)]
+    external_id: Option<&'a str>,
+    /// Whether it is put aside.
+    archived: bool,
+    /// Since when.
+    #[schema(required)]
+    archived_at: Option<Rfc3339>,
     /// When it was made.
     created_at: Rfc3339,
+    /// The id of the token that made it.
+    created_by: &'a str,
     /// When it was last changed.
     updated_at: Rfc3339,
+    /// The id of the token that changed it last.
+    #[schema(required)]
+    last_changed_by: Option<&'a str>,
     /// Counts its changes; also its entity tag.
     version: u64,
     /// How many people followed it; in answers to reads.
@@ -80,14 +99,8 @@ pub struct Shown<'a> {
     pub code: &'a Code,
     /// Where it lives.
     pub domain: &'a KnownDomain,
-    /// Its title.
-    pub title: Option<&'a str>,
-    /// Its tags.
-    pub tags: &'a [String],
-    /// When it was made, milliseconds since the Unix epoch.
-    pub created_at_ms: u64,
-    /// When it was last changed, milliseconds since the Unix epoch.
-    pub updated_at_ms: u64,
+    /// What is kept of it besides what proxies get.
+    pub manage: &'a LinkManage,
     /// Its version.
     pub version: u64,
     /// Who has it, if that is known for it alone.
@@ -97,6 +110,7 @@ pub struct Shown<'a> {
 impl<'a> LinkView<'a> {
     /// Shows a link.
     pub fn new(link: &'a Link, shown: Shown<'a>) -> LinkView<'a> {
+        let manage = shown.manage;
         LinkView {
             code: shown.code.as_str(),
             domain: shown.domain.base.host(),
@@ -112,10 +126,17 @@ impl<'a> LinkView<'a> {
             forward_path: link.extras.forward.path,
             rules: link.extras.rules.iter().map(RuleView::new).collect(),
             variants: link.extras.variants.iter().map(VariantView::new).collect(),
-            title: shown.title,
-            tags: shown.tags,
-            created_at: Rfc3339(shown.created_at_ms),
-            updated_at: Rfc3339(shown.updated_at_ms),
+            title: manage.title.as_deref(),
+            notes: manage.notes.as_deref(),
+            tags: &manage.tags,
+            owner: manage.owner.map(|owner| owner.to_string()),
+            external_id: manage.external_id.as_deref(),
+            archived: manage.archived_at_ms.is_some(),
+            archived_at: manage.archived_at_ms.map(Rfc3339),
+            created_at: Rfc3339(manage.created_at_ms),
+            created_by: &manage.created_by,
+            updated_at: Rfc3339(manage.updated_at_ms),
+            last_changed_by: manage.last_changed_by.as_deref(),
             version: shown.version,
             clicks: None,
             replication: shown.replication,
@@ -141,16 +162,8 @@ impl<'a> LinkView<'a> {
         domain: &'a KnownDomain,
         replication: Option<&'a ReplicationReport>,
     ) -> LinkView<'a> {
-        let shown = Shown {
-            code,
-            domain,
-            title: stored.manage.title.as_deref(),
-            tags: &stored.manage.tags,
-            created_at_ms: stored.manage.created_at_ms,
-            updated_at_ms: stored.manage.updated_at_ms,
-            version: stored.stamp.version,
-            replication,
-        };
+        let shown =
+            Shown { code, domain, manage: &stored.manage, version: stored.stamp.version, replication };
         LinkView::new(&stored.link, shown)
     }
 }

@@ -64,7 +64,7 @@ kinds! {
         "The request has no Authorization header."
         "Send `Authorization: Bearer sp_…`.";
     TOKEN_INVALID 401 "token_invalid" "The token is not valid"
-        "The token is unknown, wrong or revoked; which of these is not said."
+        "The token is unknown, wrong, revoked or expired, or its user is switched off; which of these is not said."
         "Check the token, or ask the operator for another one.";
     SCOPE_MISSING 403 "scope_missing" "The token may not do this"
         "The token lacks the scope that the detail and the WWW-Authenticate header name."
@@ -72,6 +72,15 @@ kinds! {
     LINK_BANNED 403 "link_banned" "The link was taken down"
         "The operator took the link down, and this token may not change it."
         "Ask the operator.";
+    DOMAIN_NOT_ALLOWED 403 "domain_not_allowed" "The token may not do this"
+        "The token makes and changes links on some domains only, and this is none of them."
+        "Name one of its domains (`GET /v1/tokens/self`), or use another token.";
+    ALIAS_PREFIX_MISSING 403 "alias_prefix_missing" "The token may not do this"
+        "The token makes and changes only links whose code begins with its prefix."
+        "Give an alias that begins so; the detail says how.";
+    OWNER_NOT_ALLOWED 403 "owner_not_allowed" "The token may not do this"
+        "The request gives a link to another owner, which takes the scope `admin`."
+        "Leave `owner` out, or use a token with that scope.";
     NOT_FOUND 404 "not_found" "No such resource"
         "The path leads nowhere."
         "Look the path up in the description of the API under /v1/docs.";
@@ -81,6 +90,15 @@ kinds! {
     DOMAIN_NOT_FOUND 404 "domain_not_found" "No such domain"
         "Nobody has declared the domain that the request names."
         "Declare it with `signpost-admin domain add`, or leave the domain out for the default one.";
+    USER_NOT_FOUND 404 "user_not_found" "No such user"
+        "No user has this id."
+        "Look it up under /v1/users.";
+    GROUP_NOT_FOUND 404 "group_not_found" "No such group"
+        "No group has this id."
+        "Look it up under /v1/groups.";
+    TOKEN_NOT_FOUND 404 "token_not_found" "No such token"
+        "No token has this id."
+        "Look it up under /v1/tokens: the id is the part between the underscores.";
     METHOD_NOT_ALLOWED 405 "method_not_allowed" "Method not allowed"
         "The resource exists and does not have this method; the Allow header names those it has."
         "Use one of them.";
@@ -99,6 +117,15 @@ kinds! {
     DOMAIN_TAKEN 409 "domain_taken" "The domain cannot be declared"
         "The host belongs to a domain already, or there are as many domains as there may be."
         "Look at `GET /v1/domains`.";
+    EXTERNAL_ID_TAKEN 409 "external_id_taken" "The external id is taken"
+        "Another live link of the same owner has this external_id."
+        "Find it with `GET /v1/links?external_id=`, or choose another one.";
+    GROUP_IN_USE 409 "group_in_use" "The group is in use"
+        "There are users in the group that is to be deleted."
+        "Take them out of it first.";
+    TOO_MANY 409 "too_many" "There may be no more"
+        "As many users, groups or tokens are there as there may be; the detail says how many that is."
+        "Use one that is there.";
     CONTENDED 409 "contended" "The link is being changed by others"
         "The link was changed by others again and again while this change was tried."
         "Try again after Retry-After.";
@@ -120,6 +147,9 @@ kinds! {
     IDEMPOTENCY_KEY_REUSED 422 "idempotency_key_reused" "The Idempotency-Key was used before"
         "The Idempotency-Key belongs to an earlier request with another body."
         "Use a new key for a new request.";
+    QUOTA_USED_UP 429 "quota_used_up" "The quota of links is used up"
+        "The token has made as many links as it may in this period."
+        "Try again after Retry-After, or ask the operator for more.";
     RATE_LIMITED 429 "rate_limited" "Too many requests"
         "The token has used up its requests per second."
         "Try again after Retry-After.";

@@ -277,8 +277,8 @@ fn paths_and_methods_nobody_has_are_404_and_405() {
         assert_eq!(client.get(path).problem(), (404, "not_found"), "{path}");
     }
     for (method, path, allow) in [
-        (Method::PUT, LINKS, "GET HEAD POST"),
-        (Method::DELETE, LINKS, "GET HEAD POST"),
+        (Method::PATCH, LINKS, "GET HEAD POST PUT"),
+        (Method::DELETE, LINKS, "GET HEAD POST PUT"),
         (Method::GET, "/v1/links/batch", "POST"),
         (Method::POST, "/v1/links/abc", "DELETE GET HEAD PATCH PUT"),
         (Method::POST, "/v1/replication", "GET HEAD"),

@@ -20,6 +20,8 @@ mod links;
 mod list;
 mod openapi;
 mod operator;
+mod order;
+mod people;
 mod put;
 mod takedowns;
 mod tokens;

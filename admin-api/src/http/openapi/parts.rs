@@ -120,6 +120,19 @@ pub struct NewLink {
     /// For people, each of 1 to 64 characters.
     #[schema(max_items = 32, value_type = Option<Vec<Tag>>)]
     tags: Option<Vec<String>>,
+    /// Notes for people.
+    #[schema(max_length = 5000)]
+    notes: Option<String>,
+    /// The id of the user it belongs to; the token's user if it is not said. Others take the scope `admin`.
+    #[schema(pattern = "^[0-9a-f]{16}$")]
+    owner: Option<String>,
+    /// What it is called elsewhere, 1 to 200 bytes: no two live links of one owner have the same.
+    #[schema(min_length = 1, max_length = 200)]
+    external_id: Option<String>,
+    /// Whether it is put aside: left out of lists unless they ask for it.
+    archived: Option<bool>,
+    /// Whether a link that is there and serves visitors the same way will do; not with `alias` or `external_id`.
+    dedupe: Option<bool>,
 }
 
 /// What is answered when something has ended: a status, or another place.
@@ -363,6 +376,17 @@ pub struct LinkPatch {
     /// For people, each of 1 to 64 characters.
     #[schema(max_items = 32, value_type = Option<Vec<Tag>>)]
     tags: Option<Vec<String>>,
+    /// Notes for people.
+    #[schema(max_length = 5000)]
+    notes: Option<String>,
+    /// The id of the user it belongs to; the token's user if it is not said. Others take the scope `admin`.
+    #[schema(pattern = "^[0-9a-f]{16}$")]
+    owner: Option<String>,
+    /// What it is called elsewhere, 1 to 200 bytes: no two live links of one owner have the same.
+    #[schema(min_length = 1, max_length = 200)]
+    external_id: Option<String>,
+    /// Whether it is put aside: left out of lists unless they ask for it.
+    archived: Option<bool>,
 }
 
 /// The status of a redirect (RFC 9110 section 15.4).
@@ -430,6 +454,17 @@ pub struct WholeLink {
     /// For people, each of 1 to 64 characters.
     #[schema(max_items = 32, value_type = Option<Vec<Tag>>)]
     tags: Option<Vec<String>>,
+    /// Notes for people.
+    #[schema(max_length = 5000)]
+    notes: Option<String>,
+    /// The id of the user it belongs to; the token's user if it is not said. Others take the scope `admin`.
+    #[schema(pattern = "^[0-9a-f]{16}$")]
+    owner: Option<String>,
+    /// What it is called elsewhere, 1 to 200 bytes: no two live links of one owner have the same.
+    #[schema(min_length = 1, max_length = 200)]
+    external_id: Option<String>,
+    /// Whether it is put aside: left out of lists unless they ask for it.
+    archived: Option<bool>,
 }
 
 /// Whether a link redirects.
@@ -463,6 +498,211 @@ pub struct CodeParam {
     /// The link's code or alias. Case counts.
     #[param(pattern = "^[A-Za-z0-9_-]{1,64}$", example = "spring-sale")]
     code: String,
+}
+
+/// What a link is called elsewhere, in a query.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "only described here")]
+pub struct ExternalIdParam {
+    /// The external id, 1 to 200 bytes.
+    #[param(min_length = 1, max_length = 200)]
+    external_id: String,
+}
+
+/// The id of a user, a group or a token in a path.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Path)]
+#[expect(dead_code, reason = "only described here")]
+pub struct IdParam {
+    /// 16 hex digits.
+    #[param(pattern = "^[0-9a-f]{16}$")]
+    id: String,
+}
+
+/// How many of a list.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "only described here")]
+pub struct LimitParam {
+    /// How many at most; 50 if it is not said.
+    #[param(minimum = 1, maximum = 500, nullable = false)]
+    limit: Option<u32>,
+}
+
+/// Which page of a list by ids.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "only described here")]
+pub struct PageParams {
+    /// How many at most; 100 if it is not said.
+    #[param(minimum = 1, maximum = 1000, nullable = false)]
+    limit: Option<u32>,
+    /// `next_after` of the page before.
+    #[param(nullable = false, pattern = "^[0-9a-f]{16}$")]
+    after: Option<String>,
+}
+
+/// Whose tokens.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "only described here")]
+pub struct UserParam {
+    /// Only tokens of this user.
+    #[param(nullable = false, pattern = "^[0-9a-f]{16}$")]
+    user: Option<String>,
+}
+
+/// A user to be made.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "only described here")]
+pub struct NewUser {
+    /// A name for people.
+    #[schema(min_length = 1, max_length = 100)]
+    name: String,
+    /// An address for people.
+    #[schema(max_length = 254)]
+    email: Option<String>,
+    /// The ids of groups.
+    #[schema(max_items = 64)]
+    groups: Option<Vec<String>>,
+    /// Whether all its tokens are refused.
+    disabled: Option<bool>,
+}
+
+/// What is to be different about a user. What is not there stays; `null` clears.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "only described here")]
+pub struct UserPatch {
+    /// A name for people.
+    #[schema(min_length = 1, max_length = 100, nullable = false)]
+    name: Option<String>,
+    /// An address for people.
+    #[schema(max_length = 254)]
+    email: Option<String>,
+    /// The ids of groups.
+    #[schema(max_items = 64)]
+    groups: Option<Vec<String>>,
+    /// Whether all its tokens are refused.
+    disabled: Option<bool>,
+}
+
+/// A group to be made.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "only described here")]
+pub struct NewGroup {
+    /// A name for people.
+    #[schema(min_length = 1, max_length = 100)]
+    name: String,
+}
+
+/// What is to be different about a group.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "only described here")]
+pub struct GroupPatch {
+    /// A name for people.
+    #[schema(min_length = 1, max_length = 100, nullable = false)]
+    name: Option<String>,
+}
+
+/// What a token may do.
+#[derive(Deserialize, ToSchema)]
+#[allow(dead_code, reason = "only described here")]
+pub(super) enum Scope {
+    /// Read links.
+    #[serde(rename = "links:read")]
+    LinksRead,
+    /// Make, change and delete links.
+    #[serde(rename = "links:write")]
+    LinksWrite,
+    /// Read statistics.
+    #[serde(rename = "stats:read")]
+    StatsRead,
+    /// Everything.
+    #[serde(rename = "admin")]
+    Admin,
+}
+
+/// A quota of links.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "only described here")]
+pub(super) struct Creates {
+    /// How many links may be made in a period.
+    count: u64,
+    /// How long a period is, in seconds.
+    #[schema(minimum = 1, maximum = 31622400)]
+    period_s: u64,
+}
+
+/// A token to be made.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "only described here")]
+pub struct NewToken {
+    /// A name for people.
+    #[schema(min_length = 1, max_length = 100)]
+    name: String,
+    /// What it may do.
+    #[schema(min_items = 1, max_items = 8, value_type = Vec<Scope>)]
+    scopes: Vec<String>,
+    /// The id of the user whose links it makes.
+    #[schema(pattern = "^[0-9a-f]{16}$")]
+    user: Option<String>,
+    /// From when on it is refused, RFC 3339, in the future.
+    #[schema(format = "date-time")]
+    expires_at: Option<String>,
+    /// The hosts of the domains on which it makes and changes links; all if it is not said.
+    #[schema(max_items = 64)]
+    domains: Option<Vec<String>>,
+    /// What the codes begin with that it makes and changes.
+    #[schema(pattern = "^[A-Za-z0-9_-]{1,40}$")]
+    alias_prefix: Option<String>,
+    /// How many links it may make.
+    #[schema(value_type = Option<Creates>)]
+    creates: Option<String>,
+    /// How many requests it may make per second; as configured if it is not said.
+    #[schema(minimum = 1, maximum = 1000000)]
+    requests_per_s: Option<u32>,
+    /// Whether it sees and changes its user's links only; it does if it has a user and nothing is said.
+    own_links_only: Option<bool>,
+}
+
+/// What is to be different about a token. What is not there stays; `null` clears.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "only described here")]
+pub struct TokenPatch {
+    /// A name for people.
+    #[schema(min_length = 1, max_length = 100, nullable = false)]
+    name: Option<String>,
+    /// What it may do.
+    #[schema(min_items = 1, max_items = 8, value_type = Option<Vec<Scope>>)]
+    scopes: Option<Vec<String>>,
+    /// The id of the user whose links it makes.
+    #[schema(pattern = "^[0-9a-f]{16}$")]
+    user: Option<String>,
+    /// From when on it is refused, RFC 3339, in the future.
+    #[schema(format = "date-time")]
+    expires_at: Option<String>,
+    /// The hosts of the domains on which it makes and changes links.
+    #[schema(max_items = 64)]
+    domains: Option<Vec<String>>,
+    /// What the codes begin with that it makes and changes.
+    #[schema(pattern = "^[A-Za-z0-9_-]{1,40}$")]
+    alias_prefix: Option<String>,
+    /// How many links it may make.
+    #[schema(value_type = Option<Creates>)]
+    creates: Option<String>,
+    /// How many requests it may make per second.
+    #[schema(minimum = 1, maximum = 1000000)]
+    requests_per_s: Option<u32>,
+    /// Whether it sees and changes its user's links only.
+    own_links_only: Option<bool>,
 }
 
 /// The domain in a query.
@@ -517,6 +757,15 @@ pub struct FilterParams {
     /// Only links made before then, RFC 3339.
     #[param(nullable = false, format = "date-time")]
     created_before: Option<String>,
+    /// Only links of this user.
+    #[param(nullable = false, pattern = "^[0-9a-f]{16}$")]
+    owner: Option<String>,
+    /// Only the link that `owner` (else the token's user, else nobody) calls so elsewhere.
+    #[param(nullable = false, min_length = 1, max_length = 200)]
+    external_id: Option<String>,
+    /// Whether links that are put aside are listed; `false` if it is not said.
+    #[param(nullable = false, pattern = "^(true|false|any)$")]
+    archived: Option<String>,
 }
 
 /// Where an export begins.

@@ -18,7 +18,8 @@ use crate::links::fields::{Judge, LinkFields};
 use crate::links::order::{Order, Refusal, domain_named, judge_kept};
 
 /// What answers show and an import passes over.
-const SHOWN: &[&str] = &["short_url", "version", "clicks", "replication", "created_by"];
+const SHOWN: &[&str] =
+    &["short_url", "version", "clicks", "replication", "created_by", "archived_at", "last_changed_by"];
 
 /// A line, read.
 #[expect(clippy::large_enum_variant, reason = "nearly all of them are links")]

@@ -1,0 +1,169 @@
+//! What a token may make and change, beyond its scopes: whose links, on which domains, under which names, how many. Pure.
+
+use linklog::entity::PersonId;
+use linklog::{DomainId, Key};
+
+use super::{Caller, KnownToken, TokenId, Tokens};
+use crate::clock;
+use crate::people::People;
+
+/// Why a token may not make or change a link.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum Denied {
+    /// Another domain than its own.
+    #[error("this token makes and changes links on some domains only, and this is none of them")]
+    Domain,
+    /// A code that does not begin as its codes must.
+    #[error(
+        "this token makes and changes links only whose code begins with {prefix:?}: give an alias that does"
+    )]
+    Prefix {
+        /// How they begin.
+        prefix: String,
+    },
+    /// Links for others.
+    #[error("only a token with the scope admin may give links to somebody else")]
+    Owner,
+    /// Links for nobody that is known.
+    #[error("there is no user with this id")]
+    NoSuchUser,
+}
+
+impl Denied {
+    /// A stable word for machines.
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Denied::Domain => "domain_not_allowed",
+            Denied::Prefix { .. } => "alias_prefix_missing",
+            Denied::Owner => "owner_not_allowed",
+            Denied::NoSuchUser => "user_not_found",
+        }
+    }
+
+    /// The field it is about.
+    pub const fn field(&self) -> &'static str {
+        match self {
+            Denied::Domain => "domain",
+            Denied::Prefix { .. } => "alias",
+            Denied::Owner | Denied::NoSuchUser => "owner",
+        }
+    }
+}
+
+/// A quota of links is used up.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error(
+    "this token may make {count} links in {period_s} s, and has made them; it may again when the period is over"
+)]
+pub struct QuotaUsedUp {
+    /// How many.
+    pub count: u64,
+    /// In how many seconds.
+    pub period_s: u64,
+    /// How long until there are new ones.
+    pub retry_after: std::time::Duration,
+}
+
+/// Links taken out of a quota; what is not made of them goes back when this is dropped.
+pub struct Taken {
+    tokens: Tokens,
+    token: TokenId,
+    quota: (u64, u64),
+    left: u64,
+    at_ms: u64,
+}
+
+impl Taken {
+    /// Says that so many were made, or may have been.
+    pub fn made(&mut self, n: u64) {
+        self.left = self.left.saturating_sub(n);
+    }
+}
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        if let Some(usage) = self.tokens.usage(self.token).filter(|_| self.left > 0) {
+            usage.give_back(self.quota, self.left, self.at_ms);
+        }
+    }
+}
+
+impl Caller {
+    /// Returns whose links it sees only; `None`: it sees all of them.
+    pub fn sees_only(self) -> Option<Option<PersonId>> {
+        self.own_only.then_some(self.user)
+    }
+
+    /// Says whether it sees a link of this owner.
+    pub fn sees(self, owner: Option<PersonId>) -> bool {
+        self.sees_only().is_none_or(|own| own == owner)
+    }
+}
+
+impl Tokens {
+    fn with<T>(&self, id: TokenId, read: impl FnOnce(&KnownToken) -> T) -> Option<T> {
+        self.table.read().get(&id).map(read)
+    }
+
+    /// Says whether a token may make or change a link of this name.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn may_touch(&self, caller: Caller, key: &Key) -> Result<(), Denied> {
+        self.may_make(caller, key.domain, Some(key.code.as_str()))
+    }
+
+    /// As [`Tokens::may_touch`], before the code is known: no code stands for a generated one.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn may_make(&self, caller: Caller, domain: DomainId, code: Option<&str>) -> Result<(), Denied> {
+        let check = |known: &KnownToken| {
+            let limits = &known.record.limits;
+            if !limits.domains.is_empty() && !limits.domains.contains(&domain) {
+                return Err(Denied::Domain);
+            }
+            match &limits.alias_prefix {
+                Some(prefix) if !code.is_some_and(|code| code.starts_with(&**prefix)) => {
+                    Err(Denied::Prefix { prefix: prefix.clone() })
+                }
+                _ => Ok(()),
+            }
+        };
+        self.with(caller.token, check).unwrap_or(Ok(()))
+    }
+
+    /// Takes `n` links out of a token's quota, if it has one.
+    ///
+    /// # Errors
+    /// There are not as many left.
+    pub fn take_creates(&self, caller: Caller, n: u64) -> Result<Option<Taken>, QuotaUsedUp> {
+        let Some(Some(quota)) = self.with(caller.token, |known| known.record.limits.creates) else {
+            return Ok(None);
+        };
+        let Some(usage) = self.usage(caller.token).filter(|_| n > 0) else { return Ok(None) };
+        let at_ms = clock::now_ms();
+        let (count, period_s) = quota;
+        let used_up =
+            |error: super::usage::UsedUp| QuotaUsedUp { count, period_s, retry_after: error.retry_after };
+        usage.take(quota, n, at_ms).map_err(used_up)?;
+        Ok(Some(Taken { tokens: self.clone(), token: caller.token, quota, left: n, at_ms }))
+    }
+}
+
+/// Says whether a caller may give a link to `owner`.
+///
+/// # Errors
+/// Why not.
+pub fn may_give(caller: Caller, people: &People, owner: Option<PersonId>) -> Result<(), Denied> {
+    if owner == caller.user && owner.is_some() {
+        return Ok(());
+    }
+    if !caller.is_admin() {
+        return Err(Denied::Owner);
+    }
+    match owner {
+        Some(owner) if people.user(owner).is_none() => Err(Denied::NoSuchUser),
+        _ => Ok(()),
+    }
+}
