@@ -1,0 +1,107 @@
+//! One file a command: what it takes, what it asks the API, what it shows.
+
+pub mod api;
+pub mod clicks;
+pub mod create;
+pub mod delete;
+pub mod edit;
+pub mod export;
+pub mod get;
+pub mod import;
+pub mod list;
+
+use clap::Args;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use serde_json::{Map, Value};
+use url::form_urlencoded;
+
+/// Which link.
+#[derive(Args, Clone, Debug)]
+pub struct Name {
+    /// Code or alias; a whole short URL will do
+    #[arg(value_name = "CODE")]
+    pub code: String,
+    /// Host of its domain; without it the default domain
+    #[arg(long, value_name = "HOST")]
+    pub domain: Option<String>,
+}
+
+impl Name {
+    /// Returns the path of the link and what is under it.
+    fn path(&self, under: &str) -> String {
+        let (code, host) = split_short_url(&self.code);
+        let code = utf8_percent_encode(code, NON_ALPHANUMERIC);
+        let domain = self.domain.as_deref().or(host);
+        let query = domain.map(|domain| query(&[("domain", domain)])).unwrap_or_default();
+        format!("/v1/links/{code}{under}{query}")
+    }
+}
+
+/// Takes a short URL apart into its code and its host; anything else is a code.
+fn split_short_url(text: &str) -> (&str, Option<&str>) {
+    let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+    match rest.and_then(|rest| rest.split_once('/')) {
+        Some((host, code)) => (code.trim_end_matches('/'), Some(host.split(':').next().unwrap_or(host))),
+        None => (text, None),
+    }
+}
+
+/// Returns a query of these parameters, with its question mark; nothing without any.
+fn query<T: AsRef<str>>(parameters: &[(&str, T)]) -> String {
+    if parameters.is_empty() {
+        return String::new();
+    }
+    let mut query = form_urlencoded::Serializer::new("?".to_owned());
+    // The serializer separates by `&` from what is there already, the question mark included.
+    for (name, value) in parameters {
+        query.append_pair(name, value.as_ref());
+    }
+    query.finish().replacen("?&", "?", 1)
+}
+
+/// Collects the members of a body: those that were given.
+#[derive(Default)]
+struct Members(Map<String, Value>);
+
+impl Members {
+    fn text(&mut self, name: &str, value: Option<&str>) {
+        if let Some(value) = value {
+            self.0.insert(name.to_owned(), value.into());
+        }
+    }
+
+    fn number(&mut self, name: &str, value: Option<u64>) {
+        if let Some(value) = value {
+            self.0.insert(name.to_owned(), value.into());
+        }
+    }
+
+    fn list(&mut self, name: &str, values: &[String]) {
+        if !values.is_empty() {
+            self.0.insert(name.to_owned(), values.into());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_link_is_named_by_its_code_or_its_short_url() {
+        let path = |code: &str, domain: Option<&str>| {
+            Name { code: code.to_owned(), domain: domain.map(str::to_owned) }.path("/clicks")
+        };
+        assert_eq!(path("a-b_1", None), "/v1/links/a%2Db%5F1/clicks");
+        assert_eq!(path("x", Some("sho.rt")), "/v1/links/x/clicks?domain=sho.rt");
+        assert_eq!(path("https://sho.rt/x", None), "/v1/links/x/clicks?domain=sho.rt");
+        assert_eq!(path("http://127.0.0.1:8080/x", None), "/v1/links/x/clicks?domain=127.0.0.1");
+        assert_eq!(path("a/../b", None), "/v1/links/a%2F%2E%2E%2Fb/clicks");
+    }
+
+    #[test]
+    fn a_query_is_escaped() {
+        assert_eq!(query::<&str>(&[]), "");
+        assert_eq!(query(&[("a", "b c"), ("d", "&e")]), "?a=b+c&d=%26e");
+    }
+}

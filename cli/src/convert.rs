@@ -1,0 +1,297 @@
+//! Reads the exports of other shorteners and writes the lines of an import (`docs/import.md`).
+//!
+//! Owned here: what a file says is kept (code, domain, dates, title, tags), and what it cannot say here is not guessed. A code goes
+//! over as it is; whether it is possible is for the API to judge, line by line. Files are read as streams; the formats that are one JSON
+//! document are read an element at a time.
+
+mod bitly;
+mod dub;
+mod elements;
+mod kutt;
+mod shlink;
+mod time;
+mod yourls;
+
+use std::collections::HashMap;
+use std::io::{self, BufRead};
+
+use clap::ValueEnum;
+use serde_json::{Map, Value, json};
+
+/// What a file is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub enum Format {
+    /// Lines of JSON, as `signpost export` writes them
+    Signpost,
+    /// CSV as the Shlink web client exports it, and as Shlink imports it
+    ShlinkCsv,
+    /// JSON as Shlink's REST API lists short URLs (v1 to v3), one answer or several after each other
+    ShlinkJson,
+    /// CSV of a YOURLS database or export plugin: keyword,url,title,timestamp,ip,clicks
+    YourlsCsv,
+    /// JSON as YOURLS' API lists links (action=stats&filter=last&limit=…)
+    YourlsJson,
+    /// JSON as Bitly's API lists the bitlinks of a group
+    BitlyJson,
+    /// JSON as Kutt's API lists links
+    KuttJson,
+    /// CSV as Dub exports links
+    DubCsv,
+    /// JSON as Dub's API lists links
+    DubJson,
+}
+
+/// What is done to every link.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// The domain they get; without it the one in the file.
+    pub domain: Option<String>,
+    /// Hosts in the file whose links are taken; none: all.
+    pub only: Vec<String>,
+    /// Tags they get besides.
+    pub tags: Vec<String>,
+}
+
+/// Why a file cannot be read on.
+#[derive(Debug, thiserror::Error)]
+pub enum ConvertError {
+    /// The file system.
+    #[error("the file cannot be read: {0}")]
+    Io(#[from] io::Error),
+    /// It is no CSV.
+    #[error("the file is not the CSV it should be: {0}; is --from right?")]
+    Csv(#[from] csv::Error),
+    /// It is no JSON, or another one.
+    #[error("the file is not the JSON it should be: {0}; is --from right?")]
+    Json(#[from] serde_json::Error),
+    /// A column is missing.
+    #[error("the CSV has no column {column}; it has: {found}. Is --from right?")]
+    NoColumn {
+        /// Which one, and what it may be called.
+        column: &'static str,
+        /// What there is.
+        found: String,
+    },
+    /// A record cannot be understood.
+    #[error("record {number}: {what}")]
+    Record {
+        /// Which one, from 1.
+        number: u64,
+        /// What is wrong with it.
+        what: String,
+    },
+}
+
+/// A link as another shortener has it.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Foreign {
+    pub long_url: String,
+    pub code: Option<String>,
+    /// The host, without a scheme.
+    pub domain: Option<String>,
+    pub title: Option<String>,
+    pub tags: Vec<String>,
+    /// As RFC 3339.
+    pub created_at: Option<String>,
+    /// As RFC 3339.
+    pub expires_at: Option<String>,
+    pub is_disabled: bool,
+}
+
+impl Foreign {
+    /// Returns the line of an import; `None`: it is on a host that is not wanted.
+    fn line(self, options: &Options) -> Option<Vec<u8>> {
+        let host = self.domain.as_deref().unwrap_or_default();
+        if !options.only.is_empty() && !options.only.iter().any(|only| only.eq_ignore_ascii_case(host)) {
+            return None;
+        }
+        let mut line = Map::new();
+        let mut put = |name: &str, value: Option<Value>| {
+            if let Some(value) = value {
+                line.insert(name.to_owned(), value);
+            }
+        };
+        put("long_url", Some(self.long_url.into()));
+        put("code", self.code.map(Value::from));
+        put("domain", options.domain.clone().or(self.domain).map(Value::from));
+        put("title", self.title.filter(|title| !title.is_empty()).map(Value::from));
+        let tags: Vec<_> =
+            self.tags.into_iter().chain(options.tags.iter().cloned()).filter(|tag| !tag.is_empty()).collect();
+        put("tags", (!tags.is_empty()).then(|| json!(tags)));
+        put("created_at", self.created_at.map(Value::from));
+        put("expires_at", self.expires_at.map(Value::from));
+        put("state", self.is_disabled.then(|| "disabled".into()));
+        let mut line = Value::Object(line).to_string().into_bytes();
+        line.push(b'\n');
+        Some(line)
+    }
+}
+
+/// Lines of an import.
+type Lines = Box<dyn Iterator<Item = Result<Vec<u8>, ConvertError>> + Send>;
+
+/// Reads a file as lines of an import.
+///
+/// # Errors
+/// Its beginning shows that it is something else.
+pub fn lines(
+    format: Format,
+    input: impl BufRead + Send + 'static,
+    options: Options,
+) -> Result<Lines, ConvertError> {
+    let plain = options.domain.is_none() && options.only.is_empty() && options.tags.is_empty();
+    Ok(match format {
+        Format::Signpost if plain => Box::new(split(input)),
+        Format::Signpost => Box::new(split(input).filter_map(move |line| match line {
+            Ok(line) => rewritten(line, &options).transpose(),
+            Err(error) => Some(Err(error)),
+        })),
+        Format::ShlinkCsv => of_csv(input, shlink::COLUMNS, shlink::of_row, options)?,
+        Format::ShlinkJson => of_json(input, shlink::LISTS, shlink::of_json, options),
+        Format::YourlsCsv => of_csv(input, yourls::COLUMNS, yourls::of_row, options)?,
+        Format::YourlsJson => of_json(input, yourls::LISTS, yourls::of_json, options),
+        Format::BitlyJson => of_json(input, bitly::LISTS, bitly::of_json, options),
+        Format::KuttJson => of_json(input, kutt::LISTS, kutt::of_json, options),
+        Format::DubCsv => of_csv(input, dub::COLUMNS, dub::of_row, options)?,
+        Format::DubJson => of_json(input, dub::LISTS, dub::of_json, options),
+    })
+}
+
+fn split(mut input: impl BufRead) -> impl Iterator<Item = Result<Vec<u8>, ConvertError>> {
+    std::iter::from_fn(move || {
+        let mut line = Vec::new();
+        match input.read_until(b'\n', &mut line) {
+            Ok(0) => None,
+            Ok(_) => {
+                if line.last() != Some(&b'\n') {
+                    line.push(b'\n');
+                }
+                Some(Ok(line))
+            }
+            Err(error) => Some(Err(error.into())),
+        }
+    })
+}
+
+/// Changes a line of our own as the options say.
+fn rewritten(line: Vec<u8>, options: &Options) -> Result<Option<Vec<u8>>, ConvertError> {
+    let Ok(Value::Object(mut link)) = serde_json::from_slice(&line) else { return Ok(Some(line)) };
+    if !link.contains_key("long_url") {
+        return Ok(Some(line));
+    }
+    let host = link.get("domain").and_then(Value::as_str).unwrap_or_default();
+    if !options.only.is_empty() && !options.only.iter().any(|only| only.eq_ignore_ascii_case(host)) {
+        return Ok(None);
+    }
+    if let Some(domain) = &options.domain {
+        link.insert("domain".to_owned(), domain.as_str().into());
+    }
+    if !options.tags.is_empty()
+        && let Value::Array(tags) = link.entry("tags").or_insert_with(|| json!([]))
+    {
+        tags.extend(options.tags.iter().map(|tag| Value::from(tag.as_str())));
+    }
+    let mut line = Value::Object(link).to_string().into_bytes();
+    line.push(b'\n');
+    Ok(Some(line))
+}
+
+/// A column: what it may be called, without spaces and in lower case, and whether it has to be there.
+pub(crate) struct Column {
+    pub names: &'static [&'static str],
+    pub required: bool,
+}
+
+/// A row of a CSV file, its values by the first name of their column.
+pub(crate) struct Row<'a> {
+    record: &'a csv::StringRecord,
+    places: &'a HashMap<&'static str, usize>,
+}
+
+impl Row<'_> {
+    /// Returns a value; `None` if it is empty or there is no such column.
+    pub(crate) fn get(&self, name: &str) -> Option<&str> {
+        let value = self.record.get(*self.places.get(name)?)?.trim();
+        (!value.is_empty()).then_some(value)
+    }
+}
+
+type OfRow = fn(&Row<'_>) -> Result<Foreign, String>;
+type OfJson = fn(&Value) -> Result<Foreign, String>;
+
+fn of_csv(
+    input: impl BufRead + Send + 'static,
+    columns: &'static [Column],
+    read: OfRow,
+    options: Options,
+) -> Result<Lines, ConvertError> {
+    let mut reader = csv::ReaderBuilder::new().flexible(true).from_reader(input);
+    let header = reader.headers()?.clone();
+    let plain = |name: &str| -> String {
+        let letters = name.trim_start_matches('\u{feff}').chars().filter(|c| c.is_alphanumeric());
+        letters.flat_map(char::to_lowercase).collect()
+    };
+    let mut places = HashMap::new();
+    for column in columns {
+        let place = header.iter().position(|found| column.names.contains(&plain(found).as_str()));
+        match place {
+            Some(place) => drop(places.insert(column.names[0], place)),
+            None if column.required => {
+                let found = header.iter().collect::<Vec<_>>().join(", ");
+                return Err(ConvertError::NoColumn { column: column.names[0], found });
+            }
+            None => {}
+        }
+    }
+    let records = reader.into_records().zip(1..).filter_map(move |(record, number)| {
+        let record = match record {
+            Ok(record) => record,
+            Err(error) => return Some(Err(error.into())),
+        };
+        let foreign = read(&Row { record: &record, places: &places });
+        foreign
+            .map_err(|what| ConvertError::Record { number, what })
+            .map(|foreign| foreign.line(&options))
+            .transpose()
+    });
+    Ok(Box::new(records))
+}
+
+fn of_json(
+    input: impl BufRead + Send + 'static,
+    lists: &'static [&'static str],
+    read: OfJson,
+    options: Options,
+) -> Lines {
+    Box::new(elements::elements(input, lists).zip(1..).filter_map(move |(element, number)| {
+        let element = match element {
+            Ok(element) => element,
+            Err(error) => return Some(Err(error)),
+        };
+        let foreign = read(&element);
+        foreign
+            .map_err(|what| ConvertError::Record { number, what })
+            .map(|foreign| foreign.line(&options))
+            .transpose()
+    }))
+}
+
+/// Takes a short URL apart into host and code; one without a scheme will do.
+pub(crate) fn short_url(text: &str) -> Result<(String, String), String> {
+    let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://")).unwrap_or(text);
+    let (host, code) =
+        rest.split_once('/').ok_or_else(|| format!("{text:?} is no short URL: it has no path"))?;
+    let code = code.split(['?', '#']).next().unwrap_or(code).trim_end_matches('/');
+    if host.is_empty() || code.is_empty() {
+        return Err(format!("{text:?} is no short URL"));
+    }
+    Ok((host.to_lowercase(), code.to_owned()))
+}
+
+/// Returns a text that is there and not empty.
+pub(crate) fn text(value: &Value) -> Option<String> {
+    value.as_str().map(str::trim).filter(|text| !text.is_empty()).map(str::to_owned)
+}
+
+#[cfg(test)]
+mod tests;

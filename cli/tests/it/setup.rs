@@ -1,0 +1,81 @@
+//! Where the client gets its settings from, and what it says when something is wrong.
+
+use std::os::unix::fs::PermissionsExt;
+
+use super::fixture::{Api, run};
+
+#[test]
+fn flags_come_before_the_environment_and_that_before_the_file() {
+    let api = Api::start();
+    let config = api.file(
+        "config.toml",
+        &format!("url = \"{}\"\ntoken = \"{}\"\noutput = \"json\"\n", api.url(), api.token()),
+    );
+    std::fs::set_permissions(&config, std::fs::Permissions::from_mode(0o600)).unwrap();
+    let listed = run(&["list", "--config", &config], &[], "");
+    assert_eq!(listed.err, "");
+    assert_eq!(listed.json(), serde_json::json!([]));
+    let wrong = [("SIGNPOST_CONFIG", config.as_str()), ("SIGNPOST_TOKEN", "sp_wrong")];
+    let refused = run(&["list"], &wrong, "");
+    assert!(
+        refused.err.contains("the token is not valid") && refused.err.contains("What to do"),
+        "{refused:?}"
+    );
+    let token = api.file("token", &format!("{}\n", api.token()));
+    assert_eq!(
+        run(&["list", "--token-file", &token, "-o", "table"], &wrong, "").ok(),
+        "SHORT_URL  LONG_URL  CLICKS  STATE  CREATED_AT  TITLE\n"
+    );
+    // What is in the home folder is found by itself.
+    let home = api.dir().join("home/.config/signpost");
+    std::fs::create_dir_all(&home).unwrap();
+    std::fs::copy(&config, home.join("config.toml")).unwrap();
+    let home = api.dir().join("home").display().to_string();
+    assert_eq!(run(&["list"], &[("HOME", &home)], "").code, 0);
+}
+
+#[test]
+fn a_token_that_others_can_read_is_pointed_out() {
+    let api = Api::start();
+    let config = api.file("config.toml", &format!("url = \"{}\"\ntoken = \"{}\"\n", api.url(), api.token()));
+    std::fs::set_permissions(&config, std::fs::Permissions::from_mode(0o644)).unwrap();
+    let listed = run(&["list", "--config", &config], &[], "");
+    assert!(
+        listed.err.contains("others can read the token") && listed.err.contains("chmod 600"),
+        "{listed:?}"
+    );
+    assert_eq!(listed.code, 0);
+}
+
+#[test]
+fn what_is_wrong_is_said_with_what_to_do_and_an_exit_code_of_its_kind() {
+    let api = Api::start();
+    let nobody = run(&["list", "--url", "http://127.0.0.1:1"], &[], "");
+    assert_eq!(nobody.code, 1);
+    assert!(nobody.err.contains("cannot reach the API at http://127.0.0.1:1"), "{nobody:?}");
+    let address = run(&["list", "--url", "sho.rt"], &[], "");
+    assert_eq!(address.code, 2);
+    assert!(address.err.contains("write it as https://HOST"), "{address:?}");
+    let config = api.file("config.toml", "url = 1\ncolour = \"red\"\n");
+    let config = run(&["list", "--config", &config], &[], "");
+    assert_eq!(config.code, 78);
+    assert!(config.err.contains("colour") && config.err.contains("url"), "{config:?}");
+    let no_token = run(&["list", "--url", &api.url()], &[], "");
+    assert!(no_token.err.contains("the request carries no token"), "{no_token:?}");
+    assert_eq!(api.run(&["edit", "x"]).code, 2);
+    assert_eq!(api.run(&["edit", "x", "--set", "title=bare"]).code, 2);
+}
+
+#[test]
+fn every_command_explains_itself_and_shells_can_complete_it() {
+    for command in
+        ["create", "get", "edit", "delete", "list", "clicks", "export", "import", "api", "completions"]
+    {
+        let help = run(&[command, "--help"], &[], "").ok();
+        assert!(help.contains("Usage: signpost") && help.contains("--url"), "{command}: {help}");
+    }
+    for shell in ["bash", "zsh", "fish"] {
+        let script = run(&["completions", shell], &[], "").ok();
+        assert!(script.contains("signpost") && script.contains("--dry-run"), "{shell}");
+    }
+}

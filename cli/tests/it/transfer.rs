@@ -1,0 +1,117 @@
+//! Export and import, and the files of other shorteners.
+
+use serde_json::{Value, json};
+
+use super::fixture::Api;
+
+#[test]
+fn what_is_exported_to_a_file_can_be_imported_elsewhere() {
+    let api = Api::start();
+    let list: String = (0..1500).map(|n| format!("https://example.org/{n} alias-{n}\n")).collect();
+    api.run_with(&["create", "--title", "Ä"], &list).ok();
+    let file = api.dir().join("links.ndjson").display().to_string();
+    assert_eq!(api.run(&["export", "--file", &file]).ok(), "");
+    let text = std::fs::read_to_string(&file).unwrap();
+    assert_eq!(text.lines().count(), 1501);
+    assert!(text.lines().last().unwrap().contains("\"links\":1500"), "{}", text.lines().last().unwrap());
+
+    let other = Api::start();
+    let foreseen = other.run(&["import", &file, "--dry-run"]).ok();
+    assert_eq!(foreseen, "1500 would be made, 0 there already, 0 would be replaced, 0 collide, 0 refused\n");
+    assert_eq!(
+        other.run(&["import", &file]).ok(),
+        "1500 made, 0 there already, 0 replaced, 0 collide, 0 refused\n"
+    );
+    // Again, now through standard input: nothing is made twice.
+    let again = other.run_with(&["import", "-", "-o", "json"], &text).ok();
+    let done: Value = serde_json::from_str(again.lines().last().unwrap()).unwrap();
+    assert_eq!((&done["done"]["unchanged"], &done["done"]["created"]), (&json!(1500), &json!(0)));
+}
+
+#[test]
+fn what_collides_or_is_refused_is_said_and_makes_the_exit_code() {
+    let api = Api::start();
+    api.run(&["create", "https://example.org/mine", "--alias", "taken"]).ok();
+    let file = api.file(
+        "links.ndjson",
+        "{\"long_url\":\"https://example.org/theirs\",\"code\":\"taken\"}\n{\"code\":\"bad\"}\n",
+    );
+    let ran = api.run(&["import", &file]);
+    assert_eq!(ran.code, 1);
+    assert!(ran.err.contains("line 1: another link has taken"), "{}", ran.err);
+    assert!(ran.err.contains("line 2 (bad): long_url: the field is required"), "{}", ran.err);
+    assert_eq!(ran.out, "0 made, 0 there already, 0 replaced, 1 collide, 1 refused\n");
+    let ran = api.run(&["import", &file, "--collisions", "replace"]);
+    assert_eq!(ran.out, "0 made, 0 there already, 1 replaced, 0 collide, 1 refused\n");
+}
+
+#[test]
+fn the_exports_of_other_shorteners_keep_code_domain_date_tags_and_expiry() {
+    let fixture = |name: &str| format!("{}/tests/fixtures/{name}", env!("CARGO_MANIFEST_DIR"));
+    for (format, name, code, wanted) in [
+        (
+            "shlink-csv",
+            "shlink.csv",
+            "promo",
+            json!({ "created_at": "2016-08-21T18:34:16Z", "tags": ["spring", "fair"] }),
+        ),
+        ("shlink-json", "shlink.json", "until", json!({ "expires_at": "2031-01-01T00:00:00Z" })),
+        (
+            "yourls-csv",
+            "yourls.csv",
+            "ozh",
+            json!({ "created_at": "2011-02-03T04:05:06Z", "title": "planetOzh" }),
+        ),
+        ("yourls-json", "yourls.json", "1f", json!({ "created_at": "2020-12-31T23:59:59Z" })),
+        (
+            "bitly-json",
+            "bitly.json",
+            "launch",
+            json!({ "created_at": "2022-10-25T00:00:00Z", "tags": ["a", "b"] }),
+        ),
+        ("kutt-json", "kutt.json", "kutt2", json!({ "state": "disabled" })),
+        ("dub-csv", "dub.csv", "plain", json!({ "created_at": "2024-02-01T00:00:00Z" })),
+        ("dub-json", "dub.json", "one", json!({ "expires_at": "2031-01-01T00:00:00Z", "tags": ["one"] })),
+    ] {
+        let api = Api::start();
+        for host in ["other.test", "bit.ly", "go.test", "kutt.test", "own.test", "dub.test"] {
+            api.control("domain.add", json!({ "host": host }));
+        }
+        let ran = api.run(&["import", "--from", format, &fixture(name)]);
+        // A code with a slash is possible at Dub, and not here: it is refused by name.
+        let refused = if name == "dub.csv" { 1 } else { 0 };
+        assert_eq!(
+            ran.out,
+            format!("{} made, 0 there already, 0 replaced, 0 collide, {refused} refused\n", 2 - refused),
+            "{ran:?}"
+        );
+        let links = api.run(&["list", "--all", "-o", "json"]).json();
+        let link = links.as_array().unwrap().iter().find(|link| link["code"] == code).unwrap();
+        for (field, value) in wanted.as_object().unwrap() {
+            assert_eq!(&link[field], value, "{format}: {field}");
+        }
+    }
+}
+
+#[test]
+fn a_file_can_be_converted_without_an_api() {
+    let file = format!("{}/tests/fixtures/yourls.csv", env!("CARGO_MANIFEST_DIR"));
+    let ran = super::fixture::run(
+        &["import", "--from", "yourls-csv", "--convert-only", "--domain", "s.test", &file],
+        &[],
+        "",
+    );
+    let lines: Vec<Value> = ran.ok().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!((&lines[0]["code"], &lines[0]["domain"]), (&json!("ozh"), &json!("s.test")));
+}
+
+#[test]
+fn a_file_that_is_something_else_is_refused_and_says_why() {
+    let api = Api::start();
+    let file = api.file("x.csv", "a,b\n1,2\n");
+    let ran = api.run(&["import", "--from", "yourls-csv", &file]);
+    assert_eq!(ran.code, 1);
+    assert!(ran.err.contains("the CSV has no column keyword; it has: a, b. Is --from right?"), "{ran:?}");
+    let ran = api.run(&["import", "/nowhere/x.csv"]);
+    assert!(ran.err.contains("cannot read /nowhere/x.csv"), "{ran:?}");
+}
