@@ -6,7 +6,7 @@
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-builtin-rules --no-print-directory
 
-.PHONY: help deps build demo test framing clicks allocations fuzz slow check bench bench-create bench-redirect bench-keypool bench-log
+.PHONY: help deps build demo test framing clicks allocations fuzz slow check bench bench-create bench-redirect bench-tls bench-keypool bench-log
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -51,6 +51,9 @@ bench-create: build ## Measure creating links: latency at 500/s, highest rate, b
 
 bench-redirect: build ## Measure redirects: latency at 10,000/s from a proxy with a million links
 	@scripts/bench-redirect.sh
+
+bench-tls: ## Measure TLS handshakes with the OpenSSL of the system and with BoringSSL (ROUNDS=15 HANDSHAKES=2000; builds BoringSSL)
+	@scripts/bench-tls.sh $(foreach name,ROUNDS HANDSHAKES,$(if $($(name)),$(name)=$($(name))))
 
 bench-keypool: build ## Measure the key pool: codes per second, lease latency, bytes per code
 	@scripts/bench-keypool.sh
