@@ -41,11 +41,13 @@ pub(super) fn is_reserved(word: &str) -> bool {
 }
 
 fn is_profane(lower: &str) -> bool {
-    let letters: String = lower.chars().map(as_letter).collect();
+    let listed = |part: &str| {
+        // Only digits beside letters stand for letters: `455` is a number.
+        let is_number = part.bytes().all(|byte| byte.is_ascii_digit());
+        !is_number && PROFANE.binary_search(&&*part.chars().map(as_letter).collect::<String>()).is_ok()
+    };
     let separators = ['-', '_'];
-    let joined: String = letters.chars().filter(|c| !separators.contains(c)).collect();
-    let listed = |part: &str| PROFANE.binary_search(&part).is_ok();
-    letters.split(separators).any(listed) || listed(&joined)
+    lower.split(separators).any(listed) || listed(&lower.replace(separators, ""))
 }
 
 const fn as_letter(c: char) -> char {
@@ -65,6 +67,16 @@ const fn as_letter(c: char) -> char {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn digits_are_letters_only_beside_letters() {
+        for word in ["a55", "4ss-page", "my-a55", "f_u_c_k", "FUCK", "5h1t"] {
+            assert!(is_reserved(word), "{word}");
+        }
+        for word in ["455", "alias-455", "4-5-5", "class", "passage", "scunthorpe"] {
+            assert!(!is_reserved(word), "{word}");
+        }
+    }
 
     #[test]
     fn the_list_is_sorted_and_in_lower_case() {

@@ -24,7 +24,8 @@ use crate::links::list::{Cursor, Wanted};
 use crate::problem::Problem;
 
 /// Those of the list that choose.
-const PARAMETERS: [&str; 7] = ["cursor", "domain", "state", "host", "tag", "created_from", "created_before"];
+const PARAMETERS: [&str; 8] =
+    ["cursor", "domain", "state", "host", "tag", "created_from", "created_before", "owner"];
 
 #[derive(Serialize)]
 struct Mark {

@@ -339,8 +339,21 @@ struct TotalView {
     is_exact: bool,
 }
 
-const LIST_PARAMETERS: [&str; 10] =
-    ["limit", "cursor", "sort", "total", "domain", "state", "host", "tag", "created_from", "created_before"];
+const LIST_PARAMETERS: [&str; 13] = [
+    "limit",
+    "cursor",
+    "sort",
+    "total",
+    "archived",
+    "external_id",
+    "domain",
+    "state",
+    "host",
+    "tag",
+    "created_from",
+    "created_before",
+    "owner",
+];
 
 /// Lists links, newest first
 #[utoipa::path(get, path = "/v1/links", operation_id = "list_links", tag = "links", params(ListParams, FilterParams),

@@ -39,10 +39,18 @@ fn a_link_with_a_generated_code_is_made_and_read_back() {
         "variants": [],
         "title": "An example",
         "tags": ["x", "y"],
+        "notes": null,
+        "owner": null,
+        "external_id": null,
+        "archived": false,
+        "archived_at": null,
         "created_at": link["created_at"],
+        "created_by": link["created_by"],
         "updated_at": link["created_at"],
+        "last_changed_by": null,
         "version": 1,
     });
+    assert!(link["created_by"].as_str().is_some_and(|id| id.len() == 16), "the token's id: {link}");
     let found = client.get(&format!("/v1/links/{code}"));
     assert_eq!((found.status, found.header("etag")), (200, Some("\"1\"")));
     expected["replication"] = link["replication"].clone();

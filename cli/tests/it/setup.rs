@@ -76,6 +76,6 @@ fn every_command_explains_itself_and_shells_can_complete_it() {
     }
     for shell in ["bash", "zsh", "fish"] {
         let script = run(&["completions", shell], &[], "").ok();
-        assert!(script.contains("signpost") && script.contains("--dry-run"), "{shell}");
+        assert!(script.contains("signpost") && script.contains("dry-run"), "{shell}");
     }
 }

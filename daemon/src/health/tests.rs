@@ -95,9 +95,9 @@ fn a_request_longer_than_allowed_is_refused() {
     let (server, _) = start();
     let mut stream = connect(&server);
     let long = "x".repeat(2 * REQUEST_BYTES_MAX);
-    write!(stream, "GET /healthz HTTP/1.1\r\nhost: x\r\nlong: {long}\r\n\r\n").unwrap();
-    let mut answer = Vec::new();
     // The rest of the request may still be on its way when the server closes: then the connection is reset.
+    let _ = write!(stream, "GET /healthz HTTP/1.1\r\nhost: x\r\nlong: {long}\r\n\r\n");
+    let mut answer = Vec::new();
     let _ = stream.read_to_end(&mut answer);
     assert!(
         answer.is_empty() || answer.starts_with(b"HTTP/1.1 431 "),

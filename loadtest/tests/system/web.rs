@@ -10,6 +10,9 @@ use signpost_loadtest::fleet::{Fleet, Options};
 
 use super::bin_dir;
 
+/// What a visitor calls itself who does not say otherwise.
+const BROWSER: &str = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0";
+
 /// An answer.
 #[derive(Clone, Debug)]
 pub(super) struct Answer {
@@ -124,12 +127,17 @@ impl Town {
         (refused.status, word(&error["field"]), word(&error["code"]))
     }
 
-    /// Follows a path on the proxy.
+    /// Follows a path on the proxy, as a browser does.
     pub(super) fn visit(&self, path: &str) -> Answer {
         self.visit_with(path, &[])
     }
 
     pub(super) fn visit_with(&self, path: &str, headers: &[(&str, &str)]) -> Answer {
+        // What says nothing of itself counts as a machine.
+        let with_browser: Vec<_> =
+            [("User-Agent", BROWSER)].into_iter().chain(headers.iter().copied()).collect();
+        let says_itself = headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("user-agent"));
+        let headers = if says_itself { headers } else { &with_browser };
         ask(&self.fleet.ready().proxies[0], "GET", path, headers, "")
     }
 

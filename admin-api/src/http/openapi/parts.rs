@@ -732,6 +732,12 @@ pub struct ListParams {
     /// Whether to count all that fit.
     #[param(nullable = false)]
     total: Option<bool>,
+    /// Only the link that `owner` (else the token's user, else nobody) calls so elsewhere.
+    #[param(nullable = false, min_length = 1, max_length = 200)]
+    external_id: Option<String>,
+    /// Whether links that are put aside are listed; `false` if it is not said.
+    #[param(nullable = false, pattern = "^(true|false|any)$")]
+    archived: Option<String>,
 }
 
 /// Which links, of a list or an export: those that have all of it.
@@ -760,12 +766,6 @@ pub struct FilterParams {
     /// Only links of this user.
     #[param(nullable = false, pattern = "^[0-9a-f]{16}$")]
     owner: Option<String>,
-    /// Only the link that `owner` (else the token's user, else nobody) calls so elsewhere.
-    #[param(nullable = false, min_length = 1, max_length = 200)]
-    external_id: Option<String>,
-    /// Whether links that are put aside are listed; `false` if it is not said.
-    #[param(nullable = false, pattern = "^(true|false|any)$")]
-    archived: Option<String>,
 }
 
 /// Where an export begins.
