@@ -1,7 +1,7 @@
 //! What tokens have used, over restarts: links made, as the log says, and when each token was last used, to the nearest few seconds.
 //!
 //! A task reads the log behind the writer and counts, per token with a quota, the links it made in its present period; every
-//! [`WRITE_EVERY`] counts and the record they go up to are written to one file. A process that starts takes the file and reads on from that
+//! `WRITE_EVERY` counts and the record they go up to are written to one file. A process that starts takes the file and reads on from that
 //! record, so a quota is exact whatever killed the one before; without the file it reads from the record where the longest period began,
 //! or from the first one that is kept. Nothing here is waited for by a request.
 //!
