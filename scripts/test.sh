@@ -5,6 +5,7 @@ set -euo pipefail
 . "$(dirname "$0")/env.sh"
 
 scripts/deps.sh test
+scripts/tools.sh
 
 export SIGNPOST_BIN_DIR=$PWD/bin
 selection=(--workspace)

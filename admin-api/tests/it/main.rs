@@ -23,6 +23,7 @@ mod operator;
 mod order;
 mod people;
 mod put;
+mod schemathesis;
 mod takedowns;
 mod tokens;
 mod transfer;
