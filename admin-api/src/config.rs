@@ -1,5 +1,7 @@
 //! The configuration file. `config.example.toml` holds every key with its default, and a test keeps it so.
 
+mod targets;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -14,7 +16,9 @@ use wire::identity::Role;
 use crate::alias::AliasRules;
 use crate::codes::CodesOptions;
 use crate::domains::ShortUrlBase;
+use crate::http::dropin::DropIn;
 use crate::replication::ReplicationOptions;
+pub use targets::Targets;
 
 /// Everything the file says.
 #[derive(Clone, Debug)]
@@ -45,6 +49,10 @@ pub struct Config {
     pub clicks_retention_bytes: u64,
     /// Which aliases are allowed, unless a domain says otherwise.
     pub aliases: AliasRules,
+    /// Where links may lead.
+    pub targets: Targets,
+    /// Which APIs of others are there.
+    pub drop_in: DropIn,
     /// What a client may use up.
     pub limits: Limits,
     /// Logs.
@@ -90,6 +98,7 @@ pub fn read(root: &mut Section) -> Config {
     let control_socket =
         root.section("control").value("socket", PathBuf::from("/run/signpost-admin/control.sock"));
     let keypools = root.sections("keypool").iter_mut().map(|pool| keypool(pool, tls_dir.is_some())).collect();
+    let limits = limits(&mut root.section("limits"));
     Config {
         data_dir,
         short_url_base,
@@ -112,7 +121,9 @@ pub fn read(root: &mut Section) -> Config {
             (16 * MIB) as u64..=1 << 50,
         ),
         aliases: aliases(&mut root.section("aliases")),
-        limits: limits(&mut root.section("limits")),
+        targets: targets::read(&mut root.section("targets"), limits.url_bytes_max),
+        drop_in: drop_in(&mut root.section("drop_in")),
+        limits,
         log: LogConfig::read(&mut root.section("log")),
     }
 }
@@ -172,6 +183,15 @@ fn replication(section: &mut Section) -> ReplicationOptions {
     }
 }
 
+fn drop_in(section: &mut Section) -> DropIn {
+    DropIn {
+        shlink: section.value("shlink", false),
+        yourls: section.value("yourls", false),
+        bitly: section.value("bitly", false),
+        shorten: section.value("shorten", false),
+    }
+}
+
 fn limits(section: &mut Section) -> Limits {
     Limits {
         body_bytes_max: section.in_range("body_bytes_max", MIB, 1024..=16 * MIB),
@@ -198,7 +218,7 @@ mod tests {
         let (example, defaults) = (parse(example).unwrap(), parse(base).unwrap());
         assert_eq!(example.effective, defaults.effective);
         // Optional keys and lists have no defaults to compare with: the example shows them in comments.
-        for key in ["tls_dir", "[[keypool]]", "url"] {
+        for key in ["tls_dir", "[[keypool]]", "url", "verdict_url"] {
             assert!(include_str!("../config.example.toml").contains(&format!("# {key}")), "{key}");
         }
     }
@@ -219,6 +239,10 @@ mod tests {
             min_sync_replicas = 3
             [limits]
             url_bytes_max = 1000000
+            [targets]
+            schemes = ['https', 'javascript']
+            verdict_url = 'https://x.example/'
+            verdict_when_silent = 'maybe'
         ";
         let error = parse(text).unwrap_err();
         for expected in [
@@ -230,6 +254,9 @@ mod tests {
             "codes.block",
             "replication.min_sync_replicas",
             "limits.url_bytes_max",
+            "targets.schemes",
+            "targets.verdict_url",
+            "targets.verdict_when_silent",
         ] {
             assert!(error.contains(expected), "no {expected} in {error}");
         }

@@ -7,6 +7,7 @@ pub mod batch;
 pub mod body;
 mod clicks;
 mod domains;
+pub mod dropin;
 pub mod export;
 pub mod health;
 mod history;
@@ -18,6 +19,7 @@ mod qr;
 pub mod query;
 pub mod replication;
 mod respond;
+mod takedowns;
 mod tokens;
 pub mod transfer;
 mod users;
@@ -44,6 +46,7 @@ use crate::metrics::Metrics;
 use crate::people::People;
 use crate::problem::Problem;
 use body::BodyBudget;
+use dropin::DropIn;
 use health::ReadyDetail;
 use transfer::Places;
 
@@ -63,6 +66,8 @@ pub struct Api {
     pub transfers: Places,
     /// What readiness says.
     pub ready: Arc<dyn ReadyDetail>,
+    /// Which APIs of others are there.
+    pub drop_in: DropIn,
     /// Who counts.
     pub metrics: Metrics,
 }
@@ -70,7 +75,8 @@ pub struct Api {
 /// Returns the API as the server runs it.
 pub fn router(api: Arc<Api>) -> Router {
     let (router, _) = routes().split_for_parts();
-    router
+    // They are described by those whose APIs they are.
+    dropin::added_to(router, api.drop_in)
         .method_not_allowed_fallback(|| async { Problem::method() })
         .fallback(|| async { Problem::no_route() })
         .layer(from_fn_with_state(api.clone(), count))
@@ -98,6 +104,7 @@ fn routes() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(tokens::get, tokens::patch, tokens::revoke))
         .routes(routes!(export::export))
         .routes(routes!(import::import))
+        .routes(routes!(takedowns::create))
         .routes(routes!(replication::status))
         .routes(routes!(openapi::document))
         .routes(routes!(openapi::reader))
@@ -127,8 +134,10 @@ async fn count(State(api): State<Arc<Api>>, request: Request, next: Next) -> Res
         Some("/v1/users" | "/v1/users/{id}" | "/v1/groups" | "/v1/groups/{id}") => "/v1/users",
         Some("/v1/tokens" | "/v1/tokens/self" | "/v1/tokens/{id}") => "/v1/tokens",
         Some("/v1/replication") => "/v1/replication",
+        Some("/v1/takedowns") => "/v1/takedowns",
         Some("/healthz" | "/readyz") => "health",
         Some("/v1/openapi.json" | "/v1/docs" | "/v1/problems") => "docs",
+        Some(path) if !path.starts_with("/v1/") => "drop_in",
         _ => "other",
     };
     let method = match *request.method() {
@@ -159,7 +168,11 @@ impl Api {
 
     /// Lets a request in that any of several scopes allows, or not.
     fn admit_any(&self, headers: &HeaderMap, sufficient: &[Scopes]) -> Result<Caller, Problem> {
-        let authorization = headers.get(AUTHORIZATION).map(|value| value.as_bytes());
+        self.admit_as(headers.get(AUTHORIZATION).map(|value| value.as_bytes()), sufficient)
+    }
+
+    /// As [`Api::admit_any`], for what an `Authorization` header would say.
+    fn admit_as(&self, authorization: Option<&[u8]>, sufficient: &[Scopes]) -> Result<Caller, Problem> {
         let admitted = self.tokens.admit_any(authorization, sufficient);
         let known = match &admitted {
             Ok(caller) => Some(caller.token),

@@ -155,6 +155,39 @@ impl<'de: 'a, 'a> Deserialize<'de> for Name<'a> {
     }
 }
 
+/// How many members of an object are kept; the rest is only read.
+pub const MEMBERS_KEPT_MAX: usize = 64;
+
+/// The members of an object in their order, whatever they are.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Members<'a>(pub Vec<(Cow<'a, str>, Json<'a>)>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Object;
+
+        impl<'de> Visitor<'de> for Object {
+            type Value = Members<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members<'de>, A::Error> {
+                let mut members = Vec::new();
+                while let Some(Name(name)) = map.next_key()? {
+                    let value = map.next_value()?;
+                    if members.len() < MEMBERS_KEPT_MAX {
+                        members.push((name, value));
+                    }
+                }
+                Ok(Members(members))
+            }
+        }
+
+        deserializer.deserialize_map(Object)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]

@@ -6,6 +6,7 @@
 //! - [`codes`] is the stock of generated codes, [`domains`] and [`members`] are tables of what the log says
 //! - [`clicks`] counts what the proxies report; [`feed`] sends the log to followers, [`replication`] knows who has applied what
 
+pub mod abuse;
 pub mod alias;
 pub mod auth;
 pub mod cli;

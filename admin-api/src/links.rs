@@ -4,7 +4,7 @@
 //! it was decided, so two clients never overwrite each other unseen.
 //!
 //! - [`fields`], [`extras`]: what a client says about a link, judged
-//! - [`order`]: a link to be made · [`create`] · [`put`] · [`patch`] · [`delete`] · [`list`]
+//! - [`order`]: a link to be made · [`create`] · [`put`] · [`patch`] · [`delete`] · [`list`] · [`takedown`]
 //! - [`export`]: all of them, oldest first · [`import`]: links from elsewhere, as they were
 //! - [`idempotency`]: commands that arrive twice · [`condition`]: If-Match · [`view`]: a link as answers show it
 
@@ -25,6 +25,8 @@ pub mod order;
 pub mod patch;
 pub mod put;
 pub mod reserved;
+pub mod takedown;
+pub mod targets;
 pub mod upsert;
 pub mod view;
 pub mod where_to;
@@ -36,6 +38,8 @@ use linklog::store::{StoreError, StoredLink};
 use linklog::writer::{Decision, ProposeError};
 use linklog::{Change, Key, Link, LinkState, Operation, Part, Position, Precondition, Stamp, StateKey};
 
+use self::targets::RefusedTarget;
+use crate::abuse::Gate;
 use crate::alias::AliasRules;
 use crate::auth::allow::{Denied, QuotaUsedUp, may_give};
 use crate::auth::{Caller, TokenId, Tokens};
@@ -86,6 +90,8 @@ pub struct Links {
     pub tokens: Tokens,
     /// Whom links belong to.
     pub people: People,
+    /// Which targets are refused although they are well-formed.
+    pub gate: Gate,
     /// Who counts.
     pub metrics: Metrics,
     /// Which idempotent requests are being worked on.
@@ -129,6 +135,9 @@ pub enum ChangeError {
     /// Only operators take links down.
     #[error("only a token with the scope admin may take a link down (state banned)")]
     MayNotBan(TokenId),
+    /// No link may lead there.
+    #[error(transparent)]
+    Target(#[from] RefusedTarget),
     /// Another request with the same key is being worked on.
     #[error("a request with this Idempotency-Key is being worked on: ask again when it is done")]
     KeyInFlight,

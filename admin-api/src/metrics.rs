@@ -7,6 +7,7 @@ pub use gauges::Observed;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::abuse::Counts;
 use daemon::metrics::{Counter, EncodeLabelSet, Family, Latency, Registry, render};
 
 /// The label set of requests.
@@ -31,6 +32,8 @@ pub struct Metrics {
     pub leases: Counter,
     /// Leases that could not be had or were refused.
     pub lease_failures: Counter,
+    /// Targets that were refused.
+    pub targets: Counts,
     /// Connections refused or cut for breaking a limit.
     pub connections_cut: Counter,
 }
@@ -87,6 +90,7 @@ impl Metrics {
             self.lease_failures.clone(),
         );
         r.register("connections_cut", "Connections cut for breaking a limit", self.connections_cut.clone());
+        self.targets.register(r);
         registry.register_collector(Box::new(observed));
         registry
     }

@@ -11,10 +11,11 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use http::header::{CACHE_CONTROL, CONNECTION, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
-use http::{HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderValue, StatusCode};
 use linklog::writer::ProposeError;
 use serde::{Serialize, Serializer};
 
+use crate::abuse::Refused;
 use crate::auth::AuthError;
 use crate::auth::allow::Denied;
 use crate::http::body::BodyError;
@@ -24,6 +25,7 @@ use crate::links::domains::DeclareError;
 use crate::links::fields::Finding;
 use crate::links::idempotency::KeyInvalid;
 use crate::links::order::Refusal;
+use crate::links::targets::RefusedTarget;
 use kind::Kind;
 
 /// The content type of problem details.
@@ -68,6 +70,44 @@ impl Problem {
     /// Returns its status.
     pub fn status(&self) -> u16 {
         self.0.kind.status
+    }
+
+    /// Returns its stable word.
+    pub fn code(&self) -> &'static str {
+        self.0.kind.code
+    }
+
+    /// Returns its sentence for people.
+    pub fn detail(&self) -> &str {
+        &self.0.detail
+    }
+
+    /// Returns what is wrong with which field.
+    pub fn errors(&self) -> &[Finding] {
+        &self.0.errors
+    }
+
+    /// Calls fields as another API does: pairs of our name and theirs.
+    #[must_use]
+    pub fn with_fields(self, names: &[(&'static str, &'static str)]) -> Problem {
+        self.with(|parts| {
+            for finding in &mut parts.errors {
+                if let Some((_, theirs)) = names.iter().find(|(ours, _)| finding.field == *ours) {
+                    finding.field = Cow::Borrowed(theirs);
+                }
+            }
+            if let [only] = &*parts.errors
+                && parts.kind == kind::VALIDATION_FAILED
+            {
+                parts.detail = format!("{}: {}", only.field, only.detail).into();
+            }
+        })
+    }
+
+    /// Puts its headers on an answer that tells it in another API's words.
+    pub fn with_head_on(&self, mut response: Response) -> Response {
+        self.write_head(response.headers_mut());
+        response
     }
 
     fn retry_after(self, after: Duration) -> Problem {
@@ -315,6 +355,7 @@ impl From<ChangeError> for Problem {
             ChangeError::Taken => Problem::alias_taken(Vec::new()),
             ChangeError::Banned => new(kind::LINK_BANNED),
             ChangeError::MayNotBan(token) => AuthError::Scope { needed: "admin", token }.into(),
+            ChangeError::Target(refused) => refused.into(),
             ChangeError::KeyInFlight => new(kind::IDEMPOTENCY_KEY_IN_FLIGHT).retry_after(SOON),
             ChangeError::Alias(error) => Problem::field("code", error.code(), error.to_string()),
             ChangeError::Contended => new(kind::CONTENDED).retry_after(SOON),
@@ -346,6 +387,16 @@ impl From<DeclareError> for Problem {
             DeclareError::Base(_) => Problem::field("short_url_base", "short_url_base_not_valid", detail),
             DeclareError::Taken(_) | DeclareError::TooMany => Problem::new(kind::DOMAIN_TAKEN, detail),
             DeclareError::Change(error) => error.into(),
+        }
+    }
+}
+
+impl From<RefusedTarget> for Problem {
+    fn from(error: RefusedTarget) -> Problem {
+        let detail = error.to_string();
+        match error.refused {
+            Refused::NoVerdict => Problem::new(kind::NO_VERDICT, detail).retry_after(SOON),
+            refused => Problem::field(error.field, refused.code(), detail),
         }
     }
 }
@@ -419,17 +470,24 @@ impl IntoResponse for Problem {
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(CONTENT_TYPE_PROBLEM));
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        self.write_head(headers);
+        response
+    }
+}
+
+impl Problem {
+    /// What a problem says in headers, whatever it says in the body.
+    fn write_head(&self, headers: &mut HeaderMap) {
         if let Some(after) = self.0.retry_after {
             // Whole seconds, rounded up: too early is worse than too late.
             let seconds = after.as_secs() + u64::from(after.subsec_nanos() > 0);
             headers.insert(RETRY_AFTER, HeaderValue::from(seconds.max(1)));
         }
-        if let Some(challenge) = self.0.challenge.and_then(|text| HeaderValue::from_str(&text).ok()) {
+        if let Some(challenge) = self.0.challenge.as_ref().and_then(|text| HeaderValue::from_str(text).ok()) {
             headers.insert(WWW_AUTHENTICATE, challenge);
         }
         if self.0.close {
             headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
-        response
     }
 }

@@ -26,6 +26,9 @@ use tokio_util::sync::CancellationToken;
 use wire::channel::ChannelError;
 use wire::identity::{Identity, IdentityError};
 
+use crate::abuse::Gate;
+use crate::abuse::files::{BlockFiles, FileError};
+use crate::abuse::verdict::VerdictService;
 use crate::auth::Tokens;
 use crate::auth::tally::Tally;
 use crate::clicks::{ClickSource, Clicks, Reporters};
@@ -45,7 +48,6 @@ use crate::members::Members;
 use crate::metrics::{Metrics, Observed};
 use crate::people::People;
 use crate::replication::{MemberStatus, Replication};
-use crate::target::TargetRules;
 use listen::HttpServer;
 use open::OpenLog;
 use probe::HealthProbe;
@@ -80,6 +82,9 @@ pub enum ServerError {
     /// The feed.
     #[error("cannot serve followers")]
     Feed(#[from] FeedError),
+    /// A blocklist.
+    #[error(transparent)]
+    Blocklist(#[from] FileError),
     /// A write failed while the service ran.
     #[error(
         "the log could not be written; the log of this process says why. What was acknowledged is safe: start again"
@@ -289,10 +294,8 @@ async fn start_tasks(
     });
     probe.open(metrics.registry(observed.clone()), observed.clone());
 
-    let rules = Rules {
-        target: TargetRules { bytes_max: config.limits.url_bytes_max },
-        alias: config.aliases.clone(),
-    };
+    let rules = Rules { target: config.targets.rules.clone(), alias: config.aliases.clone() };
+    let gate = start_gate(config, &metrics, &mut others, &stop_others)?;
     let links = Links {
         log,
         codes,
@@ -302,6 +305,7 @@ async fn start_tasks(
         replication,
         clicks,
         rules,
+        gate,
         metrics: metrics.clone(),
         in_flight: Default::default(),
         duplicates: Default::default(),
@@ -317,6 +321,7 @@ async fn start_tasks(
         bodies: Default::default(),
         transfers: Default::default(),
         ready: observed,
+        drop_in: config.drop_in,
         metrics: metrics.clone(),
     };
     let mut serving = JoinSet::new();
@@ -361,6 +366,29 @@ fn start_codes(
         Refill { codes: codes.clone(), store, pools, options: config.codes, epoch, metrics: metrics.clone() };
     tasks.spawn(refill.run(stop.clone()));
     Ok((codes, marks))
+}
+
+/// Reads the blocklists and begins to watch them.
+fn start_gate(
+    config: &Config,
+    metrics: &Metrics,
+    others: &mut JoinSet<()>,
+    stop: &CancellationToken,
+) -> Result<Gate, ServerError> {
+    let targets = &config.targets;
+    let (hosts, patterns) = (targets.blocked_hosts.clone(), targets.blocked_patterns.clone());
+    let mut lists = None;
+    if !hosts.is_empty() || !patterns.is_empty() {
+        let files = Arc::new(BlockFiles::load(hosts, patterns)?);
+        let watch = files.clone().watch(targets.check_files, stop.clone());
+        others.spawn(async move {
+            if let Err(error) = watch.await {
+                tracing::error!(%error, "cannot listen for SIGHUP: blocklists are not read again");
+            }
+        });
+        lists = Some(files);
+    }
+    Ok(Gate::new(lists, targets.verdicts.clone().map(VerdictService::new), metrics.targets.clone()))
 }
 
 /// Returns what is called when a follower knows a writer with a higher epoch.

@@ -1,21 +1,38 @@
 //! Where a link may lead: checks a target and makes it fit for a `Location` header. Pure.
 //!
-//! Owned here: what [`check`] returns is an absolute http or https URL with a host, without credentials, of printable
-//! ASCII, and not longer than allowed. A target of printable ASCII is kept byte for byte, because it is not ours to
+//! Owned here: what [`check`] returns is an absolute URL of an allowed scheme with a host, without credentials, of printable
+//! ASCII, and not longer than allowed; it does not lead to a private address unless that is allowed. A target of printable ASCII is kept byte for byte, because it is not ours to
 //! tidy: signatures and caches depend on the exact spelling. Anything else is percent-encoded, its host put into the
 //! ASCII form of internationalised names (RFC 3490), and nothing else about it is changed.
 //!
 //! Two programs may read a sloppy URL differently: browsers (WHATWG URL) take `\` for `/` and skip missing slashes,
 //! other clients (RFC 3986) do not. Where the two readings disagree about the host, the target is refused.
 
+mod address;
+
+use std::sync::Arc;
+
 use percent_encoding::{CONTROLS, utf8_percent_encode};
 use url::Url;
 
 /// Which targets are allowed.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct TargetRules {
     /// Longest target in bytes, before and after encoding.
     pub bytes_max: usize,
+    /// Schemes that may be, in lower case.
+    pub schemes: Arc<[String]>,
+    /// Whether targets may lead to loopback and private addresses.
+    pub private_allowed: bool,
+}
+
+/// Schemes that do something in the browser that follows a link, in place of leading somewhere: never allowed.
+pub const SCHEMES_NEVER: [&str; 9] =
+    ["javascript", "data", "vbscript", "file", "blob", "about", "filesystem", "view-source", "chrome"];
+
+/// Says whether a configuration may allow a scheme: a name (RFC 3986 section 3.1) in lower case, and none of [`SCHEMES_NEVER`].
+pub fn may_be_allowed(scheme: &str) -> bool {
+    is_scheme(scheme) && scheme == scheme.to_ascii_lowercase() && !SCHEMES_NEVER.contains(&scheme)
 }
 
 /// Why a target is refused.
@@ -39,13 +56,15 @@ pub enum TargetError {
         at: usize,
     },
     /// No scheme, or not followed by a host.
-    #[error("the target is not absolute: it must begin with http:// or https:// and a host")]
+    #[error("the target is not absolute: it must begin with a scheme such as https:// and a host")]
     NotAbsolute,
     /// Another scheme.
-    #[error("scheme {scheme:?} is not allowed: use http or https")]
+    #[error("scheme {scheme:?} is not allowed, but {allowed}")]
     Scheme {
         /// The beginning of what was found.
         scheme: String,
+        /// Those that are.
+        allowed: String,
     },
     /// A user name or a password.
     #[error("the target holds a user name or password, which everybody who follows the link would learn")]
@@ -55,6 +74,14 @@ pub enum TargetError {
     Host {
         /// What the URL parser says.
         why: String,
+    },
+    /// It leads to somebody's own machine or network.
+    #[error(
+        "the target leads to {host}, an address that is private or reserved: visitors would reach another machine, or one of their own"
+    )]
+    Private {
+        /// The host.
+        host: String,
     },
     /// It leads back to the short domain.
     #[error("the target is on {host}, which serves short links itself: following it would go in circles")]
@@ -75,6 +102,7 @@ impl TargetError {
             TargetError::Scheme { .. } => "url_scheme",
             TargetError::Credentials => "url_credentials",
             TargetError::Host { .. } => "url_host",
+            TargetError::Private { .. } => "url_private",
             TargetError::Loop { .. } => "url_loop",
         }
     }
@@ -94,7 +122,7 @@ pub fn check(
     if let Some(at) = text.bytes().position(|b| b <= b' ' || b == 0x7f) {
         return Err(TargetError::Whitespace { at });
     }
-    let parts = split(text)?;
+    let parts = split(text, rules)?;
     if parts.authority.contains('@') {
         return Err(TargetError::Credentials);
     }
@@ -105,6 +133,9 @@ pub fn check(
     let known_as = host.strip_suffix('.').unwrap_or(host);
     if is_ours(known_as, url.port_or_known_default().unwrap_or(0)) {
         return Err(TargetError::Loop { host: known_as.to_owned() });
+    }
+    if !rules.private_allowed && address::is_private(known_as) {
+        return Err(TargetError::Private { host: known_as.to_owned() });
     }
     if text.is_ascii() {
         return Ok(text.to_owned());
@@ -129,13 +160,14 @@ struct Parts<'a> {
     rest: &'a str,
 }
 
-fn split(text: &str) -> Result<Parts<'_>, TargetError> {
+fn split<'t>(text: &'t str, rules: &TargetRules) -> Result<Parts<'t>, TargetError> {
     let (scheme, after) = text.split_once(':').ok_or(TargetError::NotAbsolute)?;
     if !is_scheme(scheme) {
         return Err(TargetError::NotAbsolute);
     }
-    if !scheme.eq_ignore_ascii_case("http") && !scheme.eq_ignore_ascii_case("https") {
-        return Err(TargetError::Scheme { scheme: scheme.chars().take(32).collect() });
+    if !rules.schemes.iter().any(|allowed| scheme.eq_ignore_ascii_case(allowed)) {
+        let allowed = rules.schemes.join(", ");
+        return Err(TargetError::Scheme { scheme: scheme.chars().take(32).collect(), allowed });
     }
     let after = after.strip_prefix("//").ok_or(TargetError::NotAbsolute)?;
     let end = after.find(['/', '?', '#']).unwrap_or(after.len());

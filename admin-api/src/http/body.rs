@@ -66,7 +66,7 @@ pub struct BodyBudget {
 
 /// A body, and its share of the memory.
 pub struct Held<'a> {
-    /// The bytes, at least one.
+    /// The bytes.
     pub bytes: Bytes,
     _share: SemaphorePermit<'a>,
 }
@@ -89,9 +89,26 @@ impl BodyBudget {
         expected: Expected,
     ) -> Result<Held<'_>, BodyError> {
         check_content_type(headers, expected.merge_patch)?;
+        let held = self.hold(headers, body, expected.bytes_max).await?;
+        if held.bytes.is_empty() { Err(BodyError::Empty) } else { Ok(held) }
+    }
+
+    /// Reads a form, however it is declared; it may be empty.
+    ///
+    /// # Errors
+    /// It is too large, too slow or broken.
+    pub async fn read_form(
+        &self,
+        headers: &HeaderMap,
+        body: Body,
+        bytes_max: usize,
+    ) -> Result<Held<'_>, BodyError> {
+        self.hold(headers, body, bytes_max).await
+    }
+
+    async fn hold(&self, headers: &HeaderMap, body: Body, max: usize) -> Result<Held<'_>, BodyError> {
         let declared =
             headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
-        let max = expected.bytes_max;
         if declared.is_some_and(|declared| declared > max) {
             // Who waits for leave to send is simply not given it.
             if !headers.contains_key(EXPECT) {
@@ -102,7 +119,7 @@ impl BodyBudget {
         let units = declared.unwrap_or(max).div_ceil(UNIT_BYTES).min(BODIES_BYTES_MAX / UNIT_BYTES);
         let share = self.units.acquire_many(units as u32).await.map_err(|_| BodyError::Broken)?;
         let bytes = collect(body, declared.unwrap_or(0), max).await?;
-        if bytes.is_empty() { Err(BodyError::Empty) } else { Ok(Held { bytes, _share: share }) }
+        Ok(Held { bytes, _share: share })
     }
 }
 

@@ -121,6 +121,7 @@ pub(super) fn refusal(made: &Made) -> Problem {
         Made::Gone => Problem::gone(),
         Made::ExternalIdTaken => Problem::external_id_taken(),
         Made::Denied(denied) => Problem::denied(denied),
+        Made::Refused(refused) => refused.clone().into(),
         Made::NoCode | Made::Created { .. } | Made::Replayed(_) | Made::Found(_) => Problem::no_codes(),
     }
 }

@@ -247,7 +247,14 @@ pub fn key_of(code: &str, uri: &Uri, domains: &DomainTable) -> Result<Key, Probl
 /// # Errors
 /// There is no such domain, or no link can have this code.
 pub fn key_in(code: &str, query: &Query<'_>, domains: &DomainTable) -> Result<Key, Problem> {
-    let domain = query.domain(domains)?;
+    key_in_domain(code, query.domain(domains)?, domains)
+}
+
+/// Returns the key of a code in a domain.
+///
+/// # Errors
+/// No link can have this code.
+pub fn key_in_domain(code: &str, domain: DomainId, domains: &DomainTable) -> Result<Key, Problem> {
     let mut code = Code::from_bytes(code.as_bytes()).map_err(|_| Problem::no_link())?;
     // What cannot be a generated code is an alias, and those are kept in lower case there.
     if code.as_code7().is_none() && domains.get(domain).is_some_and(|known| known.answers.folded) {

@@ -8,6 +8,7 @@ use linklog::Code;
 use serde::Serialize;
 
 use crate::auth::Standing;
+use crate::problem::CONTENT_TYPE_PROBLEM;
 
 /// Builds an answer.
 pub(super) fn json(status: StatusCode, body: &impl Serialize) -> Response {
@@ -22,6 +23,13 @@ pub(super) fn bytes_of_json(status: StatusCode, bytes: Vec<u8>) -> Response {
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+/// Builds an answer that tells a problem in another API's words.
+pub(super) fn problem_json(status: StatusCode, body: &impl Serialize) -> Response {
+    let mut response = json(status, body);
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(CONTENT_TYPE_PROBLEM));
     response
 }
 

@@ -7,6 +7,7 @@ use linklog::{Code, Code7, Key, LinkManage, Position, Seq};
 use super::dedupe;
 use super::idempotency::IdempotencyKey;
 use super::order::{By, Order};
+use super::targets::RefusedTarget;
 use super::{ChangeError, Links};
 use crate::auth::Caller;
 use crate::auth::allow::Denied;
@@ -46,6 +47,8 @@ pub enum Made {
     AlreadyExpired,
     /// It would end before it begins.
     EndsFirst,
+    /// No link may lead there.
+    Refused(RefusedTarget),
     /// An earlier request with the same key made it, and it was deleted since.
     Gone,
 }
@@ -106,6 +109,7 @@ impl Links {
         work.replay().await?;
         work.refuse_expired();
         work.refuse_denied();
+        work.refuse_targets().await;
         work.check_level()?;
         work.release_reservations().await?;
         let alone = work.find_duplicates().await?;
@@ -284,6 +288,18 @@ impl Work<'_> {
         orders
             .map(|order| order.change(code, self.by(), self.now_ms, None, [0; 16]))
             .try_for_each(|change| Ok(self.links.levels.check(&change)?))
+    }
+
+    /// Asks about the targets of what is open.
+    async fn refuse_targets(&mut self) {
+        let orders = self.request.orders;
+        let links: Vec<_> = self.open.iter().map(|open| &orders[open.index].link).collect();
+        let mut judged = self.links.judge_targets(&links).await.into_iter();
+        self.open.retain(|open| {
+            let Some(refused) = judged.next().flatten() else { return true };
+            self.made[open.index] = Some(Made::Refused(refused));
+            false
+        });
     }
 
     /// Proposes everything that is open; what hit a used code stays open.

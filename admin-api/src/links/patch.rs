@@ -121,6 +121,7 @@ impl Links {
             if ends.is_some_and(|(end, begin)| end <= begin) {
                 return Err(ChangeError::EndsFirst);
             }
+            self.check_targets(&link.link, Some(&stored.link)).await?;
             let change = self.changing(caller, key, &stored, &mut link, now_ms);
             if let Some((position, stamp)) = self.applied(change).await? {
                 link.stamp = stamp;

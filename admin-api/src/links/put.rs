@@ -38,6 +38,7 @@ impl Links {
             has_a_life(&fresh.link, now_ms)?;
         }
         self.tokens.may_touch(caller, &key)?;
+        self.check_targets(&order.link, None).await?;
         let actor = caller.token.to_string();
         let by = By { actor: &actor, user: caller.user };
         // A code that looks like a generated one is told to the key pools, as with any alias.

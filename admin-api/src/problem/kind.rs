@@ -159,6 +159,9 @@ kinds! {
     NO_CODES_AVAILABLE 503 "no_codes_available" "No codes available"
         "The supply of generated codes is used up and no key pool answers."
         "Try again after Retry-After, or choose an alias; the operator should look at the key pools.";
+    NO_VERDICT 503 "no_verdict" "The target was not judged"
+        "Another service has to judge every target, and it did not answer in time."
+        "Try again after Retry-After.";
     BUSY 503 "busy" "The writer is busy"
         "More changes wait for the writer than it takes."
         "Try again after Retry-After.";

@@ -5,10 +5,12 @@ use proptest::prelude::*;
 
 use super::*;
 
-const RULES: TargetRules = TargetRules { bytes_max: 8192 };
+fn rules() -> TargetRules {
+    TargetRules { bytes_max: 8192, schemes: ["http".into(), "https".into()].into(), private_allowed: true }
+}
 
 fn checked(text: &str) -> Result<String, TargetError> {
-    check(text, &RULES, |host, port| host == "sho.rt" && matches!(port, 80 | 443))
+    check(text, &rules(), |host, port| host == "sho.rt" && matches!(port, 80 | 443))
 }
 
 fn refusal(text: &str) -> &'static str {
@@ -85,6 +87,31 @@ fn what_is_no_absolute_http_url_is_refused_with_its_reason() {
         ("https://%73ho.rt/abc", "url_loop"),
     ] {
         assert_eq!(refusal(text), code, "{text}");
+    }
+}
+
+#[test]
+fn private_addresses_and_further_schemes_are_as_the_rules_say() {
+    let strict = TargetRules { private_allowed: false, ..rules() };
+    let code =
+        |text: &str, rules: &TargetRules| check(text, rules, |_, _| false).map_err(|error| error.code());
+    for text in
+        ["http://127.0.0.1:8000/x", "http://0x7f.1/", "https://[::ffff:10.0.0.1]/é", "http://LOCALHOST./"]
+    {
+        assert_eq!(code(text, &strict), Err("url_private"), "{text}");
+        assert!(code(text, &rules()).is_ok(), "{text}");
+    }
+    for text in ["http://192.0.2.7/", "https://[2001:db8::1]/", "https://intranet.example/"] {
+        assert!(code(text, &strict).is_ok(), "{text}");
+    }
+    let further = TargetRules { schemes: ["https".into(), "myapp".into()].into(), ..strict };
+    assert_eq!(code("myapp://open/x?y", &further).as_deref(), Ok("myapp://open/x?y"));
+    assert_eq!(code("myapp:x", &further), Err("url_not_absolute"));
+    assert_eq!(code("myapp://127.1/", &further), Err("url_private"));
+    assert_eq!(code("http://example.com/", &further), Err("url_scheme"));
+    assert!(may_be_allowed("myapp") && may_be_allowed("web+x"));
+    for never in ["javascript", "JAVASCRIPT", "data", "My", "", "1x", "a b"] {
+        assert!(!may_be_allowed(never), "{never}");
     }
 }
 

@@ -175,4 +175,5 @@ macro_rules! lists {
 lists! {
     String: "a list of strings, such as [\"one\", \"two\"]";
     SocketAddr: "a list of IP addresses with ports, such as [\"127.0.0.1:8080\", \"[::1]:8080\"]";
+    PathBuf: "a list of paths, such as [\"/etc/signpost/one\", \"/etc/signpost/two\"]";
 }
