@@ -91,7 +91,8 @@ impl Problem {
     #[must_use]
     pub fn with_fields(self, names: &[(&'static str, &'static str)]) -> Problem {
         self.with(|parts| {
-            for finding in &mut parts.errors {
+            // A name nobody knows is the client's own.
+            for finding in parts.errors.iter_mut().filter(|finding| finding.code != "unknown_field") {
                 if let Some((_, theirs)) = names.iter().find(|(ours, _)| finding.field == *ours) {
                     finding.field = Cow::Borrowed(theirs);
                 }

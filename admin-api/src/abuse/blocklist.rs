@@ -2,10 +2,12 @@
 //!
 //! A list of hosts has a host a line, which stands for its subdomains too; lines of a hosts file (`0.0.0.0 host`) are understood. A list
 //! of patterns has a pattern a line (`*` stands for anything), compared in lower case with the whole target from its host on:
-//! `*.example/login*`. It is tried on the target as it is and with its percent-escapes undone. `#` begins a comment.
+//! `*.example/login*`; a port is left out. It is tried on the target as it is and with its percent-escapes undone. `#` begins a comment.
+
+use std::net::IpAddr;
 
 use percent_encoding::percent_decode_str;
-use url::{Host, Url};
+use url::{Host, Position, Url};
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::Refused;
@@ -62,9 +64,15 @@ impl Blocklist {
     /// The first line that is wrong.
     pub fn add_hosts(&mut self, text: &str) -> Result<(), ListError> {
         for (index, line) in lines(text) {
-            let host = line.split_ascii_whitespace().next_back().unwrap_or(line);
+            let no_host = ListError::NoHost { line: index + 1 };
+            // As in a hosts file: an address first.
+            let host = match line.split_ascii_whitespace().collect::<Vec<_>>()[..] {
+                [host] => host,
+                [address, host] if address.parse::<IpAddr>().is_ok() => host,
+                _ => return Err(no_host),
+            };
             let host = host.trim_start_matches("*.").trim_matches('.');
-            let host = Host::parse(host).map_err(|_| ListError::NoHost { line: index + 1 })?;
+            let host = Host::parse(host).map_err(|_| no_host)?;
             self.hosts.push(hash(&host.to_string()));
             if self.hosts.len() > HOSTS_MAX {
                 return Err(ListError::TooMany { max: HOSTS_MAX });
@@ -111,10 +119,8 @@ impl Blocklist {
         if self.patterns.is_empty() {
             return None;
         }
-        // As browsers read it: dots in paths resolved, the host in its ASCII form.
-        let after = url.as_str().split_once("://").map_or("", |(_, after)| after);
-        let port_and_rest = after.get(host.len()..).unwrap_or_default();
-        let plain = format!("{host}{port_and_rest}").to_ascii_lowercase();
+        // As browsers read it: dots in paths resolved, the host in its ASCII form; whatever the port.
+        let plain = format!("{host}{}", &url[Position::BeforePath..]).to_ascii_lowercase();
         let decoded = percent_decode_str(&plain).decode_utf8_lossy().to_lowercase();
         let is_blocked =
             |pattern: &[u8]| fits(pattern, plain.as_bytes()) || fits(pattern, decoded.as_bytes());
@@ -179,6 +185,7 @@ mod tests {
             "https://bank.example/lo%67in",
             "https://a.test/b/../c.exe",
             "https://bank.example:8443/login",
+            "https://bank.example./login",
         ] {
             assert_eq!(list.blocks(target), Some(Refused::Pattern), "{target}");
         }
@@ -191,6 +198,7 @@ mod tests {
     fn lists_with_mistakes_are_refused_with_the_line() {
         let mut list = Blocklist::default();
         assert_eq!(list.add_hosts("a.example\n\nno host/at all\n"), Err(ListError::NoHost { line: 3 }));
+        assert_eq!(list.add_hosts("a.example b.example\n"), Err(ListError::NoHost { line: 1 }));
         assert_eq!(list.add_patterns("**\n"), Err(ListError::Everything { line: 1 }));
         assert_eq!(list.add_patterns(&"x".repeat(513)), Err(ListError::PatternTooLong { line: 1 }));
     }

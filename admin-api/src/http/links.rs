@@ -358,7 +358,7 @@ const LIST_PARAMETERS: [&str; 13] = [
 
 /// Lists links, newest first
 #[utoipa::path(get, path = "/v1/links", operation_id = "list_links", tag = "links", params(ListParams, FilterParams),
-    responses((status = 200, description = "A page", body = PageView<'static>)))]
+    responses((status = 200, description = "A page", body = PageView<'static>), (status = 404, response = NotFound)))]
 pub(super) async fn list(State(api): State<Arc<Api>>, request: Request) -> Response {
     answer(try_list(&api, request.into_parts().0).await)
 }

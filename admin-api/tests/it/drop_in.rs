@@ -72,7 +72,7 @@ fn a_client_of_shlink_makes_lists_changes_and_deletes_short_urls() {
         "shortCode": "my-slug", "shortUrl": "http://s.test/my-slug", "longUrl": "https://a.example/x",
         "dateCreated": made.json["dateCreated"], "visitsSummary": { "total": 0, "nonBots": 0, "bots": 0 },
         "tags": ["one", "two"], "meta": { "validSince": null, "validUntil": "2040-01-02T02:04:05+00:00", "maxVisits": null },
-        "domain": null, "title": "A title", "crawlable": false, "forwardQuery": false, "hasRedirectRules": false, "enabled": true,
+        "domain": null, "title": "A title", "crawlable": false, "forwardQuery": true, "hasRedirectRules": false, "enabled": true,
     });
     assert_eq!(made.json, expected);
     assert!(made.json["dateCreated"].as_str().unwrap().ends_with("+00:00"));
@@ -83,6 +83,13 @@ fn a_client_of_shlink_makes_lists_changes_and_deletes_short_urls() {
     );
     let code = generated.json["shortCode"].as_str().unwrap().to_owned();
     assert_eq!((code.len(), site.link(&code)["long_url"].clone()), (7, json!("https://b.example/")));
+
+    let found = site.shlink(
+        Method::POST,
+        "/short-urls",
+        Some(json!({ "longUrl": "https://b.example/", "findIfExists": true })),
+    );
+    assert_eq!((found.status, &found.json["shortCode"]), (200, &json!(code)), "{found:?}");
 
     let list = site.shlink(Method::GET, "/short-urls?page=2&itemsPerPage=1", None).json["shortUrls"].clone();
     assert_eq!(list["data"], json!([expected]));
@@ -127,15 +134,6 @@ fn a_client_of_shlink_makes_lists_changes_and_deletes_short_urls() {
         (kind(&gone), &gone.json["shortCode"]),
         ((404, "short-url-not-found".into()), &json!("my-slug"))
     );
-    assert_eq!(
-        kind(&site.shlink(
-            Method::POST,
-            "/short-urls",
-            Some(json!({ "longUrl": "https://d.example/", "customSlug": "my-slug" }))
-        ))
-        .0,
-        400
-    );
     let wrong =
         site.shlink(Method::POST, "/short-urls", Some(json!({ "longUrl": "nothing", "maxVisits": 3 })));
     assert_eq!(kind(&wrong), (400, "invalid-data".into()));
@@ -158,6 +156,7 @@ fn a_taken_slug_is_told_to_a_client_of_shlink_as_shlink_does() {
     assert_eq!(make().status, 200);
     let again = make();
     assert_eq!((again.status, &again.json["title"]), (400, &json!("Invalid custom slug")), "{again:?}");
+    assert_eq!(again.json["type"], "https://shlink.io/api/error/non-unique-slug");
 }
 
 #[test]

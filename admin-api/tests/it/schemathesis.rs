@@ -41,14 +41,8 @@ fn no_answer_is_other_than_the_description_says() {
         .args(["--header", &format!("Authorization: Bearer {token}")])
         .args(["--checks", CHECKS, "--phases", "examples,coverage,fuzzing", "--max-examples", EXAMPLES])
         .args(["--max-time", TIME_MAX, "--request-timeout", "10", "--workers", "1", "--continue-on-failure"])
-        .args([
-            "--generation-deterministic",
-            "--generation-database",
-            "none",
-            "--no-color",
-            "--warnings",
-            "off",
-        ])
+        .args(["--generation-deterministic", "--no-color", "--warnings", "off"])
+        .env("SCHEMATHESIS_HOOKS", concat!(env!("CARGO_MANIFEST_DIR"), "/tests/schemathesis/hooks.py"))
         .current_dir(admin.dir())
         .env("HOME", admin.dir())
         .env_remove("HTTP_PROXY")
