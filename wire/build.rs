@@ -4,5 +4,8 @@ fn main() -> std::io::Result<()> {
     tonic_prost_build::configure()
         // One frame goes to every follower: `Bytes` is shared, a `Vec` would be copied for each.
         .bytes(".signpost.feed.v1.Records.frame")
-        .compile_protos(&["proto/feed.proto", "proto/keys.proto", "proto/clicks.proto"], &["proto"])
+        .compile_protos(
+            &["proto/feed.proto", "proto/keys.proto", "proto/clicks.proto", "proto/budgets.proto"],
+            &["proto"],
+        )
 }

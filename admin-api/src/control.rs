@@ -17,6 +17,7 @@ use tokio::sync::Mutex;
 use wire::identity::FleetId;
 
 use crate::auth::Tokens;
+use crate::budgets::Budgets;
 use crate::domains::Domains;
 use crate::levels::Levels;
 use crate::log::Log;
@@ -31,6 +32,7 @@ pub struct Operator {
     domains: Domains,
     levels: Levels,
     replication: Replication,
+    budgets: Budgets,
     fleet: FleetId,
     /// One command that writes at a time: they look before they write, and there is one operator.
     writing: Mutex<()>,
@@ -45,9 +47,20 @@ impl Operator {
         domains: Domains,
         levels: Levels,
         replication: Replication,
+        budgets: Budgets,
         fleet: FleetId,
     ) -> Operator {
-        Operator { log, tokens, members, domains, levels, replication, fleet, writing: Mutex::new(()) }
+        Operator {
+            log,
+            tokens,
+            members,
+            domains,
+            levels,
+            replication,
+            budgets,
+            fleet,
+            writing: Mutex::new(()),
+        }
     }
 
     async fn answer(&self, command: &str, args: Value) -> Result<Value, String> {

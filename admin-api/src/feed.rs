@@ -19,8 +19,9 @@ use tonic::{Request, Response, Status, Streaming};
 use wire::feed::feed_server::Feed;
 use wire::feed::{FollowerMessage, WriterMessage};
 use wire::identity::{FleetId, Identity, Role, authorize};
-use wire::listen::{ListenError, Listener, feed_routes, with_clicks};
+use wire::listen::{ListenError, Listener, feed_routes, with_budgets, with_clicks};
 
+use crate::budgets::{Budgets, HoldService};
 use crate::clicks::{ClickSource, ReportService};
 use crate::levels::Levels;
 use crate::members::Members;
@@ -88,11 +89,14 @@ impl FeedServer {
         self,
         source: FeedSource,
         clicks: ClickSource,
+        budgets: Budgets,
         stop: CancellationToken,
     ) -> Result<(), FeedError> {
         let clicks = ReportService::new(clicks, stop.clone());
         let service = FeedService { source: Arc::new(source), frames: Arc::default(), stop: stop.clone() };
-        Ok(self.listener.serve(with_clicks(feed_routes(service), clicks), stop.cancelled_owned()).await?)
+        let routes = with_clicks(feed_routes(service), clicks);
+        let routes = with_budgets(routes, HoldService::new(budgets, stop.clone()));
+        Ok(self.listener.serve(routes, stop.cancelled_owned()).await?)
     }
 }
 

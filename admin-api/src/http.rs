@@ -12,6 +12,7 @@ pub mod export;
 pub mod health;
 mod history;
 pub mod import;
+mod limit;
 pub mod links;
 mod object;
 pub mod openapi;
@@ -94,6 +95,7 @@ fn routes() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(domains::declare, domains::list))
         .routes(routes!(domains::get, domains::patch))
         .routes(routes!(clicks::of_link))
+        .routes(routes!(limit::of_link))
         .routes(routes!(history::of_link))
         .routes(routes!(users::create_user, users::list_users))
         .routes(routes!(users::get_user, users::patch_user))
@@ -128,6 +130,7 @@ async fn count(State(api): State<Arc<Api>>, request: Request, next: Next) -> Res
         Some("/v1/domains" | "/v1/domains/{host}") => "/v1/domains",
         Some("/v1/links/{code}/qr") => "/v1/links/{code}/qr",
         Some("/v1/links/{code}/clicks") => "/v1/links/{code}/clicks",
+        Some("/v1/links/{code}/limit") => "/v1/links/{code}/limit",
         Some("/v1/export") => "/v1/export",
         Some("/v1/import") => "/v1/import",
         Some("/v1/links/{code}/history") => "/v1/links/{code}/history",

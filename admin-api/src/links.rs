@@ -43,6 +43,7 @@ use crate::abuse::Gate;
 use crate::alias::AliasRules;
 use crate::auth::allow::{Denied, QuotaUsedUp, may_give};
 use crate::auth::{Caller, TokenId, Tokens};
+use crate::budgets::{Budgets, Turn};
 use crate::clicks::Clicks;
 use crate::codes::Codes;
 use crate::codes::mark::Marks;
@@ -92,6 +93,8 @@ pub struct Links {
     pub people: People,
     /// Which targets are refused although they are well-formed.
     pub gate: Gate,
+    /// The clicks of links that end with a number of them.
+    pub budgets: Budgets,
     /// Who counts.
     pub metrics: Metrics,
     /// Which idempotent requests are being worked on.
@@ -138,6 +141,9 @@ pub enum ChangeError {
     /// No link may lead there.
     #[error(transparent)]
     Target(#[from] RefusedTarget),
+    /// Members have clicks of the link at hand that would go beyond its new limit.
+    #[error("clicks of this link are in the hands of {}, which cannot be reached: try again, or burn them with `signpost-admin proxy forget`", .0.join(", "))]
+    LimitHeld(Vec<String>),
     /// Another request with the same key is being worked on.
     #[error("a request with this Idempotency-Key is being worked on: ask again when it is done")]
     KeyInFlight,
@@ -252,6 +258,16 @@ impl Links {
         let mut parts = vec![Part { key: StateKey::Link(key), precondition, operation }];
         parts.extend(keeping::external_parts(&key, Some(&old.manage), Some(&new.manage)));
         Change::new(actor, parts)
+    }
+
+    /// Waits until a link's limit may become what `new` has; `None`: it may at once. Only in the turn that is returned, and only after
+    /// looking at the link again.
+    async fn room_for(&self, key: Key, old: &Link, new: &Link) -> Result<Option<Turn<'_>>, ChangeError> {
+        Ok(match (old.extras.limit, new.extras.limit) {
+            (Some(old), Some(new)) if new.max < old.max => Some(self.budgets.make_room(key, new.max).await?),
+            (Some(_), None) => Some(self.budgets.clear(key).await?),
+            _ => None,
+        })
     }
 
     /// Says whether a caller may give a link to the owner that is asked for.

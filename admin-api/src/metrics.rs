@@ -34,6 +34,8 @@ pub struct Metrics {
     pub lease_failures: Counter,
     /// Targets that were refused.
     pub targets: Counts,
+    /// Clicks of limited links.
+    pub budgets: crate::budgets::Counts,
     /// Connections refused or cut for breaking a limit.
     pub connections_cut: Counter,
 }
@@ -77,6 +79,7 @@ impl Metrics {
             "Time from the request to the answer of a batch, replication included",
             self.batch.clone(),
         );
+        self.budgets.register(r);
         r.register("links_created", "Links made", self.links_created.clone());
         r.register(
             "code_conflicts",

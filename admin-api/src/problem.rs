@@ -233,6 +233,11 @@ impl Problem {
         Problem::new(kind::TOKEN_NOT_FOUND, "there is no token with this id")
     }
 
+    /// A link that does not end with a number of clicks.
+    pub fn no_limit() -> Problem {
+        Problem::new(kind::LIMIT_NOT_FOUND, "the link has no max_clicks")
+    }
+
     /// A group that users are in.
     pub fn group_in_use() -> Problem {
         Problem::new(kind::GROUP_IN_USE, "there are users in this group: take them out of it first")
@@ -359,6 +364,7 @@ impl From<ChangeError> for Problem {
             ChangeError::Target(refused) => refused.into(),
             ChangeError::KeyInFlight => new(kind::IDEMPOTENCY_KEY_IN_FLIGHT).retry_after(SOON),
             ChangeError::Alias(error) => Problem::field("code", error.code(), error.to_string()),
+            ChangeError::LimitHeld(_) => new(kind::LIMIT_HELD).retry_after(SOON),
             ChangeError::Contended => new(kind::CONTENDED).retry_after(SOON),
             ChangeError::AlreadyExpired => Problem::already_expired(),
             ChangeError::EndsFirst => Problem::ends_first(),

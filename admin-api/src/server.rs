@@ -31,6 +31,7 @@ use crate::abuse::files::{BlockFiles, FileError};
 use crate::abuse::verdict::VerdictService;
 use crate::auth::Tokens;
 use crate::auth::tally::Tally;
+use crate::budgets::Budgets;
 use crate::clicks::{ClickSource, Clicks, Reporters};
 use crate::codes::mark::{self, Marks};
 use crate::codes::pool::Pool;
@@ -271,7 +272,9 @@ async fn start_tasks(
         accounts: opened.accounts.handle(),
         reporters,
     };
-    others.spawn(serve_feed(feed, source, click_source, stop_others.clone()));
+    let budgets = Budgets::load(opened.fleet, log.clone(), members.clone(), metrics.budgets.clone())
+        .map_err(OpenLogError::from)?;
+    others.spawn(serve_feed(feed, source, click_source, budgets.clone(), stop_others.clone()));
     let operator = Operator::new(
         log.clone(),
         tokens.clone(),
@@ -279,6 +282,7 @@ async fn start_tasks(
         domains.clone(),
         levels.clone(),
         replication.clone(),
+        budgets.clone(),
         opened.fleet,
     );
     others.spawn(control.serve(Arc::new(operator), stop_others.clone()));
@@ -306,6 +310,7 @@ async fn start_tasks(
         clicks,
         rules,
         gate,
+        budgets,
         metrics: metrics.clone(),
         in_flight: Default::default(),
         duplicates: Default::default(),
@@ -406,8 +411,14 @@ fn stop_writing_when_replaced(
     })
 }
 
-async fn serve_feed(feed: FeedServer, source: FeedSource, clicks: ClickSource, stop: CancellationToken) {
-    if let Err(error) = feed.serve(source, clicks, stop).await {
+async fn serve_feed(
+    feed: FeedServer,
+    source: FeedSource,
+    clicks: ClickSource,
+    budgets: Budgets,
+    stop: CancellationToken,
+) {
+    if let Err(error) = feed.serve(source, clicks, budgets, stop).await {
         tracing::error!(%error, "the feed has ended");
     }
 }

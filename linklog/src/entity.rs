@@ -2,12 +2,14 @@
 //!
 //! Bodies are `fields` (see [`crate::codec::fields`]) only, so each may grow.
 
+mod budget;
 mod domain;
 mod fleet;
 mod member;
 mod token;
 mod user;
 
+pub use budget::Budget;
 pub use domain::{Domain, DomainAnswers, Host, WellKnown};
 pub use fleet::Fleet;
 pub use member::{Member, MemberRole, MemberState};
@@ -38,6 +40,10 @@ pub fn check_bodies(key: &StateKey, serve: &[u8], manage: Option<&[u8]>) -> Resu
         StateKey::Domain(_) => {
             DomainAnswers::decode(serve_cursor)?;
             manage_cursor.map_or(Ok(()), |manage| Domain::decode(manage).map(drop))
+        }
+        StateKey::Budget(..) => {
+            Budget::decode(serve_cursor)?;
+            manage.map_or(Ok(()), empty)
         }
         StateKey::Fleet => {
             Fleet::decode(serve_cursor)?;

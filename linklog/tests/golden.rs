@@ -12,9 +12,10 @@ use linklog::codec::record::{self, Envelope, Kind};
 use linklog::codec::{Cursor, value};
 use linklog::digest::SectionHash;
 use linklog::entity::{
-    Domain, DomainAnswers, ExternalLink, Fleet, Group, Host, Member, MemberRole, MemberState, PersonId,
-    Scopes, Token, TokenLimits, User, WellKnown,
+    Budget, Domain, DomainAnswers, ExternalLink, Fleet, Group, Host, Member, MemberRole, MemberState,
+    PersonId, Scopes, Token, TokenLimits, User, WellKnown,
 };
+use linklog::link::extras::Limit;
 use linklog::link::rules::{Device, Rule, Variant};
 use linklog::{
     CachePolicy, Change, CommandId, Digest, DomainId, Ended, Extras, Forward, Head, Key, Link, LinkManage,
@@ -199,6 +200,7 @@ fn link_of_level_2() -> Link {
             stale_while_revalidate_s: Some(30),
         }),
         forward: Forward { query: true, path: true },
+        limit: None,
         rules: vec![
             Rule {
                 device: Device(65),
@@ -370,4 +372,26 @@ fn bodies_of_order_and_people_of_level_2() {
     ] {
         assert_eq!(StateKey::decode(&frozen(name, &key.encode())), Ok(key));
     }
+}
+
+#[test]
+fn bodies_of_clicks_that_end_links_of_level_2() {
+    let limit = Limit { max: 1_000, used: 300, burned: 5 };
+    let link = Link {
+        target: "https://a.example/".into(),
+        extras: Extras { limit: Some(limit), ..Extras::default() },
+        ..Link::default()
+    };
+    assert_eq!(Link::decode(&frozen("body-link-limit-2.hex", &link.encode())), Ok(link));
+    let budget = Budget {
+        created: Position::new(3, 7),
+        holder: [0xab; 16],
+        granted: 300,
+        spent: 200,
+        returned: 20,
+        burned: 1,
+    };
+    assert_eq!(Budget::decode(Cursor::new(&frozen("body-budget-2.hex", &budget.encode()))), Ok(budget));
+    let key = StateKey::Budget(Key::new(DomainId(513), "docs".parse().unwrap()), "proxy-1".into());
+    assert_eq!(StateKey::decode(&frozen("key-budget-2.hex", &key.encode())), Ok(key));
 }

@@ -2,7 +2,7 @@
 
 use clap::{Parser, Subcommand};
 
-use crate::{allocations, clicks, create, fleet, framing, handshakes, links, redirect, verify};
+use crate::{allocations, clicks, create, fleet, framing, handshakes, links, max_clicks, redirect, verify};
 
 /// Load, checks and local fleets for Signpost.
 #[derive(Debug, Parser)]
@@ -22,6 +22,8 @@ enum Command {
     Redirect(redirect::Args),
     /// Sends a known number of redirects through kills and cut connections and compares with what is counted.
     Clicks(clicks::Args),
+    /// Has many clients follow links that end with a number of clicks, and compares with what the log says.
+    MaxClicks(max_clicks::Args),
     /// Counts what a running proxy allocates for requests of every kind.
     Allocations(allocations::Args),
     /// Opens a TLS connection for every request, with whole handshakes or resumed ones.
@@ -45,6 +47,7 @@ impl Cli {
             Command::Create(args) => create::run(args),
             Command::Redirect(args) => redirect::run(args),
             Command::Clicks(args) => clicks::run(args),
+            Command::MaxClicks(args) => max_clicks::run(args),
             Command::Allocations(args) => allocations::run(args),
             Command::Handshakes(args) => handshakes::run(args),
             Command::Links(args) => links::run(args),

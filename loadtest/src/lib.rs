@@ -10,6 +10,7 @@
 //! | [`links`] | the targets of preloaded links |
 //! | [`framing`] | odd bytes against a proxy and against nginx, HAProxy and h11: who sees how many requests |
 //! | [`clicks`] | redirects through kills, cuts and outages, compared with what is counted |
+//! | [`max_clicks`] | links that end with a number of clicks, followed by many at once through kills |
 //! | [`verify`] | every key on every proxy, exact target, first try |
 //!
 //! Invariant: the system is a black box. Nothing here depends on another crate of the workspace; what is known of the
@@ -34,6 +35,7 @@ pub mod keys;
 pub mod latency;
 pub mod lines;
 pub mod links;
+pub mod max_clicks;
 pub mod pace;
 pub mod processors;
 pub mod progress;

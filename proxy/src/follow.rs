@@ -25,6 +25,7 @@ use tokio_util::sync::CancellationToken;
 use wire::feed::refusal::Reason;
 use wire::identity::Identity;
 
+use crate::budgets::Budgets;
 use crate::hosts::Hosts;
 use crate::hot_map::HotMap;
 use applier::{Applier, WORK_MAX, Work};
@@ -52,6 +53,8 @@ pub struct Followed {
     pub hosts: Arc<Hosts>,
     /// How it goes.
     pub status: Arc<Status>,
+    /// What may be spent of limited links.
+    pub budgets: Option<Arc<Budgets>>,
     /// From the fsync on the writer to visible here.
     pub lag: Latency,
 }
@@ -74,9 +77,9 @@ pub fn start(
     generation: u64,
     followed: Followed,
 ) -> io::Result<Following> {
-    let Followed { hot, hosts, status, lag } = followed;
+    let Followed { hot, hosts, status, budgets, lag } = followed;
     let (work, waiting) = mpsc::channel(WORK_MAX);
-    let applier = Applier { replica, generation, hot, hosts, status: Arc::clone(&status), lag };
+    let applier = Applier { replica, generation, hot, hosts, budgets, status: Arc::clone(&status), lag };
     let apply = std::thread::Builder::new().name("apply".into()).spawn(move || applier.run(waiting))?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let stop = CancellationToken::new();

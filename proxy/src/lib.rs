@@ -12,6 +12,7 @@
 pub mod allocations;
 pub mod answer;
 pub mod arrival;
+pub mod budgets;
 pub mod census;
 pub mod cli;
 pub mod clicks;

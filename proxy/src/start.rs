@@ -15,6 +15,7 @@ use linklog::store::{Contents, StoreOptions};
 use tokio_util::sync::CancellationToken;
 use wire::identity::Identity;
 
+use crate::budgets::{self, Budgets, Holding};
 use crate::census::Census;
 use crate::clicks::status::ClickStatus;
 use crate::clicks::{Clicks, Started};
@@ -80,6 +81,7 @@ pub fn run(config: Config) -> Result<(), Exit> {
     };
     let (clicks, mut rings) =
         clicks.map_or((None, Vec::new()), |started| (Some(started.clicks), started.rings));
+    let budgets = open_budgets(&config, &follow_as, &replica)?;
     let per_network = config.limits.per_network;
     let census = Arc::new(Census::new(
         open_files::for_connections(config.limits.connections_max),
@@ -117,6 +119,7 @@ pub fn run(config: Config) -> Result<(), Exit> {
         census,
         clients: per_network.map_or_else(Clients::default, |limits| limits.clients),
         quotas,
+        budgets: budgets.clone(),
     });
 
     let health = HealthServer::start(config.health, Arc::new(ProxyProbe::new(measured.clone())));
@@ -138,7 +141,10 @@ pub fn run(config: Config) -> Result<(), Exit> {
         keys,
         "starting"
     );
-    let followed = Followed { hot, hosts, status, lag: measured.replication_lag.clone() };
+    let holding =
+        budgets.clone().map(|budgets| budgets::start(follow_as.clone(), Arc::clone(&status), budgets));
+    let holding: Option<Holding> = holding.transpose().map_err(Exit::failure)?;
+    let followed = Followed { hot, hosts, status, budgets, lag: measured.replication_lag.clone() };
     let following = follow::start(follow_as, replica, GENERATION, followed).map_err(Exit::failure)?;
 
     let limits = config.limits.limits;
@@ -155,6 +161,9 @@ pub fn run(config: Config) -> Result<(), Exit> {
     server::run(workers.collect(), &entrances, stop);
 
     // No worker records any more. The feed still knows whom to tell.
+    if let Some(holding) = holding {
+        holding.stop();
+    }
     if let Some(clicks) = clicks {
         clicks.stop();
     }
@@ -205,6 +214,22 @@ fn start_clicks(
     let dir = config.data_dir.join(CLICKS_DIR);
     let (report_as, followed, status) = (follow_as.clone(), Arc::clone(followed), Arc::clone(status));
     Clicks::start(&config.clicks, &dir, config.workers, report_as, followed, status).map_err(Exit::failure)
+}
+
+/// Budgets lie beside the click rings, whose folder is on tmpfs and ours alone by now. Without clicks there are none.
+fn open_budgets(
+    config: &Config,
+    follow_as: &FollowOptions,
+    replica: &Replica,
+) -> Result<Option<Arc<Budgets>>, Exit> {
+    if !config.clicks.enabled {
+        return Ok(None);
+    }
+    let dir = &config.clicks.ring_dir;
+    let budgets = Budgets::open(dir, follow_as.name.clone(), replica.reader()).map_err(|error| {
+        Exit::failure(format!("cannot use {} for the clicks of limited links: {error}", dir.display()))
+    })?;
+    Ok(Some(Arc::new(budgets)))
 }
 
 fn open_replica(config: &Config) -> Result<Replica, Exit> {

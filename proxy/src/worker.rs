@@ -11,6 +11,7 @@ use linklog::store::StoreError;
 use tokio::sync::Notify;
 
 use crate::answer::{Answer, Page};
+use crate::budgets::Budgets;
 use crate::census::Census;
 use crate::clicks::ClickRing;
 use crate::clicks::record::Click;
@@ -44,6 +45,8 @@ pub struct Shared {
     pub clients: Clients,
     /// How much one network may ask, if that is limited.
     pub quotas: Option<Arc<Quotas>>,
+    /// What may be spent of links that end with a number of clicks; `None`: nothing.
+    pub budgets: Option<Arc<Budgets>>,
 }
 
 impl Shared {
@@ -185,7 +188,8 @@ impl Worker {
 }
 
 /// The statuses we answer with; anything else is a bug and counted as the last.
-pub const STATUSES: [u16; 15] = [302, 301, 307, 308, 200, 404, 410, 451, 503, 400, 405, 408, 429, 431, 505];
+pub const STATUSES: [u16; 16] =
+    [302, 301, 307, 308, 303, 200, 404, 410, 451, 503, 400, 405, 408, 429, 431, 505];
 
 /// What a request took, besides its answer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -15,13 +15,14 @@ use tonic::{
 };
 
 use crate::{
+    budgets::budgets_client::BudgetsClient,
     clicks::clicks_client::ClicksClient,
     feed::feed_client::FeedClient,
     identity::{Identity, Role},
     keys::key_supply_client::KeySupplyClient,
     limits::{
-        ACCOUNTANT_MESSAGE_BYTES_MAX, FOLLOWER_MESSAGE_BYTES_MAX, KEYS_MESSAGE_BYTES_MAX,
-        REPORTER_MESSAGE_BYTES_MAX, WRITER_MESSAGE_BYTES_MAX,
+        ACCOUNTANT_MESSAGE_BYTES_MAX, BUDGETS_MESSAGE_BYTES_MAX, FOLLOWER_MESSAGE_BYTES_MAX,
+        KEYS_MESSAGE_BYTES_MAX, REPORTER_MESSAGE_BYTES_MAX, WRITER_MESSAGE_BYTES_MAX,
     },
 };
 
@@ -122,6 +123,13 @@ pub fn clicks_client(channel: Channel) -> ClicksClient<Channel> {
     ClicksClient::new(channel)
         .max_decoding_message_size(ACCOUNTANT_MESSAGE_BYTES_MAX)
         .max_encoding_message_size(REPORTER_MESSAGE_BYTES_MAX)
+}
+
+/// Makes the client of budgets, with the limits both ends share.
+pub fn budgets_client(channel: Channel) -> BudgetsClient<Channel> {
+    BudgetsClient::new(channel)
+        .max_decoding_message_size(BUDGETS_MESSAGE_BYTES_MAX)
+        .max_encoding_message_size(BUDGETS_MESSAGE_BYTES_MAX)
 }
 
 /// Joins an error and its causes into one line, leaving out what a cause merely repeats.

@@ -26,5 +26,8 @@ pub const REPORTER_MESSAGE_BYTES_MAX: usize = 1 << 20;
 /// Most bytes of one message of `Clicks` to a proxy: a few numbers, or a refusal in words.
 pub const ACCOUNTANT_MESSAGE_BYTES_MAX: usize = 64 << 10;
 
+/// Most bytes of one message of `Budgets`, either way: a link's name and a few numbers, or a refusal in words.
+pub const BUDGETS_MESSAGE_BYTES_MAX: usize = 64 << 10;
+
 const _: () = assert!(LEASE_CODES_MAX as usize * 8 + 4096 <= KEYS_MESSAGE_BYTES_MAX);
 const _: () = assert!(MARK_CODES_MAX * 8 + 4096 <= KEYS_MESSAGE_BYTES_MAX);

@@ -17,13 +17,14 @@ use tokio::{
 use tonic::{service::Routes, transport::Server};
 
 use crate::{
+    budgets::budgets_server::{Budgets, BudgetsServer},
     clicks::clicks_server::{Clicks, ClicksServer},
     feed::feed_server::{Feed, FeedServer},
     identity::Identity,
     keys::key_supply_server::{KeySupply, KeySupplyServer},
     limits::{
-        ACCOUNTANT_MESSAGE_BYTES_MAX, FOLLOWER_MESSAGE_BYTES_MAX, KEYS_MESSAGE_BYTES_MAX,
-        REPORTER_MESSAGE_BYTES_MAX, WRITER_MESSAGE_BYTES_MAX,
+        ACCOUNTANT_MESSAGE_BYTES_MAX, BUDGETS_MESSAGE_BYTES_MAX, FOLLOWER_MESSAGE_BYTES_MAX,
+        KEYS_MESSAGE_BYTES_MAX, REPORTER_MESSAGE_BYTES_MAX, WRITER_MESSAGE_BYTES_MAX,
     },
 };
 
@@ -200,6 +201,15 @@ pub fn with_clicks(routes: Routes, service: impl Clicks) -> Routes {
         ClicksServer::new(service)
             .max_decoding_message_size(REPORTER_MESSAGE_BYTES_MAX)
             .max_encoding_message_size(ACCOUNTANT_MESSAGE_BYTES_MAX),
+    )
+}
+
+/// Adds the budgets to the routes of a feed, with the limits both ends share: they are on one port.
+pub fn with_budgets(routes: Routes, service: impl Budgets) -> Routes {
+    routes.add_service(
+        BudgetsServer::new(service)
+            .max_decoding_message_size(BUDGETS_MESSAGE_BYTES_MAX)
+            .max_encoding_message_size(BUDGETS_MESSAGE_BYTES_MAX),
     )
 }
 

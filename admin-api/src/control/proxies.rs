@@ -86,7 +86,16 @@ pub(super) async fn drain(operator: &Operator, args: &Named) -> Result<Value, St
 }
 
 pub(super) async fn forget(operator: &Operator, args: &Named) -> Result<Value, String> {
-    set_state(operator, &args.name, MemberState::Forgotten).await
+    let mut shown = set_state(operator, &args.name, MemberState::Forgotten).await?;
+    // Asked again, it burns what was left the first time.
+    let burned = operator.budgets.burn_all(&args.name).await.map_err(failed)?;
+    shown["burned_clicks"] = burned.into();
+    tracing::info!(
+        member = args.name,
+        clicks = burned,
+        "burned the clicks of limited links that the member had at hand"
+    );
+    Ok(shown)
 }
 
 async fn set_state(operator: &Operator, name: &str, state: MemberState) -> Result<Value, String> {

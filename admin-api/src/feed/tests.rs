@@ -22,6 +22,7 @@ use wire::feed::{Ack, Hello};
 use wire::identity::Role;
 
 use super::*;
+use crate::budgets::Budgets;
 use crate::clicks::Reporters;
 use crate::members;
 use crate::replication::ReplicationOptions;
@@ -65,11 +66,13 @@ impl Fleet {
         };
         let replication = Replication::new(members.clone(), writer.journal(), options);
         let log = crate::log::Log::new(writer.handle(), writer.reader(), writer.journal());
+        let fleet = FleetId::from_bytes([7; 16]);
+        let budgets = Budgets::load(fleet, log.clone(), members.clone(), Default::default()).unwrap();
         let server = FeedServer::bind("127.0.0.1:0".parse().unwrap(), None).await.unwrap();
         let address = server.local_addr();
         let stop = CancellationToken::new();
         let source = FeedSource {
-            fleet: FleetId::from_bytes([7; 16]),
+            fleet,
             journal: writer.journal(),
             commits,
             members: members.clone(),
@@ -97,7 +100,7 @@ impl Fleet {
             accounts: accounts.handle(),
             reporters: Reporters::default(),
         };
-        let served = tokio::spawn(server.serve(source, clicks, stop.clone()));
+        let served = tokio::spawn(server.serve(source, clicks, budgets, stop.clone()));
         let fleet = Fleet { _accounts: accounts, writer, members, replication, address, stop, served };
         fleet.add("proxy-0").await;
         fleet

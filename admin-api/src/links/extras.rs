@@ -3,7 +3,7 @@
 //!
 //! A merge patch replaces `when_ended`, `cache`, `rules` and `variants` as a whole: each is one setting.
 
-use linklog::link::extras::{CACHE_SECONDS_MAX, CachePolicy, Ended, Extras};
+use linklog::link::extras::{CACHE_SECONDS_MAX, CachePolicy, Ended, Extras, Limit};
 use linklog::link::rules::{Rule, Variant};
 
 use super::fields::{Judge, LinkFields};
@@ -14,6 +14,9 @@ use crate::target;
 
 /// Longest life that `ttl` can give, in seconds: a century.
 pub const TTL_S_MAX: u64 = 100 * 366 * 24 * 3600;
+
+/// Highest number of clicks that a link may end with.
+pub const MAX_CLICKS_MAX: u64 = 1_000_000_000_000;
 
 impl LinkFields<'_> {
     /// Says whether an alias is to be reserved without a target, and finds what does not go with that.
@@ -39,6 +42,7 @@ pub struct ExtrasPatch {
     cache: Option<Option<CachePolicy>>,
     forward_query: Option<bool>,
     forward_path: Option<bool>,
+    max_clicks: Option<Option<u64>>,
     rules: Option<Vec<Rule>>,
     variants: Option<Vec<Variant>>,
 }
@@ -64,6 +68,7 @@ impl ExtrasPatch {
             cache: fields.cache.as_ref().map(|json| cache(judge, json)),
             forward_query: fields.forward_query.as_ref().map(|json| flag(judge, "forward_query", json)),
             forward_path: fields.forward_path.as_ref().map(|json| flag(judge, "forward_path", json)),
+            max_clicks: fields.max_clicks.as_ref().map(|json| max_clicks(judge, json)),
             rules: fields.rules.as_ref().map(|json| where_to::rules(judge, json, rules, domains)),
             variants: fields.variants.as_ref().map(|json| where_to::variants(judge, json, rules, domains)),
         }
@@ -83,6 +88,10 @@ impl ExtrasPatch {
         }
         set(&mut extras.forward.query, self.forward_query);
         set(&mut extras.forward.path, self.forward_path);
+        if let Some(max) = self.max_clicks {
+            let old = extras.limit.unwrap_or_default();
+            extras.limit = max.map(|max| Limit { max, ..old });
+        }
         if let Some(rules) = &self.rules {
             extras.rules.clone_from(rules);
         }
@@ -99,6 +108,22 @@ fn flag(judge: &mut Judge, field: &'static str, json: &Json<'_>) -> bool {
         other => {
             judge.wrong_type(field, "true or false", other);
             false
+        }
+    }
+}
+
+fn max_clicks(judge: &mut Judge, json: &Json<'_>) -> Option<u64> {
+    let expected = || format!("a whole number from 1 to {MAX_CLICKS_MAX}, or null");
+    match json {
+        Json::Null => None,
+        Json::Whole(clicks) if (1..=MAX_CLICKS_MAX).contains(clicks) => Some(*clicks),
+        Json::Whole(_) => {
+            judge.find("max_clicks", "max_clicks_out_of_range", format!("expected {}", expected()));
+            None
+        }
+        other => {
+            judge.wrong_type("max_clicks", &expected(), other);
+            None
         }
     }
 }

@@ -76,6 +76,8 @@ link_fields! {
     ttl,
     /// Whether only the alias is wanted.
     reserve,
+    /// After how many clicks it ends.
+    max_clicks,
     /// From when on.
     not_before,
     /// How it answers afterwards.

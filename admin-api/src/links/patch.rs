@@ -101,6 +101,7 @@ impl Links {
             return Err(ChangeError::AlreadyExpired);
         }
         self.tokens.may_touch(caller, &key)?;
+        let mut turn = None;
         for _ in 0..TRIES_MAX {
             let stored = self.get(caller, key).await?;
             let version = stored.stamp.version;
@@ -120,6 +121,12 @@ impl Links {
             let ends = link.link.expires_at_ms.zip(link.link.extras.not_before_ms);
             if ends.is_some_and(|(end, begin)| end <= begin) {
                 return Err(ChangeError::EndsFirst);
+            }
+            if turn.is_none() {
+                turn = self.room_for(key, &stored.link, &link.link).await?;
+                if turn.is_some() {
+                    continue;
+                }
             }
             self.check_targets(&link.link, Some(&stored.link)).await?;
             let change = self.changing(caller, key, &stored, &mut link, now_ms);

@@ -2,6 +2,7 @@
 //! default, so a put is no patch. Sent twice it makes one link, and the second time no record.
 
 use linklog::Key;
+use linklog::link::extras::Limit;
 use linklog::store::StoredLink;
 
 use super::condition::Condition;
@@ -43,6 +44,7 @@ impl Links {
         let by = By { actor: &actor, user: caller.user };
         // A code that looks like a generated one is told to the key pools, as with any alias.
         let pending = key.code.as_code7().map(|code| (code, self.marks.begin()));
+        let mut turn = None;
         for _ in 0..TRIES_MAX {
             let stored = self.log.read(move |reader| reader.link(&key)).await??;
             let Some(old) = stored else {
@@ -76,6 +78,15 @@ impl Links {
             let mut link = order.replacing(&old, now_ms);
             self.may_give(caller, &order.keeping, old.manage.owner)?;
             may_move(caller, old.link.state, link.link.state)?;
+            if let (Some(old), Some(new)) = (old.link.extras.limit, &mut link.link.extras.limit) {
+                *new = Limit { max: new.max, ..old };
+            }
+            if turn.is_none() {
+                turn = self.room_for(key, &old.link, &link.link).await?;
+                if turn.is_some() {
+                    continue;
+                }
+            }
             let position = if link == old {
                 self.log.commit().head.position
             } else {

@@ -34,6 +34,9 @@ pub struct LinkView<'a> {
     /// When it begins; null: it has.
     #[schema(required)]
     not_before: Option<Rfc3339>,
+    /// After how many clicks it ends; null: after none.
+    #[schema(required)]
+    max_clicks: Option<u64>,
     /// When it ends; null: never.
     #[schema(required)]
     expires_at: Option<Rfc3339>,
@@ -118,6 +121,7 @@ impl<'a> LinkView<'a> {
             long_url: &link.target,
             status: link.status.code(),
             state: state_name(link.state),
+            max_clicks: link.extras.limit.map(|limit| limit.max),
             not_before: link.extras.not_before_ms.map(Rfc3339),
             expires_at: link.expires_at_ms.map(Rfc3339),
             when_ended: link.extras.ended.as_ref().map(EndedView::new),

@@ -87,6 +87,9 @@ kinds! {
     LINK_NOT_FOUND 404 "link_not_found" "No such link"
         "No link has this code on this domain; it may have been deleted."
         "Check the code, its case included, and the domain.";
+    LIMIT_NOT_FOUND 404 "limit_not_found" "The link has no limit"
+        "The link is there, and does not end with a number of clicks."
+        "Give it one with max_clicks.";
     DOMAIN_NOT_FOUND 404 "domain_not_found" "No such domain"
         "Nobody has declared the domain that the request names."
         "Declare it with `signpost-admin domain add`, or leave the domain out for the default one.";
@@ -126,6 +129,9 @@ kinds! {
     TOO_MANY 409 "too_many" "There may be no more"
         "As many users, groups or tokens are there as there may be; the detail says how many that is."
         "Use one that is there.";
+    LIMIT_HELD 409 "limit_held" "Proxies have clicks of this link"
+        "The limit is to be lowered or taken off, and proxies that cannot be reached have more clicks of the link at hand than it would allow."
+        "Try again when they are back; `signpost-admin proxy forget` burns what a proxy has that will not come back.";
     CONTENDED 409 "contended" "The link is being changed by others"
         "The link was changed by others again and again while this change was tried."
         "Try again after Retry-After.";

@@ -42,7 +42,11 @@ const fn level_1(key: &StateKey) -> Option<Known> {
         StateKey::Domain(_) => Some(Known { serve: 0, manage: 2 }),
         StateKey::Fleet => Some(Known { serve: 2, manage: 0 }),
         StateKey::Token(_) | StateKey::Member(_) => Some(Known { serve: 0, manage: 5 }),
-        StateKey::User(_) | StateKey::Group(_) | StateKey::External(..) | StateKey::FoldedCode(..) => None,
+        StateKey::Budget(..)
+        | StateKey::User(_)
+        | StateKey::Group(_)
+        | StateKey::External(..)
+        | StateKey::FoldedCode(..) => None,
     }
 }
 

@@ -9,7 +9,7 @@ use crate::change::{Change, CommandId, Operation, Part, Precondition};
 use crate::digest::{Digest, SectionHash};
 use crate::entity::{Fleet, Host, Scopes, Token};
 use crate::key::{DomainId, Key, StateKey};
-use crate::link::extras::{CACHE_SECONDS_MAX, CachePolicy, Ended, Extras, ExtrasView, Forward};
+use crate::link::extras::{CACHE_SECONDS_MAX, CachePolicy, Ended, Extras, ExtrasView, Forward, Limit};
 use crate::link::rules::{Device, Rule, Variant, WEIGHT_MAX};
 use crate::link::{Link, LinkManage, LinkState, LinkView, RedirectStatus};
 use crate::position::{Head, Position};
@@ -84,19 +84,22 @@ fn variants() -> impl Strategy<Value = Vec<Variant>> {
 
 fn extras() -> impl Strategy<Value = Extras> {
     let forward = any::<(bool, bool)>().prop_map(|(query, path)| Forward { query, path });
+    let limit = (1u64.., any::<(u64, u64)>()).prop_map(|(max, (used, burned))| Limit { max, used, burned });
     let parts = (
         prop::option::of(1u64..),
         prop::option::of(ended()),
         prop::option::of(cache()),
         forward,
+        prop::option::of(limit),
         rules(),
         variants(),
     );
-    parts.prop_map(|(not_before_ms, ended, cache, forward, rules, variants)| Extras {
+    parts.prop_map(|(not_before_ms, ended, cache, forward, limit, rules, variants)| Extras {
         not_before_ms,
         ended,
         cache,
         forward,
+        limit,
         rules,
         variants,
     })

@@ -13,6 +13,7 @@ const MEMBER: u8 = 0x13;
 const USER: u8 = 0x14;
 const GROUP: u8 = 0x15;
 const EXTERNAL: u8 = 0x16;
+const BUDGET: u8 = 0x17;
 const FLEET: u8 = 0x18;
 const FOLDED: u8 = 0x1f;
 
@@ -43,6 +44,8 @@ pub enum StateKey {
     Group(PersonId),
     /// A name that an owner's link has elsewhere; links of nobody have the owner 0.
     External(PersonId, String),
+    /// What a member may spend of a link that ends with a number of clicks.
+    Budget(Key, String),
     /// The fleet: its id and the format level. There is one.
     Fleet,
     /// On a domain whose aliases are found in any case: who has the 7 characters of a code in lower case. Nothing is in it; that it is
@@ -91,6 +94,9 @@ impl StateKey {
             StateKey::User(id) => tagged(USER, &id.0),
             StateKey::Group(id) => tagged(GROUP, &id.0),
             StateKey::External(owner, text) => tagged(EXTERNAL, &[&owner.0, text.as_bytes()].concat()),
+            StateKey::Budget(link, member) => {
+                [StateKey::budgets_of(link).as_slice(), member.as_bytes()].concat()
+            }
             StateKey::Fleet => vec![FLEET],
             StateKey::FoldedCode(domain, code) => {
                 let word = u64::from(domain.0) << 48 | code.value();
@@ -135,6 +141,13 @@ impl StateKey {
                 }
                 Ok(StateKey::External(PersonId(*owner), text.to_owned()))
             }
+            BUDGET => {
+                let (&len, rest) = rest.split_first().ok_or(malformed)?;
+                let (link, member) = rest.split_at_checked(usize::from(len)).ok_or(malformed)?;
+                let Ok(StateKey::Link(link)) = StateKey::decode(link) else { return Err(malformed) };
+                let member = name(member, MEMBER_BYTES_MAX, is_member_byte).ok_or(malformed)?;
+                Ok(StateKey::Budget(link, member))
+            }
             FOLDED => {
                 let word = u64::from_be_bytes(rest.try_into().map_err(|_| malformed)?);
                 let code = Code7::new(word & ((1 << 48) - 1)).ok_or(malformed)?;
@@ -149,7 +162,7 @@ impl StateKey {
     /// Returns the slot the key's state is summed and moved with.
     pub fn slot(&self) -> Slot {
         match self {
-            StateKey::Link(key) => key.slot(),
+            StateKey::Link(key) | StateKey::Budget(key, _) => key.slot(),
             _ => Slot::EVERYWHERE,
         }
     }
@@ -158,6 +171,7 @@ impl StateKey {
     pub fn visibility(&self) -> Visibility {
         match self {
             StateKey::Link(_)
+            | StateKey::Budget(..)
             | StateKey::Host(_)
             | StateKey::Domain(_)
             | StateKey::User(_)
@@ -170,6 +184,13 @@ impl StateKey {
         }
     }
 
+    /// What the keys of all budgets of a link begin with, for scans. No other key does.
+    pub fn budgets_of(link: &Key) -> Vec<u8> {
+        let link = link.encode();
+        // A link's key has at most 1 + 2 + 64 bytes.
+        [&[BUDGET, link.len() as u8], &*link].concat()
+    }
+
     /// The first byte of all keys of tokens, for scans.
     pub const TOKENS: u8 = TOKEN;
     /// The first byte of all keys of members, for scans.
@@ -178,6 +199,8 @@ impl StateKey {
     pub const USERS: u8 = USER;
     /// The first byte of all keys of groups, for scans.
     pub const GROUPS: u8 = GROUP;
+    /// The first byte of all keys of budgets, for scans.
+    pub const BUDGETS: u8 = BUDGET;
     /// The first byte of all keys of hosts, for scans.
     pub const HOSTS: u8 = HOST;
     /// The first byte of all keys of domains, for scans.

@@ -5,6 +5,7 @@
 //! 3: ended: u8 0 410 · 1 404 · 2 redirect, then where to: ASCII, at least one byte
 //! 4: cache: u8 flags 1 public · 2 max_age · 4 s_maxage · 8 stale_while_revalidate, then a varint of seconds for each that is there
 //! 5: forward: u8 1 query · 2 path · 3 both
+//! 6: limit: varints max, used, burned; max not 0
 //! 8: rules  9: variants: see [`super::rules`]
 //! ```
 //! A link without any of them is encoded as level 1 has it. On a proxy they travel as one slice ([`crate::LinkView::extras`]), which is read
@@ -20,6 +21,7 @@ const NOT_BEFORE: u8 = 2;
 const ENDED: u8 = 3;
 const CACHE: u8 = 4;
 const FORWARD: u8 = 5;
+const LIMIT: u8 = 6;
 const RULES: u8 = 8;
 const VARIANTS: u8 = 9;
 
@@ -82,6 +84,41 @@ pub(crate) fn read_target<'a>(field: &mut Cursor<'a>) -> Result<&'a [u8], Decode
 
 fn text(ascii: &[u8]) -> String {
     String::from_utf8_lossy(ascii).into_owned()
+}
+
+/// A link that ends with a number of clicks. What members hold of them besides is in [`crate::entity::Budget`]s.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Limit {
+    /// How many redirects it may answer, at least 1.
+    pub max: u64,
+    /// How many it has answered, as far as nobody holds a budget any more.
+    pub used: u64,
+    /// How many were lost with the memory of a member.
+    pub burned: u64,
+}
+
+impl Limit {
+    /// Says whether it has ended.
+    pub const fn is_used_up(&self) -> bool {
+        self.used.saturating_add(self.burned) >= self.max
+    }
+
+    fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(8);
+        [self.max, self.used, self.burned].into_iter().for_each(|number| put_varint(&mut out, number));
+        out
+    }
+
+    fn read(mut field: Cursor<'_>) -> Result<Limit, DecodeError> {
+        let at = field.offset();
+        let limit = Limit {
+            max: field.varint("limit")?,
+            used: field.varint("used")?,
+            burned: field.varint("burned")?,
+        };
+        field.finish("limit")?;
+        if limit.max == 0 { Err(DecodeError::invalid(at, "limit")) } else { Ok(limit) }
+    }
 }
 
 /// What caches may do with a redirect (RFC 9111 §5.2.2, RFC 5861 §3). All times in seconds, at most [`CACHE_SECONDS_MAX`].
@@ -160,6 +197,8 @@ pub struct Extras {
     pub cache: Option<CachePolicy>,
     /// What of a request goes on to the target.
     pub forward: Forward,
+    /// After how many clicks it ends.
+    pub limit: Option<Limit>,
     /// Where some visitors go instead, in order.
     pub rules: Vec<Rule>,
     /// Where visitors go for whom no rule holds, by weight; none: to the target.
@@ -178,6 +217,9 @@ impl Extras {
         }
         if self.forward != Forward::default() {
             fields.bytes(FORWARD, &[self.forward.byte()]);
+        }
+        if let Some(limit) = &self.limit {
+            fields.bytes(LIMIT, &limit.encode());
         }
         if !self.rules.is_empty() {
             fields.bytes(RULES, &encode_rules(&self.rules));
@@ -199,6 +241,8 @@ pub struct ExtrasView<'a> {
     pub cache: Option<CachePolicy>,
     /// As [`Extras::forward`].
     pub forward: Forward,
+    /// As [`Extras::limit`].
+    pub limit: Option<Limit>,
     /// As [`Extras::rules`].
     pub rules: Rules<'a>,
     /// As [`Extras::variants`].
@@ -223,10 +267,11 @@ impl<'a> ExtrasView<'a> {
         let ended = fields.optional(ENDED)?.map(Ended::read).transpose()?;
         let cache = fields.optional(CACHE)?.map(CachePolicy::read).transpose()?;
         let forward = fields.optional(FORWARD)?.map(read_forward).transpose()?.unwrap_or_default();
+        let limit = fields.optional(LIMIT)?.map(Limit::read).transpose()?;
         let rules = fields.optional(RULES)?.map(Rules::read).transpose()?.unwrap_or_default();
         let variants = fields.optional(VARIANTS)?.map(Variants::read).transpose()?.unwrap_or_default();
         fields.finish()?;
-        Ok(ExtrasView { not_before_ms, ended, cache, forward, rules, variants })
+        Ok(ExtrasView { not_before_ms, ended, cache, forward, limit, rules, variants })
     }
 
     /// Says whether the target depends on who asks, or when.
@@ -241,6 +286,7 @@ impl<'a> ExtrasView<'a> {
             ended: self.ended.map(Ended::to_owned),
             cache: self.cache,
             forward: self.forward,
+            limit: self.limit,
             rules: self.rules.to_owned(),
             variants: self.variants.to_owned(),
         }

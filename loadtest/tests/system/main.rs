@@ -10,6 +10,7 @@
 //! | `outage` | proxies need nobody |
 //! | `full` | a disk that takes no more ends the writer in order |
 //! | `kills` | nothing acknowledged is lost when the writer is killed |
+//! | `limits` | links that end with a number of clicks end with exactly that |
 //! | `units` | the systemd units |
 //! | `updates` | no old target after an acknowledged change |
 //!
@@ -25,6 +26,7 @@ mod follow;
 mod framing;
 mod full;
 mod kills;
+mod limits;
 mod outage;
 mod units;
 mod updates;

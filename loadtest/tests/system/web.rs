@@ -133,12 +133,28 @@ impl Town {
     }
 
     pub(super) fn visit_with(&self, path: &str, headers: &[(&str, &str)]) -> Answer {
+        self.send("GET", path, headers)
+    }
+
+    /// Asks the proxy.
+    pub(super) fn send(&self, method: &str, path: &str, headers: &[(&str, &str)]) -> Answer {
         // What says nothing of itself counts as a machine.
         let with_browser: Vec<_> =
             [("User-Agent", BROWSER)].into_iter().chain(headers.iter().copied()).collect();
         let says_itself = headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("user-agent"));
         let headers = if says_itself { headers } else { &with_browser };
-        ask(&self.fleet.ready().proxies[0], "GET", path, headers, "")
+        ask(&self.fleet.ready().proxies[0], method, path, headers, "")
+    }
+
+    /// Runs a command of the operator and returns what it says.
+    #[track_caller]
+    pub(super) fn operator(&self, command: &[&str]) -> String {
+        let config = self.fleet.dir().join("admin/config.toml");
+        let mut admin = std::process::Command::new(bin_dir().join("signpost-admin"));
+        let output = admin.args(command).arg("--config").arg(config).output().unwrap();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        assert!(output.status.success(), "{command:?}: {}", text(&output.stderr));
+        text(&output.stdout)
     }
 
     /// The clicks that are counted on a link.

@@ -23,6 +23,8 @@ pub struct Ask<'a> {
     pub visitor: Visitor<'a>,
     /// What follows the code in its path, as it came, from the slash on.
     pub rest: Option<&'a [u8]>,
+    /// Whether by the button of a page of ours.
+    pub post: bool,
 }
 
 /// What a link answers.
@@ -30,6 +32,8 @@ pub struct Ask<'a> {
 pub enum Decision<'a> {
     /// The way to its target: a click.
     Follow(Composed<'a>),
+    /// The same, but only if a click can be spent.
+    Limited(Composed<'a>),
     /// It has ended, and says itself how that is answered, or leaves it to its domain.
     Ended(Option<Ended<&'a [u8]>>),
     /// One of our pages.
@@ -49,12 +53,24 @@ pub fn decide<'a>(link: &Facts<'a>, extras: &ExtrasView<'a>, ask: &Ask<'_>, now_
     let Some(left_ms) = link.expires_at_ms.checked_sub(now_ms).filter(|left| *left > 0) else {
         return Decision::Ended(extras.ended);
     };
+    if extras.limit.is_some_and(|limit| limit.is_used_up()) {
+        return Decision::Ended(extras.ended);
+    }
     let target = by_rule(&extras.rules, &ask.visitor, now_ms)
         .or_else(|| by_weight(&extras.variants, &ask.visitor, link.created))
         .unwrap_or(link.target);
     let Some(target) = forwarded(target, extras.forward, ask.visitor.query, ask.rest) else {
         return Decision::Page(Page::NotFound);
     };
+    if extras.limit.is_some() {
+        // A permanent redirect may be kept and followed without us.
+        let status = match link.status {
+            _ if ask.post => 303,
+            RedirectStatus::Found | RedirectStatus::MovedPermanently => 302,
+            RedirectStatus::TemporaryRedirect | RedirectStatus::PermanentRedirect => 307,
+        };
+        return Decision::Limited(Composed::redirect(status, target, "no-store"));
+    }
     let cache_control = match extras.may_differ() {
         true => Cow::Borrowed(ASK_AGAIN),
         false => cache_control(link.status, extras.cache, left_ms / 1_000),

@@ -3,6 +3,8 @@
 //! A program that pretends to be a browser counts as a person; nothing here can tell, and nothing here tries. A request without
 //! User-Agent is a program's: every browser has one. HEAD comes first (nobody is redirected by it), then loading ahead, then bots.
 
+use std::cell::RefCell;
+
 use aho_corasick::{AhoCorasick, MatchKind};
 use clicklog::Kind;
 
@@ -72,6 +74,15 @@ impl Kinds {
     fn is_bot(&self, agent: &[u8]) -> bool {
         self.texts.find_iter(agent).any(|found| self.is_bot[found.pattern().as_usize()])
     }
+}
+
+thread_local! {
+    static KINDS: RefCell<Kinds> = RefCell::new(Kinds::new());
+}
+
+/// What sent a request, for a worker that has to know before it answers.
+pub fn kind_of(asker: &Asker<'_>) -> Kind {
+    KINDS.with_borrow_mut(|kinds| kinds.of(asker))
 }
 
 #[cfg(test)]

@@ -17,6 +17,7 @@ use wire::feed::follower_message::Message;
 use wire::feed::{Ack, FollowerMessage, Heartbeat};
 
 use super::status::Status;
+use crate::budgets::Budgets;
 use crate::hosts::Hosts;
 use crate::hot_map::{HotMap, Mark};
 use crate::link_key::LinkKey;
@@ -83,6 +84,7 @@ pub(super) struct Applier {
     pub(super) generation: u64,
     pub(super) hot: Arc<HotMap>,
     pub(super) hosts: Arc<Hosts>,
+    pub(super) budgets: Option<Arc<Budgets>>,
     pub(super) status: Arc<Status>,
     pub(super) lag: Latency,
 }
@@ -158,6 +160,11 @@ impl Applier {
                 let facts = facts_of(serve_value.as_deref()).ok().flatten();
                 self.hot.supersede(mark, &LinkKey::of_key(&key), facts);
             }
+        }
+        // Last: whoever waits for a click finds the link as it is now.
+        if let Some(budgets) = &self.budgets {
+            let changed = applied.changed.iter();
+            changed.for_each(|ChangedKey { key, serve_value }| budgets.apply(key, serve_value.as_deref()));
         }
     }
 

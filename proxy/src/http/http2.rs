@@ -176,14 +176,21 @@ impl Waiting<'_> {
         let path = request.uri.path();
         let is_path = path.starts_with('/') && path.is_ascii() && is_escaped_well(path.as_bytes());
         let header = match host_of(request).filter(|_| is_path) {
-            _ if !self.is_head && request.method != Method::GET => page(Page::MethodNotAllowed),
+            _ if ![Method::GET, Method::HEAD, Method::POST].contains(&request.method) => {
+                page(Page::MethodNotAllowed)
+            }
             None => page(Page::BadRequest),
             Some(host) => {
                 let path: Vec<u8> = percent_decode(path.as_bytes()).collect();
                 let headers = request.headers.iter();
                 let says =
                     Says::of(headers.map(|(name, value)| (name.as_str().as_bytes(), value.as_bytes())));
-                let who = Who { client: self.client, head: self.is_head, says };
+                let who = Who {
+                    client: self.client,
+                    head: self.is_head,
+                    post: request.method == Method::POST,
+                    says,
+                };
                 let target = request.uri.path_and_query().map_or("/", |target| target.as_str()).as_bytes();
                 let asked = Asked { who, host, path: &path, target };
                 match reply::from_memory(worker, asked, now_ms(), |answer| header_of(worker, answer)) {

@@ -4,14 +4,16 @@
 //! [`Worker::limited`]. Deliberately not here: methods and forms of targets, which the protocols have of their own, and waiting for the
 //! disk, which each does in its way between [`from_memory`] and [`from_disk`].
 
+use clicklog::Kind;
 use linklog::store::StoreError;
-use linklog::{Code, DomainId, Ended, ExtrasView};
+use linklog::{Code, DomainId, Ended, ExtrasView, Position};
 
 use super::clock::now_ms;
 use super::parse::Says;
 use crate::answer::rich::{self, Ask, Decision};
 use crate::answer::where_to::Visitor;
-use crate::answer::{Answer, Facts, Page, on_domain, preview};
+use crate::answer::{Answer, Facts, Page, limited, on_domain, preview};
+use crate::clicks::kind::kind_of;
 use crate::clicks::record::{Asker, Click, KeptSays};
 use crate::client::Client;
 use crate::disk::Unsure;
@@ -50,6 +52,7 @@ impl<'a> Asked<'a> {
 /// A request, kept while the disk is asked.
 pub(super) struct Kept {
     head: bool,
+    post: bool,
     says: KeptSays,
     target: Box<[u8]>,
 }
@@ -57,12 +60,13 @@ pub(super) struct Kept {
 impl Kept {
     /// Copies what an answer may need.
     pub(super) fn new(asked: &Asked<'_>) -> Kept {
-        Kept { head: asked.who.head, says: KeptSays::new(&asked.who.says), target: asked.target.into() }
+        let Who { head, post, says, .. } = &asked.who;
+        Kept { head: *head, post: *post, says: KeptSays::new(says), target: asked.target.into() }
     }
 
     /// The request again, as far as it is needed once it is known which link is wanted.
     fn asked<'a>(&'a self, client: &'a Client) -> Asked<'a> {
-        let who = Who { client, head: self.head, says: self.says.says() };
+        let who = Who { client, head: self.head, post: self.post, says: self.says.says() };
         Asked { who, host: &[], path: &[], target: &self.target }
     }
 }
@@ -74,6 +78,8 @@ pub(super) struct Who<'a> {
     pub(super) client: &'a Client,
     /// With HEAD.
     pub(super) head: bool,
+    /// With POST, which only links with a limit know: the button of [`limited::page`].
+    pub(super) post: bool,
     /// What its headers say.
     pub(super) says: Says<'a>,
 }
@@ -97,6 +103,8 @@ pub(super) struct Wanted {
     verdict: Verdict,
     /// What of the link.
     what: What,
+    /// A click of the link that was made there has to be had first.
+    click_of: Option<Position>,
 }
 
 impl Wanted {
@@ -145,13 +153,17 @@ pub(super) fn from_memory<R>(
         Route::Preview(key) => (key, What::Preview),
         page => match beyond(domain, &page, &asked) {
             Some(key) => (key, What::Beyond),
+            None if asked.who.post => {
+                let answer = Answer::Page(Page::MethodNotAllowed);
+                return Reply::Written(write(worker.limited(client, verdict, answer, now_ms)));
+            }
             None => {
                 let place = Place { client, verdict, domain };
                 return Reply::Written(page_of(worker, &place, &page, asked.path, now_ms, write));
             }
         },
     };
-    let wanted = Wanted { key, domain, verdict, what };
+    let wanted = Wanted { key, domain, verdict, what, click_of: None };
     look_up(worker, &asked, wanted, now_ms, write)
 }
 
@@ -172,16 +184,21 @@ fn look_up<R>(
         if facts.is_none()
             && let Some(folded) = wanted.folded(worker)
         {
-            return Err(folded);
+            return Err(Later::Folded(folded));
         }
-        Ok(of_link(worker, asked, &wanted, facts, now_ms, &mut write))
+        let created = facts.as_ref().map(|facts| facts.created);
+        let written = of_link(worker, asked, &wanted, facts, now_ms, &mut write);
+        written.map_err(|NoClick| Later::Click(Wanted { click_of: created, ..wanted }))
     };
     match worker.shared.lookups.in_memory(&wanted.key, answer) {
         InMemory::Known(tier, Ok(written)) => {
             worker.counters.count(Event::LookedUp(tier));
             return Reply::Written(written);
         }
-        InMemory::Known(_, Err(folded)) => return look_up(worker, asked, folded, now_ms, write),
+        InMemory::Known(_, Err(Later::Folded(folded))) => {
+            return look_up(worker, asked, folded, now_ms, write);
+        }
+        InMemory::Known(_, Err(Later::Click(wanted))) => return Reply::OnDisk(wanted),
         InMemory::NeedsDisk => return Reply::OnDisk(wanted),
         InMemory::Failed(error) => worker.failed(&error),
         InMemory::Incomplete => worker.counters.count(Event::Incomplete),
@@ -190,8 +207,22 @@ fn look_up<R>(
     Reply::Written(write(worker.limited(asked.who.client, wanted.verdict, unsure, now_ms)))
 }
 
-/// Looks a link up on the disk; afterwards `wanted` has the key it goes by.
+/// Why memory is not enough.
+enum Later {
+    /// It is another key.
+    Folded(Wanted),
+    /// A click has to be had first.
+    Click(Wanted),
+}
+
+/// The link ends with a number of clicks, and none of them is at hand.
+struct NoClick;
+
+/// Looks a link up on the disk, when a click of it was granted, if it takes one; afterwards `wanted` has the key it goes by.
 pub(super) async fn find_on_disk(worker: &Worker, wanted: &mut Wanted) -> Result<Option<Block>, Unsure> {
+    if let Some((created, budgets)) = wanted.click_of.zip(worker.shared.budgets.as_ref()) {
+        budgets.wait(wanted.key.bytes(), created).await;
+    }
     let found = worker.look_up_on_disk(wanted.key).await;
     let folded = if matches!(found, Ok(None)) { wanted.folded(worker) } else { None };
     let Some(folded) = folded else { return found };
@@ -206,15 +237,17 @@ pub(super) fn from_disk<R>(
     wanted: &Wanted,
     found: &Result<Option<Block>, Unsure>,
     now_ms: u64,
-    write: impl FnOnce(Answer<'_>) -> R,
+    mut write: impl FnMut(Answer<'_>) -> R,
 ) -> R {
-    match found {
-        Ok(block) => {
-            let asked = kept.asked(client);
-            of_link(worker, &asked, wanted, block.as_ref().map(Block::facts), now_ms, write)
+    if let Ok(block) = found {
+        let asked = kept.asked(client);
+        let facts = block.as_ref().map(Block::facts);
+        if let Ok(written) = of_link(worker, &asked, wanted, facts, now_ms, &mut write) {
+            return written;
         }
-        Err(_) => write(worker.limited(client, wanted.verdict, Answer::Page(Page::Unsure), now_ms)),
     }
+    // The disk does not say, or all clicks are elsewhere at the moment.
+    write(worker.limited(client, wanted.verdict, Answer::Page(Page::Unsure), now_ms))
 }
 
 /// Answers from memory or from the disk.
@@ -241,10 +274,10 @@ fn of_link<R>(
     facts: Option<Facts<'_>>,
     now_ms: u64,
     write: impl FnOnce(Answer<'_>) -> R,
-) -> R {
+) -> Result<R, NoClick> {
     let who = &asked.who;
     if let Some(facts) = &facts
-        && (!facts.extras.is_empty() || wanted.what != What::Target)
+        && (!facts.extras.is_empty() || wanted.what != What::Target || who.post)
     {
         return of_rich_link(worker, asked, wanted, facts, now_ms, write);
     }
@@ -255,10 +288,10 @@ fn of_link<R>(
         if let Answer::Redirect { .. } = answer {
             record(worker, who, wanted, facts, status, now_ms);
         }
-        return write(answer);
+        return Ok(write(answer));
     }
     let place = Place { client: who.client, verdict: wanted.verdict, domain: wanted.domain };
-    page_on_domain(worker, &place, answer, now_ms, write)
+    Ok(page_on_domain(worker, &place, answer, now_ms, write))
 }
 
 #[inline]
@@ -282,14 +315,14 @@ fn of_rich_link<R>(
     facts: &Facts<'_>,
     now_ms: u64,
     write: impl FnOnce(Answer<'_>) -> R,
-) -> R {
+) -> Result<R, NoClick> {
     let place = Place { client: asked.who.client, verdict: wanted.verdict, domain: wanted.domain };
     let limit = |answer| worker.limited(place.client, place.verdict, answer, now_ms);
     let extras = match ExtrasView::decode(facts.extras) {
         Ok(extras) => extras,
         Err(source) => {
             worker.failed(&StoreError::Damaged { what: "link", source });
-            return write(limit(Answer::Page(Page::Unsure)));
+            return Ok(write(limit(Answer::Page(Page::Unsure))));
         }
     };
     let rest = match wanted.what {
@@ -303,8 +336,28 @@ fn of_rich_link<R>(
         language: says.language,
         query: asked.query(),
     };
-    let ask = Ask { visitor, rest };
-    match rich::decide(facts, &extras, &ask, now_ms) {
+    let ask = Ask { visitor, rest, post: asked.who.post };
+    if ask.post && extras.limit.is_none() {
+        return Ok(write(limit(Answer::Page(Page::MethodNotAllowed))));
+    }
+    Ok(match rich::decide(facts, &extras, &ask, now_ms) {
+        Decision::Limited(composed) => {
+            let who = &asked.who;
+            let asker = Asker { address: who.client.address, head: who.head, says: who.says };
+            let follows = ask.post || wanted.what != What::Preview && kind_of(&asker) == Kind::Person;
+            if !follows {
+                return Ok(write(limit(Answer::Composed(&limited::page()))));
+            }
+            let answer = limit(Answer::Composed(&composed));
+            if let Answer::Composed(_) = answer {
+                let budgets = worker.shared.budgets.as_ref();
+                if !budgets.is_some_and(|budgets| budgets.spend(wanted.key.bytes(), facts.created)) {
+                    return Err(NoClick);
+                }
+                record(worker, who, wanted, facts, composed.status, now_ms);
+            }
+            write(answer)
+        }
         Decision::Follow(_) if wanted.what == What::Preview => {
             let code = wanted.key.code();
             write(limit(Answer::Composed(&preview::page(&code, facts.target, extras.may_differ()))))
@@ -319,7 +372,7 @@ fn of_rich_link<R>(
         Decision::Ended(Some(ended)) => page_of_end(worker, &place, ended, now_ms, write),
         Decision::Ended(None) => page_on_domain(worker, &place, Answer::Page(Page::Gone), now_ms, write),
         Decision::Page(page) => page_on_domain(worker, &place, Answer::Page(page), now_ms, write),
-    }
+    })
 }
 
 /// Where a page is asked for, and by whom.

@@ -166,7 +166,7 @@ async fn read_body(worker: &Worker, stream: &mut Stream, framing: Framing, unrea
 async fn respond(worker: &Worker, client: &Client, session: &mut ServerSession) -> pingora::Result<()> {
     let request = session.req_header();
     let is_head = request.method == Method::HEAD;
-    let (header, body) = if request.method == Method::GET || is_head {
+    let (header, body) = if is_head || request.method == Method::GET || request.method == Method::POST {
         answer_to(worker, client, request).await?
     } else {
         header_of(worker, Answer::Page(Page::MethodNotAllowed))?
@@ -180,7 +180,12 @@ async fn answer_to(worker: &Worker, client: &Client, request: &RequestHeader) ->
     let Some(host) = host_of(request) else { return header_of(worker, Answer::Page(Page::BadRequest)) };
     let path: Vec<u8> = percent_decode(request.uri.path().as_bytes()).collect();
     let headers = request.headers.iter().map(|(name, value)| (name.as_str().as_bytes(), value.as_bytes()));
-    let who = Who { client, head: request.method == Method::HEAD, says: Says::of(headers) };
+    let who = Who {
+        client,
+        head: request.method == Method::HEAD,
+        post: request.method == Method::POST,
+        says: Says::of(headers),
+    };
     let target = request.uri.path_and_query().map_or("/", |target| target.as_str()).as_bytes();
     reply::wherever(worker, Asked { who, host, path: &path, target }, |answer| header_of(worker, answer))
         .await

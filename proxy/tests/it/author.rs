@@ -83,7 +83,7 @@ impl Author {
         self.put(StateKey::Host(host.into()), Host { domain: DomainId(domain) }.encode())
     }
 
-    fn put(&mut self, key: StateKey, serve: Vec<u8>) -> Vec<u8> {
+    pub(crate) fn put(&mut self, key: StateKey, serve: Vec<u8>) -> Vec<u8> {
         let change = change(key, Operation::Put { serve, manage: Vec::new() });
         self.frame(vec![written(&change)])
     }

@@ -5,7 +5,9 @@
 mod accountant;
 mod author;
 mod balancers;
+mod budgets;
 mod clicks;
+
 mod client;
 mod client_address;
 mod clients;

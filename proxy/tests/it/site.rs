@@ -82,6 +82,7 @@ impl Site {
             census: Arc::new(Census::new(usize::MAX, usize::MAX)),
             clients: Clients::default(),
             quotas: quotas.and_then(Quotas::new).map(Arc::new),
+            budgets: None,
         };
         let rings = RingDir::open(&dir.path().join("rings"), true).unwrap();
         let ring = rings.create(8 << 20, [1; 16], 1).unwrap();

@@ -97,6 +97,9 @@ pub struct NewLink {
     /// How long from now on in seconds, in place of `expires_at`.
     #[schema(minimum = 1, maximum = 3162240000u64)]
     ttl: Option<u64>,
+    /// After how many clicks it ends, exactly, over the whole fleet.
+    #[schema(minimum = 1, maximum = 1000000000000u64)]
+    max_clicks: Option<u64>,
     /// What it answers when it has ended; without it as its domain says, or 410.
     when_ended: Option<EndedInput>,
     /// What caches may do; without it the rule for its status.
@@ -350,6 +353,9 @@ pub struct LinkPatch {
     /// How long from now on in seconds, in place of `expires_at`.
     #[schema(minimum = 1, maximum = 3162240000u64)]
     ttl: Option<u64>,
+    /// After how many clicks it ends, exactly, over the whole fleet.
+    #[schema(minimum = 1, maximum = 1000000000000u64)]
+    max_clicks: Option<u64>,
     /// What it answers when it has ended; without it as its domain says, or 410.
     when_ended: Option<EndedInput>,
     /// What caches may do; without it the rule for its status.
@@ -428,6 +434,9 @@ pub struct WholeLink {
     /// How long from now on in seconds, in place of `expires_at`.
     #[schema(minimum = 1, maximum = 3162240000u64)]
     ttl: Option<u64>,
+    /// After how many clicks it ends, exactly, over the whole fleet.
+    #[schema(minimum = 1, maximum = 1000000000000u64)]
+    max_clicks: Option<u64>,
     /// What it answers when it has ended; without it as its domain says, or 410.
     when_ended: Option<EndedInput>,
     /// What caches may do; without it the rule for its status.

@@ -1,0 +1,354 @@
+//! `max-clicks`: many clients follow links that end with a number of clicks, and never more than that many get through.
+//!
+//! The contract, per link: *received ≤ used ≤ limit*, whatever is killed; with nobody killed, received = limit. What was used and not received
+//! was on its way when a proxy was killed. What neither was used is burned, and only with the memory of a proxy: `used + burned = limit`.
+//! After a limit was lowered no more gets through than the new one, or than had by then.
+//!
+//! - [`visitors`]: the clients · this file: the links, the faults and the comparison
+
+mod visitors;
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use rand::rngs::SmallRng;
+use rand::{RngExt, SeedableRng};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use crate::figures;
+use crate::fleet::{Fleet, Options, Setting, default_bin_dir};
+use crate::http1::{Connection, Endpoint, get, post_json};
+use crate::pace::StopFlag;
+use crate::progress::{print, say};
+use crate::report::{ReportArgs, command_line};
+use visitors::{Seen, Visitors};
+
+const API_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long one link may take to be used up.
+const USED_UP_WITHIN: Duration = Duration::from_secs(120);
+/// How long proxies may take to tell of their last clicks.
+const SETTLED_WITHIN: Duration = Duration::from_secs(30);
+/// How long a proxy stays away that was killed, in milliseconds.
+const AWAY_MS: std::ops::Range<u64> = 0..500;
+/// Time between two kills, in milliseconds.
+const BETWEEN_MS: std::ops::Range<u64> = 100..1_000;
+
+/// What `max-clicks` takes.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Folder for the fleet; one made by an earlier run with as many proxies can be used again.
+    #[arg(long, value_name = "DIR")]
+    dir: PathBuf,
+    /// Number of proxies.
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=16))]
+    proxies: u16,
+    /// Clients, each following the same link again and again until it has ended.
+    #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    clients: u16,
+    /// Limits of the links, one link after the other.
+    #[arg(long, value_name = "N,…", value_delimiter = ',', default_values_t = [1, 2, 3, 10, 100, 1_000, 10_000])]
+    limits: Vec<u64>,
+    /// How often a proxy, chosen at random, is killed (SIGKILL) and started again while a link is followed.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    kills: u32,
+    /// Kills take a proxy's memory with them, as a power cut does.
+    #[arg(long)]
+    lose_memory: bool,
+    /// Kills the writer and starts it again once while a link is followed.
+    #[arg(long)]
+    kill_writer: bool,
+    /// Lowers every limit to half while the link is followed.
+    #[arg(long)]
+    lower: bool,
+    /// Seed of the faults [default: a new one, printed]
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+    /// A setting for the configuration of a part, as in `fleet`. May be repeated.
+    #[arg(long = "set", value_name = "PART.KEY=VALUE")]
+    set: Vec<Setting>,
+    /// Folder of the binaries [default: the folder of this program]
+    #[arg(long, value_name = "DIR", env = "SIGNPOST_BIN_DIR")]
+    bin_dir: Option<PathBuf>,
+    #[command(flatten)]
+    report: ReportArgs,
+}
+
+/// What became of one link.
+#[derive(Debug, Serialize)]
+pub struct Link {
+    /// What it was made with.
+    pub max_clicks: u64,
+    /// What it was lowered to, and what was used by then.
+    pub lowered: Option<Lowered>,
+    /// What the clients saw.
+    pub seen: Seen,
+    /// What the log says in the end.
+    pub standing: Standing,
+    /// Kills of proxies while it was followed.
+    pub kills: u32,
+    /// From the first request to the last click being settled, in milliseconds.
+    pub took_ms: u64,
+}
+
+/// A limit that was lowered.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Lowered {
+    /// To this.
+    pub to: u64,
+    /// What was used when that was acknowledged.
+    pub used: u64,
+}
+
+/// `GET /v1/links/{code}/limit`.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+pub struct Standing {
+    /// The limit.
+    pub max_clicks: u64,
+    /// Redirects answered.
+    pub used: u64,
+    /// Clicks lost.
+    pub burned: u64,
+    /// Clicks nobody has.
+    pub left: u64,
+    held: Vec<serde_json::Value>,
+}
+
+/// What `max-clicks` found out.
+#[derive(Debug, Serialize)]
+pub struct Results {
+    /// The seed of everything random.
+    pub seed: u64,
+    /// One after the other.
+    pub links: Vec<Link>,
+    /// What contradicts the contract.
+    pub broken: Vec<String>,
+}
+
+impl Results {
+    fn text(&self) -> String {
+        let mut text =
+            String::from("  limit   received      used    burned  unanswered  refused 503   took\n");
+        for link in &self.links {
+            text.push_str(&format!(
+                "{:>7} {:>10} {:>9} {:>9} {:>11} {:>12} {:>5.1} s\n",
+                figures::count(link.max_clicks),
+                figures::count(link.seen.redirected),
+                figures::count(link.standing.used),
+                figures::count(link.standing.burned),
+                link.seen.unanswered,
+                link.seen.busy,
+                link.took_ms as f64 / 1_000.0
+            ));
+        }
+        self.broken.iter().for_each(|line| text.push_str(&format!("broken: {line}\n")));
+        text
+    }
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// The fleet did not start, a link was not used up in time, or the contract was broken.
+pub fn run(args: Args) -> anyhow::Result<()> {
+    let stop = StopFlag::on_signals()?;
+    let seed = args.seed.unwrap_or_else(|| rand::rng().random_range(1..1_000_000));
+    let typed = command_line(std::env::args());
+    let replay = if args.seed.is_some() { typed } else { format!("{typed} --seed {seed}") };
+    say(format!("max-clicks: seed {seed}"));
+    let begun = args.report.begin();
+    let results = args.measure(seed, &stop).with_context(|| format!("to see it again: {replay}"))?;
+    print(results.text());
+    let path = begun.write(&results)?;
+    say(format!("report in {}", path.display()));
+    let broken = results.broken.len();
+    anyhow::ensure!(broken == 0, "the contract was broken {broken} times; to see it again: {replay}");
+    Ok(())
+}
+
+impl Args {
+    fn measure(&self, seed: u64, stop: &StopFlag) -> anyhow::Result<Results> {
+        let mut options = Options::new(&self.dir, self.proxies)?;
+        options.bin_dir = self.bin_dir.clone().map_or_else(default_bin_dir, Ok)?;
+        // A proxy that is started while the writer is away is to serve at once.
+        let ready = "proxy.ready.without_writer_after_ms=0";
+        options.settings.push(ready.parse().map_err(anyhow::Error::msg)?);
+        options.settings.extend(self.set.iter().cloned());
+        let fleet = Fleet::start_stoppable(options, stop.clone())?;
+        let mut random = SmallRng::seed_from_u64(seed);
+        let mut results = Results { seed, links: Vec::new(), broken: Vec::new() };
+        for &max_clicks in &self.limits {
+            let link = self.follow(&fleet, max_clicks, &mut random, stop)?;
+            let line = format!("max-clicks: limit {max_clicks}: {} received", link.seen.redirected);
+            say(line);
+            results.broken.extend(self.judge(&link));
+            results.links.push(link);
+        }
+        Ok(results)
+    }
+
+    /// Makes a link and has it followed until it has ended.
+    fn follow(
+        &self,
+        fleet: &Fleet,
+        max_clicks: u64,
+        random: &mut SmallRng,
+        stop: &StopFlag,
+    ) -> anyhow::Result<Link> {
+        let mut api = Api::of(fleet)?;
+        let target = format!("https://example.org/limited/{max_clicks}");
+        let code = api.create(&target, max_clicks)?;
+        let proxies: Vec<Endpoint> =
+            fleet.ready().proxies.iter().map(|url| Ok(url.parse()?)).collect::<anyhow::Result<_>>()?;
+        let begun = Instant::now();
+        let visitors = Visitors::start(&code, &target, &proxies, self.clients, begun + USED_UP_WITHIN, stop);
+        let mut lowered = None;
+        if self.lower {
+            lowered = Some(self.lower(&mut api, &code, max_clicks, &visitors)?);
+        }
+        let mut kills = 0;
+        let writer_at = if self.kill_writer { self.kills / 2 } else { u32::MAX };
+        while kills < self.kills && !visitors.are_done() && !stop.is_set() {
+            if kills == writer_at {
+                restart(fleet, "admin", random, None)?;
+            }
+            let proxy = format!("proxy-{}", random.random_range(0..self.proxies));
+            let lose = self.lose_memory.then(|| memory_of(fleet, &proxy)).transpose()?;
+            restart(fleet, &proxy, random, lose)?;
+            kills += 1;
+            std::thread::sleep(Duration::from_millis(random.random_range(BETWEEN_MS)));
+        }
+        let seen = visitors.join()?;
+        anyhow::ensure!(!stop.is_set(), "stopped before the end");
+        let standing = api.settled(&code)?;
+        let took_ms = begun.elapsed().as_millis() as u64;
+        Ok(Link { max_clicks, lowered, seen, standing, kills, took_ms })
+    }
+
+    fn lower(
+        &self,
+        api: &mut Api,
+        code: &str,
+        max_clicks: u64,
+        visitors: &Visitors,
+    ) -> anyhow::Result<Lowered> {
+        // While it is being used up, if there is time for that.
+        while visitors.redirected() < max_clicks / 4 && !visitors.are_done() {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        let to = (max_clicks / 2).max(1);
+        api.lower(code, to)?;
+        Ok(Lowered { to, used: api.standing(code)?.used })
+    }
+
+    fn judge(&self, link: &Link) -> Vec<String> {
+        let (max, seen, log) = (link.max_clicks, &link.seen, &link.standing);
+        let most = link.lowered.map_or(max, |lowered| lowered.to.max(lowered.used));
+        let mut broken = Vec::new();
+        let mut must = |holds: bool, what: &str| {
+            if !holds {
+                broken.push(format!("limit {max}: {what}: {link:?}"));
+            }
+        };
+        must(seen.redirected <= most, "more got through than the limit allows");
+        must(seen.wrong == 0, "an answer that was none of 302, 410 and 503");
+        must(seen.redirected <= log.used, "more got through than was used");
+        must(log.used <= seen.redirected + seen.unanswered, "clicks were used for nobody");
+        must(log.used + log.burned == most || link.lowered.is_some(), "used and burned are not the limit");
+        must(log.used + log.burned <= most, "used and burned are more than the limit");
+        must(log.burned == 0 || self.lose_memory, "clicks were burned although no memory was lost");
+        must(self.kills > 0 || link.lowered.is_some() || seen.redirected == max, "not all got through");
+        must(self.kills > 0 || seen.unanswered == 0, "requests without an answer");
+        broken
+    }
+}
+
+/// Kills a part and starts it again, without the file of its memory if that is to be lost.
+fn restart(fleet: &Fleet, part: &str, random: &mut SmallRng, lose: Option<PathBuf>) -> anyhow::Result<()> {
+    let must = |line: String| {
+        let answer = fleet.command(&line);
+        anyhow::ensure!(answer["ok"] == true, "{line}: {answer}");
+        Ok(())
+    };
+    must(format!("kill {part} 9"))?;
+    if let Some(memory) = lose {
+        std::fs::remove_file(&memory).with_context(|| format!("cannot remove {}", memory.display()))?;
+    }
+    std::thread::sleep(Duration::from_millis(random.random_range(AWAY_MS)));
+    must(format!("start {part}"))
+}
+
+/// The file in which a proxy has its budgets.
+fn memory_of(fleet: &Fleet, proxy: &str) -> anyhow::Result<PathBuf> {
+    let path = fleet.dir().join(proxy).join("config.toml");
+    let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    let config: toml::Table = text.parse().with_context(|| format!("cannot read {}", path.display()))?;
+    let ring_dir = config.get("clicks").and_then(|clicks| clicks.get("ring_dir")?.as_str());
+    Ok(PathBuf::from(ring_dir.context("the proxy's configuration has no clicks.ring_dir")?).join("budgets"))
+}
+
+/// The admin API.
+struct Api {
+    endpoint: Endpoint,
+    headers: String,
+    connection: Connection,
+}
+
+impl Api {
+    fn of(fleet: &Fleet) -> anyhow::Result<Api> {
+        let endpoint: Endpoint = fleet.ready().admin.parse()?;
+        let headers = format!("Authorization: Bearer {}\r\n", fleet.ready().token);
+        let connection = Connection::new(endpoint.clone(), API_TIMEOUT);
+        Ok(Api { endpoint, headers, connection })
+    }
+
+    fn create(&mut self, target: &str, max_clicks: u64) -> anyhow::Result<String> {
+        let body = json!({ "long_url": target, "max_clicks": max_clicks }).to_string();
+        let request = post_json(&self.endpoint, "/v1/links", &self.headers, body.as_bytes());
+        let answer = self.connection.exchange(&request)?;
+        anyhow::ensure!(answer.status == 201, "{}: {}", answer.status, String::from_utf8_lossy(answer.body));
+        let link: serde_json::Value = serde_json::from_slice(answer.body)?;
+        Ok(link["code"].as_str().context("a link without a code")?.to_owned())
+    }
+
+    /// Lowers a limit; proxies that are away for a moment are waited for.
+    fn lower(&mut self, code: &str, to: u64) -> anyhow::Result<()> {
+        let body = json!({ "max_clicks": to }).to_string();
+        let request = format!(
+            "PATCH /v1/links/{code} HTTP/1.1\r\nHost: {}\r\n{}Content-Type: application/merge-patch+json\r\nContent-Length: {}\r\n\r\n{body}",
+            self.endpoint.authority(),
+            self.headers,
+            body.len()
+        );
+        let until = Instant::now() + SETTLED_WITHIN;
+        loop {
+            let answer = self.connection.exchange(request.as_bytes())?;
+            match answer.status {
+                200 => return Ok(()),
+                409 | 503 if Instant::now() < until => {}
+                status => anyhow::bail!("{status}: {}", String::from_utf8_lossy(answer.body)),
+            }
+        }
+    }
+
+    fn standing(&mut self, code: &str) -> anyhow::Result<Standing> {
+        let request = get(&self.endpoint, &format!("/v1/links/{code}/limit"), &self.headers);
+        let answer = self.connection.exchange(&request)?;
+        anyhow::ensure!(answer.status == 200, "{}: {}", answer.status, String::from_utf8_lossy(answer.body));
+        Ok(serde_json::from_slice(answer.body)?)
+    }
+
+    /// How the link stands when no proxy has any of its clicks any more.
+    fn settled(&mut self, code: &str) -> anyhow::Result<Standing> {
+        let until = Instant::now() + SETTLED_WITHIN;
+        loop {
+            let standing = self.standing(code)?;
+            if standing.held.is_empty() && standing.left == 0 {
+                return Ok(standing);
+            }
+            anyhow::ensure!(Instant::now() < until, "clicks are not settled: {standing:?}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! Links that end with a number of clicks.
+
+use serde_json::{Value, json};
+
+use super::web::{Answer, Town};
+use super::{bin_dir, eventually, loadtest};
+
+const TARGET: &str = "https://example.org/there";
+const BOT: (&str, &str) = ("User-Agent", "Googlebot/2.1 (+http://www.google.com/bot.html)");
+
+fn limit(town: &Town, code: &str) -> Value {
+    town.api("GET", &format!("/v1/links/{code}/limit"), &Value::Null).json()
+}
+
+/// Follows a link until it is not told to come back.
+fn follow(town: &Town, code: &str) -> Answer {
+    let mut answer = None;
+    eventually("an answer that is not 503", || {
+        answer = Some(town.visit(&format!("/{code}"))).filter(|answer: &Answer| answer.status != 503);
+        answer.is_some()
+    });
+    answer.unwrap()
+}
+
+#[test]
+fn a_link_is_followed_as_often_as_it_allows_and_then_has_ended() {
+    let dir = tempfile::tempdir().unwrap();
+    let town = Town::new(dir.path());
+    let code = town.code(&json!({ "long_url": TARGET, "max_clicks": 2, "status": 301 }));
+    for _ in 0..2 {
+        let answer = follow(&town, &code);
+        // Whoever kept it would follow it without us.
+        assert_eq!(
+            (answer.status, answer.location(), answer.header("cache-control")),
+            (302, TARGET, Some("no-store"))
+        );
+    }
+    assert_eq!(follow(&town, &code).status, 410);
+    eventually("everything to be settled", || limit(&town, &code)["held"] == json!([]));
+    let expected = json!({ "max_clicks": 2, "used": 2, "burned": 0, "left": 0, "held": [] });
+    assert_eq!(limit(&town, &code), expected);
+
+    // Raised, it goes on where it was; lowered below what was used, it has ended again; taken off, it never does.
+    assert_eq!(town.patch(&code, &json!({ "max_clicks": 3 }))["max_clicks"], 3);
+    assert_eq!([follow(&town, &code).status, follow(&town, &code).status], [302, 410]);
+    town.patch(&code, &json!({ "max_clicks": 1 }));
+    assert_eq!(follow(&town, &code).status, 410);
+    town.patch(&code, &json!({ "max_clicks": null }));
+    assert_eq!(follow(&town, &code).status, 301);
+    let none = town.api("GET", &format!("/v1/links/{code}/limit"), &Value::Null);
+    assert_eq!((none.status, none.json()["code"].clone()), (404, json!("limit_not_found")));
+
+    // How it ends is the link's to say.
+    let elsewhere = json!({ "long_url": TARGET, "max_clicks": 1, "when_ended": { "fallback_url": "https://example.org/over" } });
+    let code = town.code(&elsewhere);
+    let visited = [follow(&town, &code), follow(&town, &code)];
+    assert_eq!(visited.map(|answer| answer.location().to_owned()), [TARGET, "https://example.org/over"]);
+    for wrong in [json!(0), json!(-1), json!("5"), json!(1.5), json!(1_000_000_000_001_u64)] {
+        let (status, field, _) = town.refused(&json!({ "long_url": TARGET, "max_clicks": wrong }));
+        assert_eq!((status, &*field), (422, "max_clicks"), "{wrong}");
+    }
+}
+
+#[test]
+fn who_does_not_mean_to_follow_it_gets_a_button_and_uses_nothing_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let town = Town::new(dir.path());
+    let code = town.code(&json!({ "long_url": TARGET, "max_clicks": 2 }));
+    let path = format!("/{code}");
+    let head = [town.send("HEAD", &path, &[]), town.send("GET", &path, &[("Sec-Purpose", "prefetch")])];
+    let asked = [town.visit_with(&path, &[BOT]), town.visit(&format!("{path}+"))];
+    for answer in head.into_iter().chain(asked) {
+        assert_eq!((answer.status, answer.header("location")), (200, None), "{answer:?}");
+        assert!(!answer.text().contains("example.org"), "{answer:?}");
+    }
+    let button = town.visit_with(&path, &[BOT]).text();
+    assert!(button.contains("<form method=post>"), "{button}");
+    // The button of a person who was taken for a bot.
+    let pressed = town.send("POST", &path, &[BOT, ("Content-Type", "application/x-www-form-urlencoded")]);
+    assert_eq!((pressed.status, pressed.location()), (303, TARGET));
+    assert_eq!([follow(&town, &code).status, follow(&town, &code).status], [302, 410]);
+    assert_eq!(town.send("POST", &path, &[]).status, 410);
+    // No other link can be asked for like that.
+    let plain = town.code(&json!({ "long_url": TARGET }));
+    let refused = town.send("POST", &format!("/{plain}"), &[]);
+    assert_eq!((refused.status, refused.header("allow")), (405, Some("GET, HEAD")));
+}
+
+#[test]
+fn while_the_writer_is_away_what_is_at_hand_is_spent_and_then_nobody_gets_through() {
+    let dir = tempfile::tempdir().unwrap();
+    let town = Town::new(dir.path());
+    let code = town.code(&json!({ "long_url": TARGET, "max_clicks": 20 }));
+    assert_eq!(follow(&town, &code).status, 302);
+    town.fleet.must("kill admin 9");
+    let mut through = 1;
+    let away = loop {
+        let answer = town.visit(&format!("/{code}"));
+        match answer.status {
+            302 => through += 1,
+            _ => break answer,
+        }
+    };
+    assert_eq!((away.status, away.header("retry-after")), (503, Some("1")));
+    assert!(through <= 20, "{through}");
+    town.fleet.must("start admin");
+    while follow(&town, &code).status == 302 {
+        through += 1;
+    }
+    assert_eq!(through, 20);
+}
+
+#[test]
+fn a_proxy_that_is_forgotten_takes_what_it_has_with_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let town = Town::new(dir.path());
+    let code = town.code(&json!({ "long_url": TARGET, "max_clicks": 100 }));
+    assert_eq!(follow(&town, &code).status, 302);
+    // Whatever it has then it cannot give back.
+    town.fleet.must("kill proxy-0 9");
+    let held = limit(&town, &code);
+    let forgotten = town.operator(&["proxy", "forget", "proxy-0"]);
+    let at_hand = held["held"][0]["clicks"].as_u64().unwrap_or(0);
+    assert!(forgotten.contains("burned_clicks") || at_hand == 0, "{forgotten}");
+    let after = limit(&town, &code);
+    assert_eq!((&after["held"], after["burned"].as_u64()), (&json!([]), Some(at_hand)));
+    let sum = ["used", "burned", "left"].map(|name| after[name].as_u64().unwrap()).iter().sum::<u64>();
+    assert_eq!(sum, 100, "{after}");
+}
+
+fn max_clicks(options: &[&str]) {
+    let dir = tempfile::tempdir().unwrap();
+    let fleet = dir.path().join("fleet");
+    let fixed = ["max-clicks", "--dir", fleet.to_str().unwrap(), "--bin-dir"];
+    let bin_dir = bin_dir();
+    let args = [&fixed[..], &[bin_dir.to_str().unwrap()], options].concat();
+    // It compares for itself, and fails if anything is not as it must be.
+    assert_eq!(loadtest(dir.path(), &args)["broken"], json!([]));
+}
+
+#[test]
+fn four_proxies_and_many_clients_use_up_a_link_to_the_last_click() {
+    max_clicks(&["--clients", "60", "--limits", "1,2,7,100,1000"]);
+}
+
+#[test]
+fn no_more_get_through_when_proxies_and_the_writer_are_killed() {
+    max_clicks(&["--clients", "40", "--limits", "50,2000", "--kills", "4", "--kill-writer"]);
+}
+
+#[test]
+fn a_memory_that_is_lost_burns_what_was_in_it_and_no_more_get_through() {
+    max_clicks(&["--clients", "40", "--limits", "300,3000", "--kills", "4", "--lose-memory"]);
+}
+
+#[test]
+fn a_limit_that_is_lowered_holds_from_its_acknowledgement_on() {
+    max_clicks(&["--clients", "40", "--limits", "10,1000", "--lower"]);
+}

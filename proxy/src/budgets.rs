@@ -1,0 +1,367 @@
+//! Links that end with a number of clicks: what this proxy may still spend of them.
+//!
+//! Owned here: a click of such a link is spent out of a budget that the log has granted to this proxy, and recorded in [`slots`] before the
+//! answer is written. No two proxies ever hold the same click, so however they are cut off or killed, there are never more redirects than
+//! the link allows. What is idle goes back within a second; what the writer asks for goes back at once.
+//!
+//! - Granted and settled: what the log says, applied by the follower ([`Budgets::apply`]).
+//! - Spent and given back: [`slots`]. Both only ever grow, so telling the writer twice changes nothing.
+//! - [`hold`]: the stream on which the writer is told and asked.
+//!
+//! Deliberately not here: whether the link has ended, which its record says.
+
+mod hold;
+mod slots;
+
+use std::collections::{HashMap, HashSet};
+use std::fmt;
+use std::io;
+use std::path::Path;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use dashmap::{DashMap, Entry};
+use linklog::codec::value;
+use linklog::entity::Budget;
+use linklog::store::Reader;
+use linklog::{Position, StateKey};
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+use tokio::time::timeout;
+
+pub use hold::{Holding, start};
+use slots::{SLOTS, Slots};
+
+/// The file in the folder of the click rings.
+const FILE: &str = "budgets";
+/// How long a visitor waits for a click to be granted.
+const WAIT_MAX: Duration = Duration::from_secs(1);
+/// Links that visitors may wait for at once; beyond, they are told to come back.
+const WAITING_MAX: usize = 4_096;
+/// A budget nobody has spent of for this long goes back.
+const IDLE: Duration = Duration::from_millis(400);
+/// How often the writer is told of what is spent while more is at hand.
+const TELL_EVERY: Duration = Duration::from_millis(200);
+/// How often it is told again what it has not settled.
+const REPEAT_EVERY: Duration = Duration::from_secs(1);
+
+/// The budgets of this proxy.
+pub struct Budgets {
+    member: String,
+    slots: Slots,
+    reader: Reader,
+    /// By the link's key in the log's encoding. Whoever holds an entry's lock may spend, give back, or forget.
+    held: DashMap<Box<[u8]>, Held>,
+    /// Visitors that wait for a change of a link's budget, or of the link.
+    waiting: DashMap<Box<[u8]>, Arc<Notify>>,
+    work: Mutex<Work>,
+    wake: Notify,
+}
+
+/// What [`hold`] has to look at.
+#[derive(Debug, Default)]
+struct Work {
+    active: HashSet<Box<[u8]>>,
+    wanted: HashMap<Box<[u8]>, Position>,
+}
+
+#[derive(Debug)]
+struct Held {
+    created: Position,
+    place: usize,
+    /// Ever, less what was burned.
+    granted: u64,
+    spent: u64,
+    returned: u64,
+    /// What the log says of these.
+    settled: (u64, u64),
+    /// What the writer was told of them, and when.
+    told: (u64, u64),
+    told_at: Option<Instant>,
+    used_at: Instant,
+    /// What there was after the last grant: at a quarter of it, more is asked for.
+    share: u64,
+    asked: bool,
+}
+
+impl Held {
+    const fn at_hand(&self) -> u64 {
+        self.granted.saturating_sub(self.spent).saturating_sub(self.returned)
+    }
+}
+
+/// What the writer is to be told of a budget.
+#[derive(Clone, PartialEq, Eq, Debug)]
+struct Told {
+    key: Box<[u8]>,
+    created: Position,
+    spent: u64,
+    returned: u64,
+}
+
+impl fmt::Debug for Budgets {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Budgets")
+            .field("member", &self.member)
+            .field("held", &self.held.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Budgets {
+    /// Opens what an earlier process has left in `dir`, which is on tmpfs and locked by this one; `member` is our name.
+    ///
+    /// # Errors
+    /// The file cannot be made, reserved or mapped.
+    pub fn open(dir: &Path, member: String, reader: Reader) -> io::Result<Budgets> {
+        Budgets::with_slots(dir, member, reader, SLOTS)
+    }
+
+    fn with_slots(dir: &Path, member: String, reader: Reader, slots: usize) -> io::Result<Budgets> {
+        let (slots, kept) = Slots::open(&dir.join(FILE), slots)?;
+        let budgets = Budgets {
+            member,
+            slots,
+            reader,
+            held: DashMap::new(),
+            waiting: DashMap::new(),
+            work: Mutex::default(),
+            wake: Notify::new(),
+        };
+        for kept in kept {
+            let row = budgets.row(&kept.key).filter(|row| row.created == kept.created);
+            let held = Held {
+                created: kept.created,
+                place: kept.place,
+                granted: row.map_or(0, |row| row.granted - row.burned),
+                spent: kept.spent,
+                returned: kept.returned,
+                // Of a budget that is gone everything is settled.
+                settled: row.map_or((kept.spent, kept.returned), |row| (row.spent, row.returned)),
+                told: (0, 0),
+                told_at: None,
+                used_at: Instant::now(),
+                share: 0,
+                asked: false,
+            };
+            budgets.work.lock().active.insert(kept.key.clone());
+            budgets.held.insert(kept.key, held);
+        }
+        Ok(budgets)
+    }
+
+    /// Which memory the budgets are in: another one after it was lost.
+    pub fn holder(&self) -> [u8; 16] {
+        self.slots.holder()
+    }
+
+    /// Spends a click of the link with this key that was made at `created`; says whether there was one. From then on it is recorded, and
+    /// the visitor may be led on.
+    pub fn spend(&self, key: &[u8], created: Position) -> bool {
+        let Some(mut held) = self.held.get_mut(key) else { return false };
+        if held.created != created || held.at_hand() == 0 {
+            return false;
+        }
+        held.spent += 1;
+        self.slots.set_spent(held.place, held.spent);
+        held.used_at = Instant::now();
+        let is_low = held.at_hand() <= held.share / 4 && !held.asked;
+        held.asked |= is_low;
+        drop(held);
+        if is_low {
+            self.want(key, created);
+        }
+        true
+    }
+
+    /// Waits until something has changed that may let [`Budgets::spend`] succeed, or the link say that it has ended, but not for long.
+    pub async fn wait(&self, key: &[u8], created: Position) {
+        if self.waiting.len() >= WAITING_MAX && !self.waiting.contains_key(key) {
+            return;
+        }
+        let news = Arc::clone(&*self.waiting.entry(key.into()).or_default());
+        self.hear(key, created, &news).await;
+        drop(news);
+        // The map's own and none besides: nobody waits any more.
+        self.waiting.remove_if(key, |_, news| Arc::strong_count(news) == 1);
+    }
+
+    async fn hear(&self, key: &[u8], created: Position, news: &Notify) {
+        let mut told = pin!(news.notified());
+        told.as_mut().enable();
+        // What has come before we listened.
+        if !self.held.get(key).is_some_and(|held| held.created == created && held.at_hand() > 0) {
+            self.want(key, created);
+            // Late is an answer too.
+            let _ = timeout(WAIT_MAX, told).await;
+        }
+    }
+
+    /// Takes note of a served key that has changed; to be called when the replica has it.
+    pub fn apply(&self, key: &[u8], serve_value: Option<&[u8]>) {
+        match StateKey::decode(key) {
+            Ok(StateKey::Link(_)) => self.tell_waiting(key),
+            Ok(StateKey::Budget(link, member)) if member == self.member => {
+                let link = link.encode();
+                match serve_value.and_then(read_row) {
+                    Some(row) if row.holder == self.slots.holder() => self.granted(&link, &row),
+                    // Another holder's: nothing of ours is in it.
+                    Some(_) => {}
+                    None => self.forget(&link),
+                }
+                self.tell_waiting(&link);
+            }
+            _ => {}
+        }
+    }
+
+    fn tell_waiting(&self, link: &[u8]) {
+        if !self.waiting.is_empty()
+            && let Some(news) = self.waiting.get(link)
+        {
+            news.notify_waiters();
+        }
+    }
+
+    fn want(&self, key: &[u8], created: Position) {
+        let mut work = self.work.lock();
+        work.wanted.insert(key.into(), created);
+        work.active.insert(key.into());
+        drop(work);
+        self.wake.notify_one();
+    }
+
+    /// Takes over what the log says about our budget of a link.
+    fn granted(&self, link: &[u8], row: &Budget) {
+        match self.held.entry(link.into()) {
+            Entry::Occupied(mut entry) if entry.get().created == row.created => {
+                let held = entry.get_mut();
+                let more = (row.granted - row.burned).max(held.granted);
+                if more > held.granted {
+                    held.granted = more;
+                    held.share = held.at_hand();
+                    held.asked = false;
+                    held.used_at = Instant::now();
+                }
+                held.settled = (held.settled.0.max(row.spent), held.settled.1.max(row.returned));
+            }
+            Entry::Occupied(mut entry) => {
+                // The link was deleted, and another one made in its place.
+                if entry.get().created > row.created {
+                    return;
+                }
+                self.slots.release(entry.get().place);
+                match self.held_of(link, row) {
+                    Some(held) => drop(entry.insert(held)),
+                    None => drop(entry.remove()),
+                }
+            }
+            Entry::Vacant(entry) => {
+                // What is settled to the last click needs no place.
+                if row.at_hand() > 0
+                    && let Some(held) = self.held_of(link, row)
+                {
+                    drop(entry.insert(held));
+                }
+            }
+        }
+        self.work.lock().active.insert(link.into());
+        self.wake.notify_one();
+    }
+
+    fn held_of(&self, link: &[u8], row: &Budget) -> Option<Held> {
+        let place = self.slots.take(link, row.created, row.spent, row.returned)?;
+        let granted = row.granted - row.burned;
+        let settled = (row.spent, row.returned);
+        Some(Held {
+            created: row.created,
+            place,
+            granted,
+            spent: row.spent,
+            returned: row.returned,
+            settled,
+            told: settled,
+            told_at: None,
+            used_at: Instant::now(),
+            share: row.at_hand(),
+            asked: false,
+        })
+    }
+
+    /// The log has no budget of ours any more: the link is gone, or used up and all of it settled.
+    fn forget(&self, link: &[u8]) {
+        if let Some((_, held)) = self.held.remove(link) {
+            self.slots.release(held.place);
+        }
+    }
+
+    /// Takes over a grant that the replica has and memory does not: an earlier process applied it.
+    fn adopt(&self, link: &[u8]) {
+        // Under the entry's lock: what is forgotten meanwhile must not come back with an old row.
+        if let Entry::Vacant(entry) = self.held.entry(link.into())
+            && let Some(row) = self.row(link).filter(|row| row.at_hand() > 0)
+            && let Some(held) = self.held_of(link, &row)
+        {
+            drop(entry.insert(held));
+            self.work.lock().active.insert(link.into());
+        }
+    }
+
+    /// Our own budget of a link, as the replica has it.
+    fn row(&self, link: &[u8]) -> Option<Budget> {
+        let Ok(StateKey::Link(key)) = StateKey::decode(link) else { return None };
+        let key = StateKey::Budget(key, self.member.clone()).encode();
+        let row = self.reader.serve_value(&key, |value| value.and_then(read_row));
+        match row {
+            Ok(row) => row.filter(|row| row.holder == self.slots.holder()),
+            Err(error) => {
+                tracing::error!(%error, "cannot read a budget in the replica");
+                None
+            }
+        }
+    }
+
+    /// What is to be told of a budget now; gives back what is idle, or all of it if it `must`. Forgets what is settled.
+    fn step(&self, link: &[u8], now: Instant, must: bool) -> Step {
+        let Entry::Occupied(mut entry) = self.held.entry(link.into()) else { return Step::Done };
+        let held = entry.get_mut();
+        let at_hand = held.at_hand();
+        if at_hand > 0 && (must || now.saturating_duration_since(held.used_at) >= IDLE) {
+            held.returned += at_hand;
+            self.slots.set_returned(held.place, held.returned);
+        }
+        let is = (held.spent, held.returned);
+        if held.at_hand() == 0 && is == held.settled {
+            self.slots.release(held.place);
+            entry.remove();
+            return Step::Done;
+        }
+        let since = held.told_at.map(|at| now.saturating_duration_since(at));
+        let is_due = match is == held.told {
+            false => held.at_hand() == 0 || since.is_none_or(|since| since >= TELL_EVERY),
+            true => is != held.settled && since.is_none_or(|since| since >= REPEAT_EVERY),
+        };
+        if !is_due && !must {
+            return Step::Later;
+        }
+        (held.told, held.told_at) = (is, Some(now));
+        Step::Tell(Told { key: link.into(), created: held.created, spent: is.0, returned: is.1 })
+    }
+}
+
+/// What comes of looking at a budget.
+#[derive(Clone, PartialEq, Eq, Debug)]
+enum Step {
+    /// The writer is to be told.
+    Tell(Told),
+    /// To be looked at again.
+    Later,
+    /// There is nothing to it any more.
+    Done,
+}
+
+fn read_row(value: &[u8]) -> Option<Budget> {
+    let (stamp, body) = value::split(value).ok()?;
+    Budget::decode(body).ok().filter(|_| stamp.live)
+}

@@ -1,0 +1,104 @@
+//! What a proxy may spend of links that end with a number of clicks, over the death of its process.
+
+use std::path::Path;
+
+use linklog::entity::Budget;
+use linklog::replica::Replica;
+use linklog::store::Contents;
+use linklog::{DomainId, Key, Position, StateKey};
+use signpost_proxy::budgets::Budgets;
+
+use crate::author::{Author, SMALL};
+
+const CREATED: Position = Position::new(1, 7);
+
+fn link() -> Key {
+    Key::new(DomainId(0), "limited".parse().unwrap())
+}
+
+/// A proxy that follows an author, and dies when it is dropped.
+struct Proxy {
+    replica: Replica,
+    budgets: Budgets,
+    applied: usize,
+}
+
+impl Proxy {
+    fn start(dir: &Path) -> Proxy {
+        std::fs::create_dir_all(dir.join("rings")).unwrap();
+        let replica = Replica::open(&dir.join("replica"), Contents::Serve, &SMALL).unwrap();
+        let budgets = Budgets::open(&dir.join("rings"), "proxy-0".into(), replica.reader()).unwrap();
+        let applied = usize::try_from(replica.head().position.seq.0).unwrap();
+        Proxy { replica, budgets, applied }
+    }
+
+    /// Applies what the author has written.
+    fn follow(&mut self, author: &Author) {
+        for (frame, _) in &author.frames[self.applied..] {
+            for changed in self.replica.apply(frame).unwrap().changed {
+                self.budgets.apply(&changed.key, changed.serve_value.as_deref());
+            }
+        }
+        self.applied = author.frames.len();
+    }
+
+    fn spend_all(&self) -> u64 {
+        (0..).take_while(|_| self.budgets.spend(&link().encode(), CREATED)).count() as u64
+    }
+}
+
+fn grant(author: &mut Author, member: &str, budget: Budget) {
+    author.put(StateKey::Budget(link(), member.into()), budget.encode());
+}
+
+#[test]
+fn what_is_granted_is_spent_once_whenever_the_process_dies() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut author = Author::new();
+    let mut proxy = Proxy::start(dir.path());
+    let holder = proxy.budgets.holder();
+    let first = Budget { granted: 5, ..Budget::none(CREATED, holder) };
+    grant(&mut author, "proxy-0", first);
+    proxy.follow(&author);
+    let spend = |proxy: &Proxy| proxy.budgets.spend(&link().encode(), CREATED);
+    assert!(spend(&proxy) && spend(&proxy));
+    assert!(!proxy.budgets.spend(&link().encode(), Position::new(1, 8)), "another link under the same code");
+    drop(proxy);
+
+    let mut proxy = Proxy::start(dir.path());
+    assert_eq!((proxy.budgets.holder(), proxy.spend_all()), (holder, 3));
+    drop(proxy);
+    // Granted while it was away: what was spent before is not given again, settled or not.
+    grant(&mut author, "proxy-0", Budget { granted: 9, spent: 2, ..first });
+    proxy = Proxy::start(dir.path());
+    proxy.follow(&author);
+    assert_eq!(proxy.spend_all(), 4);
+    proxy.follow(&author);
+    assert_eq!(proxy.spend_all(), 0);
+}
+
+#[test]
+fn what_another_member_or_a_lost_memory_was_granted_is_not_ours() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut author = Author::new();
+    let mut proxy = Proxy::start(dir.path());
+    let holder = proxy.budgets.holder();
+    grant(&mut author, "proxy-1", Budget { granted: 5, ..Budget::none(CREATED, holder) });
+    grant(&mut author, "proxy-0", Budget { granted: 5, ..Budget::none(CREATED, [9; 16]) });
+    proxy.follow(&author);
+    assert_eq!(proxy.spend_all(), 0);
+    grant(
+        &mut author,
+        "proxy-0",
+        Budget { granted: 7, spent: 1, burned: 4, ..Budget::none(CREATED, holder) },
+    );
+    proxy.follow(&author);
+    assert_eq!(proxy.spend_all(), 2);
+    drop(proxy);
+
+    // The machine was started anew.
+    std::fs::remove_file(dir.path().join("rings/budgets")).unwrap();
+    let proxy = Proxy::start(dir.path());
+    assert!(proxy.budgets.holder() != holder);
+    assert_eq!(proxy.spend_all(), 0);
+}
