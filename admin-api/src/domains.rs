@@ -15,7 +15,7 @@ use linklog::codec::{Cursor, value};
 use linklog::entity::{Domain, DomainAnswers, Host};
 use linklog::store::{Reader, StoreError};
 use linklog::{Change, DecodeError, DomainId, Operation, Part, Precondition, StateKey};
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 
 /// A domain as answers show it.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -92,6 +92,8 @@ impl DomainTable {
 pub struct Domains {
     table: Arc<RwLock<Arc<DomainTable>>>,
     reader: Reader,
+    /// Held from reading until what was read is in place: of two at once the one that read last is also the last to store.
+    reloading: Arc<Mutex<()>>,
 }
 
 impl Domains {
@@ -101,7 +103,7 @@ impl Domains {
     /// If the database fails or holds a damaged record.
     pub fn load(reader: &Reader) -> Result<Domains, StoreError> {
         let table = Arc::new(RwLock::new(Arc::new(read_all(reader)?)));
-        Ok(Domains { table, reader: reader.clone() })
+        Ok(Domains { table, reader: reader.clone(), reloading: Arc::default() })
     }
 
     /// Reads them again after a record about one has become durable.
@@ -109,6 +111,7 @@ impl Domains {
     /// # Errors
     /// As [`Domains::load`]; the table then stays as it was.
     pub fn reload(&self) -> Result<(), StoreError> {
+        let _alone = self.reloading.lock();
         let table = Arc::new(read_all(&self.reader)?);
         *self.table.write() = table;
         Ok(())
@@ -124,7 +127,9 @@ fn read_all(reader: &Reader) -> Result<DomainTable, StoreError> {
     let mut table = DomainTable::default();
     let mut damaged = None;
     let mut keep = |what, result: Result<(), DecodeError>| {
-        damaged = result.err().map(|source| StoreError::Damaged { what, source });
+        if let Err(source) = result {
+            damaged.get_or_insert(StoreError::Damaged { what, source });
+        }
         damaged.is_none()
     };
     reader.scan_managed(&[StateKey::DOMAINS], |key, stored| {
@@ -215,4 +220,41 @@ fn settings_part(known: &KnownDomain, manage: &Domain, answers: &DomainAnswers) 
 fn host_part(base: &ShortUrlBase, domain: DomainId) -> Part {
     let operation = Operation::Put { serve: Host { domain }.encode(), manage: Vec::new() };
     Part { key: StateKey::Host(base.host().to_owned()), precondition: Precondition::Absent, operation }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use linklog::store::StoreOptions;
+    use linklog::writer::{Decision, Writer, WriterOptions};
+
+    #[test]
+    fn damage_is_an_error_whatever_is_sound_behind_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let options = WriterOptions {
+            store: StoreOptions {
+                block_cache_bytes: 4 << 20,
+                memtable_bytes: 2 << 20,
+                background_threads: 1,
+            },
+            journal_bytes_kept: u64::MAX,
+            queue_max: 10,
+            clock_us: Box::new(crate::clock::now_us),
+            nonce: Box::new(|| [7; 16]),
+            on_commit: Box::new(|_| {}),
+            on_fatal: Box::new(|error| panic!("{error}")),
+        };
+        let writer = Writer::open(dir.path(), options).unwrap();
+        let base = "https://go.example".parse().unwrap();
+        let mut change = declare(DomainId(1), &base, (&Domain::default(), &DomainAnswers::default()), "t", 1);
+        let damaged = Domain { short_url_base: "nowhere".to_owned(), created_at_ms: 1, ..Domain::default() };
+        change.parts[0].operation = Operation::Put { serve: Vec::new(), manage: damaged.encode() };
+        let decided = writer.handle().propose_and_wait(vec![change]).unwrap();
+        assert!(matches!(decided[0], Decision::Applied { .. }), "{decided:?}");
+        assert!(matches!(
+            Domains::load(&writer.reader()).err(),
+            Some(StoreError::Damaged { what: "domain", .. })
+        ));
+    }
 }

@@ -106,8 +106,11 @@ impl Levels {
     /// Takes note of the level that a member reads.
     pub fn announced(&self, member: &str, level: u32) {
         let level = u8::try_from(level).unwrap_or(u8::MAX);
-        if self.members.get(member).is_some_and(|known| known.announced_level != Some(level)) {
-            self.announced.lock().insert(member.to_owned(), level);
+        let Some(known) = self.members.get(member) else { return };
+        let mut announced = self.announced.lock();
+        // What is recorded need not be said again, unless something else is just being recorded.
+        if known.announced_level != Some(level) || announced.contains_key(member) {
+            announced.insert(member.to_owned(), level);
             self.wake.notify_one();
         }
     }

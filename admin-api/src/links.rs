@@ -162,6 +162,9 @@ pub enum ChangeError {
     /// It would end before it begins.
     #[error("not_before is not before expires_at")]
     EndsFirst,
+    /// Its targets are too long together.
+    #[error("the targets of rules and variants together have at most {} bytes", where_to::TARGETS_BYTES_MAX)]
+    TooLong,
     /// The key of an idempotent request was used for another one.
     #[error("this Idempotency-Key was used for another request")]
     KeyReused,
@@ -206,11 +209,20 @@ pub struct Changed {
 
 /// Checks that a link is there at some time after `now_ms` (milliseconds since the Unix epoch).
 fn has_a_life(link: &Link, now_ms: u64) -> Result<(), ChangeError> {
-    match (link.expires_at_ms, link.extras.not_before_ms) {
-        (Some(end), _) if end <= now_ms => Err(ChangeError::AlreadyExpired),
-        (Some(end), Some(begin)) if end <= begin => Err(ChangeError::EndsFirst),
+    match link.expires_at_ms {
+        Some(end) if end <= now_ms => Err(ChangeError::AlreadyExpired),
+        _ if ends_first(link) => Err(ChangeError::EndsFirst),
         _ => Ok(()),
     }
+}
+
+/// When a link ends and when it begins, in milliseconds since the Unix epoch.
+fn times(link: &Link) -> (Option<u64>, Option<u64>) {
+    (link.expires_at_ms, link.extras.not_before_ms)
+}
+
+fn ends_first(link: &Link) -> bool {
+    matches!(times(link), (Some(end), Some(begin)) if end <= begin)
 }
 
 impl Links {
@@ -221,6 +233,23 @@ impl Links {
     pub async fn get(&self, caller: Caller, key: Key) -> Result<StoredLink, ChangeError> {
         let link = self.log.read(move |reader| reader.link(&key)).await??;
         link.filter(|link| caller.sees(link.manage.owner)).ok_or(ChangeError::NotFound)
+    }
+
+    /// Returns the key that a link is kept under whose domain finds aliases in any case: as a proxy looks it up, the exact code first, then
+    /// the alias in lower case.
+    ///
+    /// # Errors
+    /// The state cannot be read.
+    pub async fn key_as_kept(&self, key: Key) -> Result<Key, ChangeError> {
+        let folded = Key::new(key.domain, order::lower_case(&key.code));
+        if folded == key || !self.domains.table().get(key.domain).is_some_and(|known| known.answers.folded) {
+            return Ok(key);
+        }
+        let read = move |reader: &linklog::store::Reader| {
+            let is_exact = reader.link(&key)?.is_some() || reader.link(&folded)?.is_none();
+            Ok::<_, StoreError>(if is_exact { key } else { folded })
+        };
+        Ok(self.log.read(read).await??)
     }
 
     /// Looks a link up that the caller sees, and what was counted on it since it was made.

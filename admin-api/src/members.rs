@@ -14,6 +14,7 @@ use linklog::codec::value;
 use linklog::entity::{Member, MemberRole, MemberState};
 use linklog::store::{Reader, StoreError};
 use linklog::{Change, Operation, Part, Precondition, StateKey};
+use parking_lot::Mutex;
 use tokio::sync::watch;
 
 /// Every member by its name.
@@ -24,6 +25,8 @@ pub type MemberTable = BTreeMap<String, Member>;
 pub struct Members {
     table: Arc<watch::Sender<MemberTable>>,
     reader: Reader,
+    /// Held from reading until what was read is in place: of two at once the one that read last is also the last to store.
+    reloading: Arc<Mutex<()>>,
 }
 
 impl Members {
@@ -33,7 +36,8 @@ impl Members {
     /// If the database fails or holds a damaged record.
     pub fn load(reader: &Reader) -> Result<Members, StoreError> {
         let table = read_all(reader)?;
-        Ok(Members { table: Arc::new(watch::Sender::new(table)), reader: reader.clone() })
+        let table = Arc::new(watch::Sender::new(table));
+        Ok(Members { table, reader: reader.clone(), reloading: Arc::default() })
     }
 
     /// Reads the members again after a record about one has become durable.
@@ -41,6 +45,7 @@ impl Members {
     /// # Errors
     /// As [`Members::load`]; the table then stays as it was.
     pub fn reload(&self) -> Result<(), StoreError> {
+        let _alone = self.reloading.lock();
         let table = read_all(&self.reader)?;
         self.table.send_if_modified(|current| {
             let changed = *current != table;

@@ -191,6 +191,12 @@ impl Problem {
         Problem::new(kind::CONTENDED, detail).retry_after(SOON)
     }
 
+    /// The domain is not at the version that If-Match names.
+    pub fn domain_version_mismatch(found: u64) -> Problem {
+        let detail = format!("the domain is at version {found}, which is not what If-Match asks for");
+        Problem::new(kind::VERSION_MISMATCH, detail)
+    }
+
     /// A QR code does not hold the URL.
     pub fn no_picture() -> Problem {
         let detail = "the short URL is too long for a QR code with this error correction";
@@ -368,6 +374,7 @@ impl From<ChangeError> for Problem {
             ChangeError::Contended => new(kind::CONTENDED).retry_after(SOON),
             ChangeError::AlreadyExpired => Problem::already_expired(),
             ChangeError::EndsFirst => Problem::ends_first(),
+            ChangeError::TooLong => Problem::field("rules", "targets_too_long", error.to_string()),
             ChangeError::NoTarget => Problem::field("long_url", "required", error.to_string()),
             ChangeError::Level(_) => new(kind::FORMAT_LEVEL_TOO_LOW),
             ChangeError::KeyReused => new(kind::IDEMPOTENCY_KEY_REUSED),

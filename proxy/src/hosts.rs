@@ -13,6 +13,7 @@ use linklog::entity::{DomainAnswers, Host};
 use linklog::store::{Reader, StoreError};
 use linklog::{DecodeError, DomainId, StateKey};
 
+use crate::answer::on_domain::OnDomain;
 use crate::hash::SeededXxh3;
 
 /// Longest host name that can be declared, in bytes.
@@ -23,7 +24,7 @@ const NAME_BYTES_MAX: usize = 253;
 pub struct HostTable {
     domains: HashMap<Box<[u8]>, DomainId, SeededXxh3>,
     /// What domains answer that have anything to say about it.
-    answers: HashMap<u16, Arc<DomainAnswers>>,
+    answers: HashMap<u16, Arc<OnDomain>>,
     /// Hosts nobody declared are nobody's.
     strict: bool,
     /// True if every host leads to the default domain: nothing to look up.
@@ -41,7 +42,7 @@ impl HostTable {
     }
 
     /// What a domain answers besides its links, if it has anything to say about it.
-    pub fn answers(&self, domain: DomainId) -> Option<&DomainAnswers> {
+    pub fn answers(&self, domain: DomainId) -> Option<&OnDomain> {
         self.answers.get(&domain.0).map(|answers| &**answers)
     }
 
@@ -80,7 +81,7 @@ impl HostTable {
         };
         match answers == DomainAnswers::default() {
             true => drop(self.answers.remove(&domain.0)),
-            false => drop(self.answers.insert(domain.0, Arc::new(answers))),
+            false => drop(self.answers.insert(domain.0, Arc::new(answers.into()))),
         }
         Ok(())
     }
@@ -172,8 +173,8 @@ impl Hosts {
     pub fn reload(&self, reader: &Reader) -> Result<(), HostsError> {
         let strict = self.unknown != UnknownHost::DefaultDomain;
         let mut table = HostTable { only_default: true, strict, ..HostTable::default() };
-        let mut damage = Ok(());
         for kind in [StateKey::HOSTS, StateKey::DOMAINS] {
+            let mut damage = Ok(());
             reader.scan_served(&[kind], |key, value| {
                 let is_of_kind = key.first() == Some(&kind);
                 if is_of_kind {
@@ -181,8 +182,8 @@ impl Hosts {
                 }
                 is_of_kind && damage.is_ok()
             })?;
+            damage?;
         }
-        damage?;
         self.table.store(table.into());
         Ok(())
     }

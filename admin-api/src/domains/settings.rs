@@ -1,13 +1,13 @@
 //! What an operator says about a domain, judged. Pure.
 
 use linklog::entity::{Domain, DomainAnswers, WellKnown};
-use linklog::limits::CODE_BYTES_MAX;
+use linklog::limits::{BODY_BYTES_MAX, CODE_BYTES_MAX};
 
 use super::{DomainTable, KnownDomain};
 use crate::json::{Json, Name};
 use crate::links::Rules;
 use crate::links::extras::{TTL_S_MAX, members, target_in, when_ended};
-use crate::links::fields::{Finding, Judge, unknown};
+use crate::links::fields::{Finding, Judge, twice, unknown};
 
 /// Longest robots.txt, in bytes: search engines read no more than 500 KiB of one, and nobody writes that.
 pub const ROBOTS_BYTES_MAX: usize = 16 << 10;
@@ -37,8 +37,12 @@ impl<'j, 'a> SettingsFields<'j, 'a> {
     /// # Errors
     /// What it is, if it is no object.
     pub fn of(body: &'j Json<'a>) -> Result<SettingsFields<'j, 'a>, &'static str> {
-        let Json::Object(found, _) = body else { return Err(body.kind()) };
+        let Json::Object(found, count) = body else { return Err(body.kind()) };
         let mut fields = SettingsFields::default();
+        if *count > found.len() {
+            let detail = format!("there are {count} fields, more than a domain has");
+            fields.stray.push(Finding { field: "".into(), code: "too_many", detail });
+        }
         for (Name(name), value) in found {
             let place = match &**name {
                 "host" => &mut fields.host,
@@ -52,7 +56,9 @@ impl<'j, 'a> SettingsFields<'j, 'a> {
                     }
                 },
             };
-            *place = Some(value);
+            if place.replace(value).is_some() {
+                fields.stray.push(twice(name));
+            }
         }
         Ok(fields)
     }
@@ -145,6 +151,11 @@ fn settings(
     }
     if let Some(json) = files {
         answers.well_known = well_known(judge, json);
+    }
+    // Of what is within the bounds above, only targets longer than usual, which an operator has to allow, can make this true.
+    if judge.is_content() && answers.encode().len() > BODY_BYTES_MAX {
+        let detail = format!("what a domain answers has at most {BODY_BYTES_MAX} bytes together");
+        judge.find("well_known", "settings_too_long", detail);
     }
     match ttl {
         None => {}

@@ -26,6 +26,8 @@ pub(super) struct Follower {
     credential: Option<[u8; 32]>,
     /// Where it stands.
     pub applied: Position,
+    /// The highest level of the byte format it reads.
+    pub format_level: u32,
     /// Whether it gets the managed parts.
     pub with_manage: bool,
     /// How many unacknowledged bytes it takes.
@@ -44,6 +46,11 @@ impl Follower {
 /// Builds a refusal.
 pub(super) fn refuse(reason: Reason, detail: impl Into<String>) -> Refusal {
     Refusal { reason: reason as i32, detail: detail.into(), first_retained_seq: 0 }
+}
+
+/// Builds the refusal of a follower that does not read what is written.
+pub(super) fn refuse_level(level: u8) -> Refusal {
+    refuse(Reason::FormatLevel, format!("the log is written at format level {level}; upgrade this follower"))
 }
 
 /// Decides about a Hello.
@@ -70,6 +77,7 @@ pub(super) fn admit(
         is_active: member.state == MemberState::Active,
         credential: member.credential,
         applied,
+        format_level: hello.format_level,
         with_manage: hello.with_manage,
         window_bytes: hello.window_bytes.clamp(*WINDOW_BYTES.start(), *WINDOW_BYTES.end()),
     }))
@@ -105,8 +113,7 @@ fn check_place(
         return Ok(Some(refuse(Reason::StaleWriter, detail)));
     }
     if hello.format_level < u32::from(level) {
-        let detail = format!("the log is written at format level {level}; upgrade this follower");
-        return Ok(Some(refuse(Reason::FormatLevel, detail)));
+        return Ok(Some(refuse_level(level)));
     }
     let digest = match (applied.seq.0, <[u8; 16]>::try_from(&*hello.digest)) {
         (0, _) => Digest::ZERO,

@@ -201,6 +201,10 @@ impl<'a> Stream<'a> {
     /// Returns the next frame, `None` if it was there a moment ago and is not any more.
     async fn next_records(&mut self) -> Result<Option<Records>, End> {
         let commit = *self.commits.borrow_and_update();
+        // It may have risen since the follower was let in.
+        if self.follower.format_level < u32::from(commit.format_level) {
+            return Err(End::Refused(handshake::refuse_level(commit.format_level)));
+        }
         let head = commit.head.position;
         let from = self.sent.seq.next();
         let frame = if head.seq.0.saturating_sub(self.sent.seq.0) < CATCH_UP_RECORDS {

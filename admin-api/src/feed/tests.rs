@@ -121,6 +121,14 @@ impl Fleet {
         self.members.reload().unwrap();
     }
 
+    /// Brings the log to a format level.
+    async fn raise(&self, format_level: u8) {
+        let serve = linklog::entity::Fleet { id: [7; 16], format_level }.encode();
+        let operation = Operation::Put { serve, manage: Vec::new() };
+        let part = Part { key: StateKey::Fleet, precondition: Precondition::Any, operation };
+        self.change(Change::new("t", vec![part])).await;
+    }
+
     async fn link(&self, code: &str) -> Position {
         let link = Link { target: format!("https://{code}.example/"), ..Link::default() };
         let operation = Operation::Put { serve: link.encode(), manage: LinkManage::default().encode() };
@@ -410,4 +418,42 @@ async fn stopping_says_so_to_every_follower() {
     assert_eq!(connection.refusal().await, Reason::ShuttingDown);
     drop(connection);
     fleet.served.await.unwrap().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_follower_gets_no_record_of_a_level_that_it_does_not_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let fleet = Fleet::start(dir.path(), u64::MAX).await;
+    fleet.raise(1).await;
+    let head = fleet.writer.handle().commit().head;
+    let mut connection = fleet.follow(Hello { format_level: 1, ..hello(head) }).await;
+    assert!(matches!(connection.next().await, Some(FromWriter::Welcome(_))));
+    fleet.raise(FORMAT_LEVEL).await;
+    match connection.next_but_heartbeats().await {
+        Some(FromWriter::Refusal(refusal)) => assert_eq!(refusal.reason(), Reason::FormatLevel),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_last_announcement_of_a_member_is_the_one_that_is_recorded() {
+    let dir = tempfile::tempdir().unwrap();
+    let fleet = Fleet::start(dir.path(), u64::MAX).await;
+    fleet.add("proxy-1").await;
+    let (member, version) = members::with_version(&fleet.writer.reader(), "proxy-0").unwrap().unwrap();
+    fleet.change(members::set_announced_level("proxy-0", &member, version, 1)).await;
+    fleet.members.reload().unwrap();
+    let log = crate::log::Log::new(fleet.writer.handle(), fleet.writer.reader(), fleet.writer.journal());
+    let levels = Levels::new(log, fleet.members.clone());
+    // Upgraded, and back again before anybody wrote that down.
+    levels.announced("proxy-0", 2);
+    levels.announced("proxy-0", 1);
+    levels.announced("proxy-1", 2);
+    let mut changes = fleet.members.changes();
+    let running = tokio::spawn(levels.run(fleet.stop.clone()));
+    let recorded = changes.wait_for(|table| table["proxy-1"].announced_level == Some(2));
+    tokio::time::timeout(Duration::from_secs(20), recorded).await.expect("in time").unwrap();
+    assert_eq!(fleet.members.get("proxy-0").unwrap().announced_level, Some(1));
+    fleet.stop.cancel();
+    running.await.unwrap();
 }

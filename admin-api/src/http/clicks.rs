@@ -53,7 +53,7 @@ pub(super) async fn of_link(State(api): State<Arc<Api>>, code: CodeInPath, reque
 async fn try_of_link(api: &Api, code: CodeInPath, head: Parts) -> Result<Response, Problem> {
     let caller = api.admit_any(&head.headers, &[Scopes::STATS_READ, Scopes::LINKS_READ])?;
     let domains = api.links.domains.table();
-    let key = key_of(&code_text(code)?, &head.uri, &domains)?;
+    let key = api.links.key_as_kept(key_of(&code_text(code)?, &head.uri, &domains)?).await?;
     // Asked first: what the counts are said to be complete until is in the counts that are read after.
     let freshness = api.links.clicks.freshness();
     let (_, totals) = api.links.get_counted(caller, key).await?;

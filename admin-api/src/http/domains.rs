@@ -12,8 +12,10 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::body::Expected;
-use super::links::{CodeInPath, code_text};
-use super::openapi::{Conflict, DomainPatch, HostParam, NewDomain, NotFound, PreferParam};
+use super::links::{CodeInPath, code_text, condition};
+use super::openapi::{
+    Conflict, DomainPatch, HostParam, IfMatchParam, NewDomain, NotFound, PreconditionFailed, PreferParam,
+};
 use super::query::Query;
 use super::{Api, answer, prefers_async, respond};
 use crate::domains::settings::{self, SettingsFields};
@@ -28,7 +30,10 @@ use crate::replication::ReplicationReport;
 struct FileView<'a> {
     name: &'a str,
     content_type: &'a str,
-    body: &'a str,
+    /// Not in the list of all domains.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    body: Option<&'a str>,
 }
 
 #[derive(Serialize, ToSchema)]
@@ -71,7 +76,11 @@ fn view<'a>(
     replication: Option<&'a ReplicationReport>,
 ) -> DomainView<'a> {
     let (manage, answers) = (&known.manage, &known.answers);
-    let file = |WellKnown { name, content_type, body }: &'a WellKnown| FileView { name, content_type, body };
+    let file = |WellKnown { name, content_type, body }: &'a WellKnown| FileView {
+        name,
+        content_type,
+        body: Some(body),
+    };
     DomainView {
         host: known.base.host(),
         hosts: table.hosts(known.id),
@@ -111,7 +120,7 @@ fn wrong_shape(found: &str) -> Problem {
 
 /// Domains
 ///
-/// All of them, with what they were told.
+/// All of them, with what they were told, but for the bodies of their files.
 #[utoipa::path(get, path = "/v1/domains", operation_id = "list_domains", tag = "domains", responses(
     (status = 200, description = "The domains", body = Views<'static>),
 ))]
@@ -130,7 +139,13 @@ fn try_list(api: &Api, head: &Parts) -> Result<Response, Problem> {
     api.admit(&head.headers, Scopes::LINKS_READ)?;
     Query::read(&head.uri, &[])?;
     let table = api.links.domains.table();
-    let data = table.all().map(|known| view(&table, known, None)).collect();
+    let listed = |known| {
+        let mut view = view(&table, known, None);
+        // There are no pages, and one domain may have 192 KiB of them.
+        view.well_known.iter_mut().for_each(|file| file.body = None);
+        view
+    };
+    let data = table.all().map(listed).collect();
     Ok(respond::json(StatusCode::OK, &Views { data }))
 }
 
@@ -184,9 +199,11 @@ async fn try_declare(api: &Api, request: Request) -> Result<Response, Problem> {
 /// Tell a domain what to do
 ///
 /// A merge patch; needs the scope `admin`.
-#[utoipa::path(patch, path = "/v1/domains/{host}", operation_id = "change_domain", tag = "domains", params(HostParam, PreferParam),
+#[utoipa::path(patch, path = "/v1/domains/{host}", operation_id = "change_domain", tag = "domains",
+    params(HostParam, IfMatchParam, PreferParam),
     request_body(content((DomainPatch = "application/merge-patch+json"), (DomainPatch = "application/json"))), responses(
-    (status = 200, description = "The domain", body = DomainView<'static>), (status = 404, response = NotFound), (status = 409, response = Conflict),
+    (status = 200, description = "The domain", body = DomainView<'static>, headers(("ETag", description = "Its version"))),
+    (status = 404, response = NotFound), (status = 409, response = Conflict), (status = 412, response = PreconditionFailed),
 ))]
 pub(super) async fn patch(State(api): State<Arc<Api>>, host: CodeInPath, request: Request) -> Response {
     answer(try_patch(&api, host, request).await)
@@ -197,11 +214,16 @@ async fn try_patch(api: &Api, host: CodeInPath, request: Request) -> Result<Resp
     let caller = api.admit(&head.headers, Scopes::ADMIN)?;
     Query::read(&head.uri, &[])?;
     let host = code_text(host)?;
+    let condition = condition(&head.headers)?;
     let expected = Expected { bytes_max: api.limits.body_bytes_max, merge_patch: true };
     let held = api.bodies.read(&head.headers, body, expected).await?;
     let skip_proxies = prefers_async(&head.headers);
     let table = api.links.domains.table();
     let known = named(&table, &host)?;
+    // That it is still this version is checked again where the change is decided.
+    if !condition.allows(known.version) {
+        return Err(Problem::domain_version_mismatch(known.version));
+    }
     let (manage, answers) = {
         let json: Json<'_> =
             serde_json::from_slice(&held.bytes).map_err(|error| Problem::malformed(&error))?;
@@ -210,7 +232,15 @@ async fn try_patch(api: &Api, host: CodeInPath, request: Request) -> Result<Resp
     };
     drop(held);
     let changed = api.links.change_domain(caller, known, (&manage, &answers), skip_proxies).await?;
-    let replication = changed.ok_or_else(Problem::domain_contended)?;
+    let replication = changed.ok_or_else(|| {
+        let table = api.links.domains.table();
+        let now = named(&table, &host).map_or(known.version, |known| known.version);
+        if condition.allows(now) {
+            Problem::domain_contended()
+        } else {
+            Problem::domain_version_mismatch(now)
+        }
+    })?;
     let table = api.links.domains.table();
     let response = shown(&table, named(&table, &host)?, StatusCode::OK, Some(&replication));
     Ok(respond::with_preference(response, skip_proxies))

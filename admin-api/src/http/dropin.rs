@@ -117,6 +117,7 @@ async fn make(api: &Api, caller: Caller, fields: LinkFields<'_>) -> Result<Found
 
 /// Looks a link up that the caller may see.
 async fn find(api: &Api, caller: Caller, key: Key) -> Result<Found, Problem> {
+    let key = api.links.key_as_kept(key).await?;
     let (link, totals) = api.links.get_counted(caller, key).await?;
     Ok(Found { key, link, totals })
 }

@@ -74,7 +74,7 @@ async fn try_of_link(api: &Api, code: CodeInPath, head: Parts) -> Result<Respons
     let domains = api.links.domains.table();
     let query = Query::read(&head.uri, &["domain", "limit"])?;
     let limit = query.whole("limit", LIMIT_DEFAULT, LIMIT_MAX)?;
-    let key = key_in(&code_text(code)?, &query, &domains)?;
+    let key = api.links.key_as_kept(key_in(&code_text(code)?, &query, &domains)?).await?;
     let history = api.links.history(caller, key, limit).await?;
     let domain = known(&domains, key.domain)?;
     let data = history.entries.into_iter().map(|entry| view(api, &key.code, domain, entry)).collect();

@@ -158,7 +158,7 @@ pub(super) async fn get(State(api): State<Arc<Api>>, code: CodeInPath, request: 
 async fn try_get(api: &Api, code: CodeInPath, head: Parts) -> Result<Response, Problem> {
     let caller = api.admit(&head.headers, Scopes::LINKS_READ)?;
     let domains = api.links.domains.table();
-    let key = key_of(&code_text(code)?, &head.uri, &domains)?;
+    let key = api.links.key_as_kept(key_of(&code_text(code)?, &head.uri, &domains)?).await?;
     let (stored, totals) = api.links.get_counted(caller, key).await?;
     let view = LinkView::of_stored(&key.code, &stored, known(&domains, key.domain)?, None);
     let view = view.with_clicks(totals.clicks());
@@ -184,7 +184,7 @@ async fn try_patch(api: &Api, code: CodeInPath, request: Request) -> Result<Resp
     let (head, body) = request.into_parts();
     let caller = api.admit(&head.headers, Scopes::LINKS_WRITE)?;
     let domains = api.links.domains.table();
-    let key = key_of(&code_text(code)?, &head.uri, &domains)?;
+    let key = api.links.key_as_kept(key_of(&code_text(code)?, &head.uri, &domains)?).await?;
     let condition = condition(&head.headers)?;
     let expected = Expected { bytes_max: api.limits.body_bytes_max, merge_patch: true };
     let held = api.bodies.read(&head.headers, body, expected).await?;
@@ -275,6 +275,9 @@ async fn try_upsert(api: &Api, request: Request) -> Result<Response, Problem> {
     if fields.external_id.is_some() {
         return Err(Problem::field("external_id", "unknown_field", "the external id is in the query"));
     }
+    if fields.reserve.is_some() {
+        return Err(Problem::field("reserve", "unknown_field", "reserve an alias with POST"));
+    }
     let names_domain = fields.domain.is_some();
     let order = order::judge(fields, &api.links.rules, &domains)?;
     if order.dedupe {
@@ -309,7 +312,7 @@ pub(super) async fn delete(State(api): State<Arc<Api>>, code: CodeInPath, reques
 async fn try_delete(api: &Api, code: CodeInPath, head: Parts) -> Result<Response, Problem> {
     let caller = api.admit(&head.headers, Scopes::LINKS_WRITE)?;
     let domains = api.links.domains.table();
-    let key = key_of(&code_text(code)?, &head.uri, &domains)?;
+    let key = api.links.key_as_kept(key_of(&code_text(code)?, &head.uri, &domains)?).await?;
     let condition = condition(&head.headers)?;
     let skip_proxies = prefers_async(&head.headers);
     api.links.delete(caller, key, &condition, skip_proxies).await?;

@@ -45,7 +45,7 @@ async fn try_of_link(api: &Api, code: CodeInPath, head: Parts) -> Result<Respons
     let caller = api.admit(&head.headers, Scopes::LINKS_READ)?;
     let query = Query::read(&head.uri, &["domain", "format", "size", "error_correction"])?;
     let domains = api.links.domains.table();
-    let key = key_in(&code_text(code)?, &query, &domains)?;
+    let key = api.links.key_as_kept(key_in(&code_text(code)?, &query, &domains)?).await?;
     let format = match query.get("format") {
         None | Some("svg") => Format::Svg,
         Some("png") => Format::Png,
@@ -72,6 +72,13 @@ async fn try_of_link(api: &Api, code: CodeInPath, head: Parts) -> Result<Respons
     let url = known(&domains, key.domain)?.base.short_url(&key.code);
     // A code holds 1,273 bytes at the highest correction; a short URL has less than half.
     let code = QRBuilder::new(url).ecl(level).build().map_err(|_| Problem::no_picture())?;
+    let side = code.size + 2 * QUIET;
+    if matches!(format, Format::Png) && size < side {
+        let detail = format!(
+            "this code has {side} modules a side, its margin included: ask for as many pixels or more"
+        );
+        return Err(Problem::parameter("size", "size_too_small", detail));
+    }
     let (kind, bytes) = match format {
         Format::Svg => ("image/svg+xml", svg(&code, size).into_bytes()),
         Format::Png => ("image/png", png(&code, size).map_err(|error| Problem::of_failure(&error))?),
@@ -108,10 +115,10 @@ fn svg(code: &QRCode, size: usize) -> String {
     )
 }
 
-/// One bit a pixel. Modules are whole pixels wide, and what is left over is margin.
+/// One bit a pixel. Modules are whole pixels wide, and what is left over is margin; the caller has made sure that there is a pixel for each.
 fn png(code: &QRCode, size: usize) -> Result<Vec<u8>, png::EncodingError> {
-    let scale = (size / (code.size + 2 * QUIET)).max(1);
-    let margin = size.saturating_sub(code.size * scale) / 2;
+    let scale = size / (code.size + 2 * QUIET);
+    let margin = (size - code.size * scale) / 2;
     let row_bytes = size.div_ceil(8);
     // White is 1.
     let mut pixels = vec![0xff_u8; row_bytes * size];

@@ -256,7 +256,7 @@ pub fn key_in(code: &str, query: &Query<'_>, domains: &DomainTable) -> Result<Ke
 /// No link can have this code.
 pub fn key_in_domain(code: &str, domain: DomainId, domains: &DomainTable) -> Result<Key, Problem> {
     let mut code = Code::from_bytes(code.as_bytes()).map_err(|_| Problem::no_link())?;
-    // What cannot be a generated code is an alias, and those are kept in lower case there.
+    // What cannot be a generated code is an alias, and those are kept in lower case there. What could be one is looked for: `Links::key_as_kept`.
     if code.as_code7().is_none() && domains.get(domain).is_some_and(|known| known.answers.folded) {
         code = lower_case(&code);
     }

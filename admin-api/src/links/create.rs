@@ -231,7 +231,7 @@ impl Work<'_> {
         for index in self.open.iter().map(|open| open.index) {
             let order = self.request.orders[index];
             let owner = order.keeping.owner.unwrap_or(caller.user);
-            let link = &order.settled(self.now_ms, true).link;
+            let link = &order.settled(self.now_ms).link;
             // An end that is counted from now on is never that of a link that is there.
             let any_end = order.link.expires_at_ms.is_none() && link.expires_at_ms.is_some();
             let wanted =

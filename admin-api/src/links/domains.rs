@@ -4,7 +4,7 @@ use linklog::Change;
 use linklog::entity::{Domain, DomainAnswers};
 use linklog::writer::Decision;
 
-use super::{ChangeError, Links};
+use super::{ChangeError, Links, TRIES_MAX};
 use crate::auth::Caller;
 use crate::clock;
 use crate::domains::settings::NewDomain;
@@ -45,9 +45,6 @@ impl Links {
         let table = self.domains.table();
         let host =
             host_name(&new.host).ok_or_else(|| DeclareError::Host(new.host.chars().take(253).collect()))?;
-        if table.of_host(&host).is_some() {
-            return Err(DeclareError::Taken(host));
-        }
         let scheme = table.get(linklog::DomainId::DEFAULT).map_or("https", |known| known.base.scheme());
         let base = new.short_url_base.clone().unwrap_or_else(|| format!("{scheme}://{host}"));
         let base: ShortUrlBase = base
@@ -58,13 +55,20 @@ impl Links {
                 "short URLs that begin with {base} do not lead to {host}"
             )));
         }
-        let id = table.next_id().ok_or(DeclareError::TooMany)?;
         let actor = caller.token.to_string();
-        let change = domains::declare(id, &base, (&new.manage, &new.answers), &actor, clock::now_ms());
-        match self.changed_domain(change, skip_proxies).await? {
-            Some(replication) => Ok((host, replication)),
-            None => Err(DeclareError::Taken(host)),
+        for _ in 0..TRIES_MAX {
+            let table = self.domains.table();
+            if table.of_host(&host).is_some() {
+                return Err(DeclareError::Taken(host));
+            }
+            let id = table.next_id().ok_or(DeclareError::TooMany)?;
+            let change = domains::declare(id, &base, (&new.manage, &new.answers), &actor, clock::now_ms());
+            // Otherwise somebody else has the number, or the host: the table says which.
+            if let Some(replication) = self.changed_domain(change, skip_proxies).await? {
+                return Ok((host, replication));
+            }
         }
+        Err(ChangeError::Contended.into())
     }
 
     /// Gives a domain other settings; `None`: somebody else was faster.

@@ -24,6 +24,17 @@ impl LinkFields<'_> {
         let reserve = self.reserve.as_ref().is_some_and(|json| flag(judge, "reserve", json));
         if reserve {
             judge.not_here("long_url", self.long_url.as_ref(), "a reserved alias has no target yet");
+            for (field, json) in [
+                ("not_before", &self.not_before),
+                ("when_ended", &self.when_ended),
+                ("cache", &self.cache),
+                ("forward_query", &self.forward_query),
+                ("forward_path", &self.forward_path),
+                ("rules", &self.rules),
+                ("variants", &self.variants),
+            ] {
+                judge.not_here(field, json.as_ref(), "a reserved alias leads nowhere yet");
+            }
             if !matches!(&self.alias, Some(json) if !matches!(json, Json::Null)) {
                 judge.find("alias", "required", "say which alias is to be reserved");
             }

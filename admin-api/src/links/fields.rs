@@ -222,6 +222,11 @@ impl Judge {
         }
     }
 
+    /// Says whether nothing was found so far.
+    pub fn is_content(&self) -> bool {
+        self.findings.is_empty()
+    }
+
     /// Gives `value` back if nothing was found.
     ///
     /// # Errors

@@ -7,11 +7,11 @@ use linklog::{
     Precondition, StateKey,
 };
 
-use super::Rules;
 use super::extras::ExtrasPatch;
 use super::fields::{Finding, Judge, LinkFields};
 use super::import::Kept;
 use super::keeping::{Keeping, external_parts};
+use super::{Rules, where_to};
 use crate::domains::{DomainTable, host_name};
 use crate::json::Json;
 use crate::{alias, target};
@@ -176,6 +176,7 @@ fn described(
         extras,
         ..Link::default()
     };
+    where_to::check_fits(judge, &link.extras);
     let title = judge.title(fields.title.as_ref());
     let tags = judge.tags(fields.tags.as_ref());
     let keeping = Keeping::judge(judge, fields);
@@ -278,16 +279,18 @@ impl Order {
 
     /// Returns when the link ends that is made at `now_ms`; both in milliseconds since the Unix epoch.
     pub fn expires_at_ms(&self, now_ms: u64) -> Option<u64> {
-        let ttl = self.ttl_s.or(self.default_ttl_s);
-        self.link.expires_at_ms.or_else(|| ttl.map(|ttl| now_ms + ttl * 1_000))
+        self.named_end_ms(now_ms).or_else(|| self.default_ttl_s.map(|ttl| now_ms + ttl * 1_000))
     }
 
-    /// Returns the order of the moment `now_ms`, with the end that follows from it; links that are there already have no default.
-    pub(super) fn settled(&self, now_ms: u64, is_new: bool) -> Order {
-        let default_ttl_s = self.default_ttl_s.filter(|_| is_new);
-        let order = Order { default_ttl_s, ..self.clone() };
-        let link = Link { expires_at_ms: order.expires_at_ms(now_ms), ..order.link.clone() };
-        Order { link, ttl_s: None, default_ttl_s: None, ..order }
+    /// Returns the order of a link that is made at `now_ms`, with the end that follows from that.
+    pub(super) fn settled(&self, now_ms: u64) -> Order {
+        let link = Link { expires_at_ms: self.expires_at_ms(now_ms), ..self.link.clone() };
+        Order { link, ttl_s: None, default_ttl_s: None, ..self.clone() }
+    }
+
+    /// Returns the end that the order itself names, if it is carried out at `now_ms`; both in milliseconds since the Unix epoch.
+    pub(super) fn named_end_ms(&self, now_ms: u64) -> Option<u64> {
+        self.link.expires_at_ms.or_else(|| self.ttl_s.map(|ttl| now_ms + ttl * 1_000))
     }
 
     /// Says whether part `part` of the change that makes the link claims its external id.
@@ -295,9 +298,13 @@ impl Order {
         part == 1 && matches!(&self.keeping.external_id, Some(Some(_)))
     }
 
-    /// Returns the order for a link that is there, whose name and state stay.
+    /// Returns the order for a link that is there, whose name and state stay; one that was reserved has a target from now on.
     pub(super) fn in_place_of(&self, key: Key, old: &StoredLink) -> Order {
-        let link = Link { state: old.link.state, ..self.link.clone() };
+        let state = match old.link.state {
+            LinkState::Reserved => LinkState::Active,
+            state => state,
+        };
+        let link = Link { state, ..self.link.clone() };
         Order { domain: key.domain, alias: Some(key.code), link, ..self.clone() }
     }
 
@@ -306,7 +313,15 @@ impl Order {
         let mut manage =
             LinkManage { title: self.title.clone(), tags: self.tags.clone(), ..old.manage.clone() };
         self.keeping.replace(&mut manage, now_ms);
-        StoredLink { stamp: old.stamp, link: self.link.clone(), manage }
+        let expires_at_ms = match self.named_end_ms(now_ms) {
+            // What the domain's default gave is counted from the making: the same request again does not change it.
+            None if self.default_ttl_s.is_some() && old.link.state != LinkState::Reserved => {
+                old.link.expires_at_ms
+            }
+            None => self.expires_at_ms(now_ms),
+            named => named,
+        };
+        StoredLink { stamp: old.stamp, link: Link { expires_at_ms, ..self.link.clone() }, manage }
     }
 
     /// Returns what is kept of the link besides what proxies get.

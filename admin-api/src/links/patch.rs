@@ -1,13 +1,13 @@
 //! Changing a link: a merge patch (RFC 7396) over what may be changed. Code and domain may not: they are the link's name.
 
 use linklog::store::StoredLink;
-use linklog::{Key, LinkState, RedirectStatus};
+use linklog::{Extras, Key, LinkState, RedirectStatus};
 
 use super::condition::Condition;
 use super::extras::ExtrasPatch;
 use super::fields::{Finding, Judge, LinkFields};
 use super::keeping::Keeping;
-use super::{ChangeError, Changed, Links, Rules, TRIES_MAX, order};
+use super::{ChangeError, Changed, Links, Rules, TRIES_MAX, ends_first, order, times, where_to};
 use crate::auth::Caller;
 use crate::clock;
 use crate::domains::DomainTable;
@@ -115,12 +115,21 @@ impl Links {
                 let replication = self.replicated(self.log.commit().head.position, skip_proxies).await?;
                 return Ok(Changed { link, replication });
             }
-            if link.link.target.is_empty() && link.link.state != LinkState::Reserved {
-                return Err(ChangeError::NoTarget);
+            let extras_change = link.link.extras != stored.link.extras;
+            match link.link.state {
+                // Nobody is led anywhere from there: what says where or how needs a target first.
+                LinkState::Reserved if extras_change && link.link.extras != Extras::default() => {
+                    return Err(ChangeError::NoTarget);
+                }
+                LinkState::Reserved => {}
+                _ if link.link.target.is_empty() => return Err(ChangeError::NoTarget),
+                _ => {}
             }
-            let ends = link.link.expires_at_ms.zip(link.link.extras.not_before_ms);
-            if ends.is_some_and(|(end, begin)| end <= begin) {
+            if times(&link.link) != times(&stored.link) && ends_first(&link.link) {
                 return Err(ChangeError::EndsFirst);
+            }
+            if !where_to::fits(&link.link.extras) {
+                return Err(ChangeError::TooLong);
             }
             if turn.is_none() {
                 turn = self.room_for(key, &stored.link, &link.link).await?;

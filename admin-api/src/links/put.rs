@@ -7,7 +7,7 @@ use linklog::store::StoredLink;
 
 use super::condition::Condition;
 use super::order::{By, Order, lower_case};
-use super::{ChangeError, Changed, Links, TRIES_MAX, has_a_life, may_move};
+use super::{ChangeError, Changed, Links, TRIES_MAX, ends_first, has_a_life, may_move, times};
 use crate::alias::AliasError;
 use crate::auth::Caller;
 use crate::{alias, clock};
@@ -34,9 +34,9 @@ impl Links {
         skip_proxies: bool,
     ) -> Result<Put, ChangeError> {
         let now_ms = clock::now_ms();
-        let (fresh, order) = (&order.settled(now_ms, true), &order.settled(now_ms, false));
-        if order.kept.is_none() {
-            has_a_life(&fresh.link, now_ms)?;
+        let fresh = &order.settled(now_ms);
+        if order.kept.is_none() && order.named_end_ms(now_ms).is_some_and(|end| end <= now_ms) {
+            return Err(ChangeError::AlreadyExpired);
         }
         self.tokens.may_touch(caller, &key)?;
         self.check_targets(&order.link, None).await?;
@@ -50,6 +50,9 @@ impl Links {
             let Some(old) = stored else {
                 if !condition.allows_making() {
                     return Err(ChangeError::NothingToMatch);
+                }
+                if order.kept.is_none() {
+                    has_a_life(&fresh.link, now_ms)?;
                 }
                 self.may_be_chosen(key)?;
                 may_move(caller, Default::default(), order.link.state)?;
@@ -76,6 +79,9 @@ impl Links {
                 return Err(ChangeError::VersionMismatch { found: version });
             }
             let mut link = order.replacing(&old, now_ms);
+            if order.kept.is_none() && times(&link.link) != times(&old.link) && ends_first(&link.link) {
+                return Err(ChangeError::EndsFirst);
+            }
             self.may_give(caller, &order.keeping, old.manage.owner)?;
             may_move(caller, old.link.state, link.link.state)?;
             if let (Some(old), Some(new)) = (old.link.extras.limit, &mut link.link.extras.limit) {

@@ -48,7 +48,7 @@ pub struct TakenDown {
 impl TakeDown {
     /// Says whether a link leads there, for whichever visitor and whether or not it has ended.
     fn is_of(&self, link: &Link) -> bool {
-        targets(link).any(|(_, target)| self.matches(target))
+        link.state != LinkState::Reserved && targets(link).any(|(_, target)| self.matches(target))
     }
 
     /// Says whether a target is there.
@@ -145,6 +145,20 @@ fn read_again(reader: &Reader, keys: &[Key], what: &TakeDown) -> Result<Vec<(Key
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_reserved_alias_leads_nowhere_whatever_was_written_with_it() {
+        let what = TakeDown {
+            host: "bad.example".to_owned(),
+            subdomains: false,
+            state: LinkState::Banned,
+            dry_run: false,
+        };
+        let mut link = Link { state: LinkState::Reserved, ..Link::default() };
+        link.extras.ended = Some(linklog::Ended::Redirect("https://bad.example/".to_owned()));
+        assert!(!what.is_of(&link));
+        assert!(what.is_of(&Link { state: LinkState::Active, ..link }));
+    }
 
     #[test]
     fn a_host_is_met_whole_and_what_is_under_it_if_wanted() {

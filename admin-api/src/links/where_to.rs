@@ -1,32 +1,48 @@
 //! What a client says about where a link leads other than to its target: rules and variants. Pure.
 
+use linklog::Extras;
+use linklog::limits::{BODY_BYTES_MAX, TARGET_BYTES_MAX};
 use linklog::link::rules::{
     Device, LANGUAGE_BYTES_MAX, LANGUAGES_MAX, PARAMETER_BYTES_MAX, RULES_MAX, Rule, VARIANTS_MAX, Variant,
     WEIGHT_MAX,
 };
 
-use super::Rules;
 use super::extras::{members, target_in};
 use super::fields::{Judge, timestamp};
+use super::{ChangeError, Rules};
 use crate::domains::DomainTable;
 use crate::json::Json;
 
 /// Targets of a link's rules and variants together, in bytes: what the proxies have to keep in memory for one link.
 pub const TARGETS_BYTES_MAX: usize = 64 << 10;
 
+/// A rule without its target, in bytes, lengths and times included.
+const RULE_BYTES_MAX: usize = LANGUAGES_MAX * (LANGUAGE_BYTES_MAX + 1) + 2 * PARAMETER_BYTES_MAX + 64;
+// What passes here fits a record: the link's own target, its fallback, and all of these.
+const _: () = assert!(
+    2 * TARGET_BYTES_MAX + TARGETS_BYTES_MAX + RULES_MAX * RULE_BYTES_MAX + VARIANTS_MAX * 8 + 64
+        <= BODY_BYTES_MAX
+);
+
 /// Judges the rules of a link.
 pub(super) fn rules(judge: &mut Judge, json: &Json<'_>, rules: &Rules, domains: &DomainTable) -> Vec<Rule> {
-    const FIELD: &str = "rules";
-    let list = list(judge, FIELD, json, RULES_MAX);
-    let judged: Vec<Rule> = list.iter().map_while(|json| rule(judge, json, rules, domains)).collect();
-    if judged.iter().map(|rule| rule.target.len()).sum::<usize>() > TARGETS_BYTES_MAX {
-        judge.find(
-            FIELD,
-            "targets_too_long",
-            format!("all targets together have at most {TARGETS_BYTES_MAX} bytes"),
-        );
+    let list = list(judge, "rules", json, RULES_MAX);
+    list.iter().map_while(|json| rule(judge, json, rules, domains)).collect()
+}
+
+/// Says whether the targets of a link's rules and variants are short enough together.
+pub(super) fn fits(extras: &Extras) -> bool {
+    let rules = extras.rules.iter().map(|rule| rule.target.len());
+    let variants = extras.variants.iter().map(|variant| variant.target.len());
+    rules.chain(variants).sum::<usize>() <= TARGETS_BYTES_MAX
+}
+
+/// Finds that they are not.
+pub(super) fn check_fits(judge: &mut Judge, extras: &Extras) {
+    if !fits(extras) {
+        let field = if extras.variants.is_empty() { "rules" } else { "variants" };
+        judge.find(field, "targets_too_long", ChangeError::TooLong.to_string());
     }
-    judged
 }
 
 fn list<'j, 'a>(judge: &mut Judge, field: &'static str, json: &'j Json<'a>, max: usize) -> &'j [Json<'a>] {
@@ -73,12 +89,17 @@ fn rule(judge: &mut Judge, json: &Json<'_>, rules: &Rules, domains: &DomainTable
             None
         }
     };
+    let (from_ms, until_ms) = (time(judge, from)?, time(judge, until)?);
+    if from_ms.zip(until_ms).is_some_and(|(from, until)| until <= from) {
+        judge.find(FIELD, "rule_never_holds", "from is not before until");
+        return None;
+    }
     Some(Rule {
         device: devices(judge, device)?,
         languages: languages(judge, language)?,
         parameter: parameter(judge, query)?,
-        from_ms: time(judge, from)?,
-        until_ms: time(judge, until)?,
+        from_ms,
+        until_ms,
         target: target_in(judge, FIELD, long_url, rules, domains)?,
     })
 }
@@ -149,17 +170,8 @@ pub(super) fn variants(
     rules: &Rules,
     domains: &DomainTable,
 ) -> Vec<Variant> {
-    const FIELD: &str = "variants";
-    let list = list(judge, FIELD, json, VARIANTS_MAX);
-    let judged: Vec<Variant> = list.iter().map_while(|json| variant(judge, json, rules, domains)).collect();
-    if judged.iter().map(|variant| variant.target.len()).sum::<usize>() > TARGETS_BYTES_MAX {
-        judge.find(
-            FIELD,
-            "targets_too_long",
-            format!("all targets together have at most {TARGETS_BYTES_MAX} bytes"),
-        );
-    }
-    judged
+    let list = list(judge, "variants", json, VARIANTS_MAX);
+    list.iter().map_while(|json| variant(judge, json, rules, domains)).collect()
 }
 
 fn variant(judge: &mut Judge, json: &Json<'_>, rules: &Rules, domains: &DomainTable) -> Option<Variant> {

@@ -280,3 +280,60 @@ fn a_link_is_put_by_what_it_is_called_elsewhere() {
     });
     assert!(codes.iter().all(|code| *code == codes[0]), "{codes:?}");
 }
+
+#[test]
+fn a_reserved_alias_leads_nowhere_until_it_has_a_target() {
+    let admin = Admin::start(&[]);
+    let client = admin.client();
+    let elsewhere = json!([{ "weight": 1, "long_url": "https://bad.example/" }]);
+    for (field, value) in [
+        ("variants", elsewhere.clone()),
+        ("rules", json!([{ "device": "ios", "long_url": "https://bad.example/" }])),
+        ("when_ended", json!({ "fallback_url": "https://bad.example/" })),
+        ("cache", json!({ "scope": "public" })),
+        ("forward_query", json!(true)),
+        ("forward_path", json!(true)),
+        ("not_before", json!("2040-01-01T00:00:00Z")),
+    ] {
+        let mut body = json!({ "alias": "big-day", "reserve": true });
+        body[field] = value;
+        let refused = client.post("/v1/links", &body);
+        assert_eq!((refused.problem().0, refused.errors()), (422, vec![(field, "unknown_field")]), "{body}");
+    }
+    let reserved = json!({ "alias": "big-day", "reserve": true, "external_id": "crm-1" });
+    assert_eq!(client.create(&reserved)["state"], "reserved");
+    let refused = client.patch("/v1/links/big-day", &json!({ "variants": elsewhere }));
+    assert_eq!((refused.problem().0, refused.errors()), (422, vec![("long_url", "required")]));
+    assert_eq!(client.patch("/v1/links/big-day", &json!({ "title": "t" })).status, 200);
+
+    // Put by its external id it becomes a link, and no link becomes a reservation.
+    let put =
+        |body: Value| client.send(Method::PUT, "/v1/links?external_id=crm-1", &[], Some(body.to_string()));
+    let taken = put(json!({ "long_url": "https://a.example/" }));
+    assert_eq!((taken.status, &taken.json["state"]), (200, &json!("active")), "{taken:?}");
+    assert_eq!(taken.json["expires_at"], json!(null), "the end of the reservation is gone");
+    let back = put(json!({ "alias": "big-day", "reserve": true }));
+    assert_eq!((back.problem().0, back.errors()), (422, vec![("reserve", "unknown_field")]));
+}
+
+#[test]
+fn the_targets_of_rules_and_variants_are_bounded_together() {
+    let admin = Admin::with(&[], "[limits]\nurl_bytes_max = 65536\n");
+    let client = admin.client();
+    let long = format!("https://a.example/{}", "x".repeat(40_000));
+    let rules = json!([{ "device": "ios", "long_url": long }]);
+    let variants = json!([{ "weight": 1, "long_url": long }]);
+    let whole = json!({ "long_url": long, "alias": "long", "rules": rules, "variants": variants });
+    let refused = client.post("/v1/links", &whole);
+    assert_eq!((refused.problem().0, refused.errors()), (422, vec![("variants", "targets_too_long")]));
+    client.create(&json!({ "long_url": long, "alias": "long", "rules": rules }));
+    let refused = client.patch("/v1/links/long", &json!({ "variants": variants }));
+    assert_eq!((refused.problem().0, refused.errors()), (422, vec![("rules", "targets_too_long")]));
+    let moved = client.patch("/v1/links/long", &json!({ "rules": null, "variants": variants }));
+    assert_eq!(moved.status, 200, "{moved:?}");
+    let never = json!([{ "from": "2040-01-01T00:00:00Z", "until": "2040-01-01T00:00:00Z", "long_url": "https://a.example/" }]);
+    assert_eq!(
+        client.patch("/v1/links/long", &json!({ "rules": never })).errors(),
+        [("rules", "rule_never_holds")]
+    );
+}

@@ -122,3 +122,70 @@ fn a_code_that_was_put_and_looks_generated_is_told_to_the_key_pools() {
     let number = code.as_code7().unwrap().value();
     until("the mark", || pool.marked().contains(&number).then_some(()));
 }
+
+fn domain(admin: &Admin, body: &Value) {
+    let operator = Client::new(admin.addresses().http, &admin.make_token(&["admin"]));
+    let made = operator.post("/v1/domains", body);
+    assert_eq!(made.status, 201, "{made:?}");
+}
+
+#[test]
+fn a_put_sent_again_keeps_the_end_that_its_domain_gave() {
+    let admin = Admin::start(&[]);
+    let client = admin.client();
+    domain(&admin, &json!({ "host": "two.test", "default_ttl": 3600 }));
+    let path = "/v1/links/kept-end?domain=two.test";
+    let body = json!({ "long_url": "https://a.example/" });
+    let made = put(&client, path, &[], &body);
+    let again = put(&client, path, &[], &body);
+    assert!(made.json["expires_at"].is_string(), "{made:?}");
+    assert_eq!((&again.json["version"], &again.json["expires_at"]), (&json!(1), &made.json["expires_at"]));
+    let for_ever = json!({ "long_url": "https://a.example/", "expires_at": null });
+    let cleared = put(&client, path, &[], &for_ever);
+    assert_eq!((&cleared.json["version"], &cleared.json["expires_at"]), (&json!(2), &json!(null)));
+    assert_eq!(put(&client, path, &[], &body).json["version"], 2, "the default is for links that are made");
+
+    let path = "/v1/links?external_id=crm-1";
+    let body = json!({ "long_url": "https://a.example/", "domain": "two.test", "alias": "kept-too" });
+    let made = put(&client, path, &[], &body);
+    let again = put(&client, path, &[], &body);
+    assert_eq!((made.status, again.status, &again.json["version"]), (201, 200, &json!(1)), "{again:?}");
+    assert_eq!(again.json["expires_at"], made.json["expires_at"]);
+
+    // The end of a reservation is none that is kept.
+    client.create(&json!({ "alias": "was-reserved", "reserve": true, "domain": "two.test", "ttl": 60 }));
+    let body = json!({ "long_url": "https://a.example/" });
+    let taken = put(&client, "/v1/links/was-reserved?domain=two.test", &[], &body);
+    assert!(taken.json["expires_at"].as_str() >= made.json["expires_at"].as_str(), "{taken:?}");
+}
+
+#[test]
+fn only_who_says_when_a_link_begins_or_ends_is_told_that_they_contradict() {
+    let admin = Admin::start(&[]);
+    let client = admin.client();
+    domain(&admin, &json!({ "host": "two.test", "default_ttl": 60 }));
+    let path = "/v1/links/begins?domain=two.test";
+    let later = json!({ "long_url": "https://a.example/", "not_before": "2040-01-01T00:00:00Z" });
+    let contradicts = ("not_before", "not_before_after_end");
+    assert_eq!(put(&client, path, &[], &later).errors(), [contradicts], "it would be made to end first");
+    put(&client, path, &[], &json!({ "long_url": "https://a.example/", "expires_at": null }));
+    // The default is for links that are made: this one has no end.
+    let put_later = put(&client, path, &[], &later);
+    assert_eq!((put_later.status, &put_later.json["expires_at"]), (200, &json!(null)), "{put_later:?}");
+    let ended = json!({ "long_url": "https://a.example/", "not_before": "2040-01-01T00:00:00Z", "ttl": 60 });
+    assert_eq!(put(&client, path, &[], &ended).errors(), [contradicts]);
+
+    // What came so from elsewhere can be changed in every other respect.
+    let line = json!({
+        "code": "imported", "long_url": "https://a.example/",
+        "not_before": "2041-01-01T00:00:00Z", "expires_at": "2040-01-01T00:00:00Z",
+    });
+    let headers = [("content-type", "application/x-ndjson")];
+    let operator = Client::new(admin.addresses().http, &admin.make_token(&["admin"]));
+    let imported = operator.send(Method::POST, "/v1/import", &headers, Some(format!("{line}\n")));
+    assert_eq!(imported.status, 200, "{imported:?}");
+    let patched = operator.patch("/v1/links/imported", &json!({ "title": "t" }));
+    assert_eq!((patched.status, &patched.json["title"]), (200, &json!("t")), "{patched:?}");
+    let worse = operator.patch("/v1/links/imported", &json!({ "not_before": "2042-01-01T00:00:00Z" }));
+    assert_eq!(worse.errors(), [contradicts]);
+}

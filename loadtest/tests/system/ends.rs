@@ -28,6 +28,7 @@ fn a_link_begins_and_ends_on_time_and_answers_as_it_says() {
     assert_eq!(town.visit(&format!("/{later}")).location(), target);
 
     // A life in seconds, and every way to be over.
+    let mut followed = Vec::new();
     for (when_ended, status, location) in [
         (json!(null), 410, None),
         (json!({ "status": 410 }), 410, None),
@@ -38,21 +39,30 @@ fn a_link_begins_and_ends_on_time_and_answers_as_it_says() {
             town.link(&json!({ "long_url": target, "ttl": 1, "when_ended": when_ended, "status": 301 }));
         let path = format!("/{}", link["code"].as_str().unwrap());
         assert!(link["expires_at"].as_str().is_some(), "{link}");
-        let follow = |status: u16| town.visit(&path).status == status;
+        let mut clicks = 0;
         // The machine may be slow: it is over at once, or after it was followed.
-        eventually("its end", || follow(status));
+        eventually("its end", || {
+            let answer = town.visit(&path);
+            clicks += u64::from(answer.header("location") == Some(target));
+            answer.status == status
+        });
         let over = town.visit(&path);
         assert_eq!((over.status, over.header("location")), (status, location), "{when_ended}");
         // What has ended may be brought back.
         let code = link["code"].as_str().unwrap();
         town.patch(code, &json!({ "ttl": 3600 }));
         assert_eq!(town.visit(&path).location(), target);
+        followed.push((code.to_owned(), clicks + 1));
     }
 
     // Following what has not begun or is over is no click.
     let path = format!("/{later}");
     town.visit(&path);
-    eventually("two clicks", || town.clicks(&later) == 2);
+    town.all_counted();
+    assert_eq!(town.clicks(&later), 2);
+    for (code, clicks) in followed {
+        assert_eq!(town.clicks(&code), clicks, "{code}");
+    }
     for (body, refusal) in [
         (json!({ "long_url": target, "ttl": 0 }), (422, "ttl", "ttl_out_of_range")),
         (

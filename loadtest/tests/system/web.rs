@@ -5,10 +5,10 @@ use std::net::TcpStream;
 use std::path::Path;
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use signpost_loadtest::fleet::{Fleet, Options};
 
-use super::bin_dir;
+use super::{bin_dir, eventually};
 
 /// What a visitor calls itself who does not say otherwise.
 const BROWSER: &str = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0";
@@ -155,6 +155,17 @@ impl Town {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         assert!(output.status.success(), "{command:?}: {}", text(&output.stderr));
         text(&output.stdout)
+    }
+
+    /// Returns when everything that was followed so far is counted: the rings of a proxy's workers are read in turn, so what is behind one click
+    /// that came through may still be on its way, and what is behind two is not.
+    #[track_caller]
+    pub(super) fn all_counted(&self) {
+        let code = self.code(&json!({ "long_url": "https://example.org/last" }));
+        for n in 1..=2 {
+            self.visit(&format!("/{code}"));
+            eventually("a click behind all others", || self.clicks(&code) == n);
+        }
     }
 
     /// The clicks that are counted on a link.

@@ -4,7 +4,6 @@ use std::collections::HashMap;
 
 use serde_json::json;
 
-use super::eventually;
 use super::web::Town;
 
 const IPHONE: &str =
@@ -44,8 +43,13 @@ fn the_first_rule_that_holds_says_where_to() {
             "{query} {agent} {language}"
         );
     }
-    assert!(town.visit(&format!("/{code}+")).text().contains("may lead elsewhere"));
-    eventually("every one a click", || town.clicks(code) == 5);
+    let preview = town.visit(&format!("/{code}+")).text();
+    assert!(preview.contains("may lead elsewhere"), "{preview}");
+    for place in ["usual", "app-de", "app", "mail", "past", "latin"] {
+        assert!(preview.contains(&format!("<code>{}</code>", to(place))), "{place}: {preview}");
+    }
+    town.all_counted();
+    assert_eq!(town.clicks(code), 5, "every one a click, and the preview none");
     // What is shown can be sent back, and cleared.
     town.patch(code, &json!({ "rules": link["rules"] }));
     town.patch(code, &json!({ "rules": null }));

@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use bytes::Bytes;
+
 /// The answer: everything but the date.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Composed<'a> {
@@ -15,8 +17,8 @@ pub struct Composed<'a> {
     pub content_type: Option<&'a str>,
     /// More headers, names and values; nothing in them comes from a visitor.
     pub headers: &'static [(&'static str, &'static str)],
-    /// The body.
-    pub body: Cow<'a, [u8]>,
+    /// The body: made for this answer, or shared by all that have it.
+    pub body: Bytes,
     /// Whether a link is behind it: clients over their limit still get those.
     pub is_of_a_link: bool,
 }
@@ -34,7 +36,7 @@ impl<'a> Composed<'a> {
             location: Some(location),
             content_type: None,
             headers: &[],
-            body: Cow::Borrowed(&[]),
+            body: Bytes::new(),
             is_of_a_link: true,
         }
     }

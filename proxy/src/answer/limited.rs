@@ -3,6 +3,8 @@
 
 use std::borrow::Cow;
 
+use bytes::Bytes;
+
 use super::composed::Composed;
 
 const HEADERS: &[(&str, &str)] = &[
@@ -24,7 +26,7 @@ pub fn page() -> Composed<'static> {
         location: None,
         content_type: Some("text/html; charset=utf-8"),
         headers: HEADERS,
-        body: Cow::Borrowed(BODY.as_bytes()),
+        body: Bytes::from_static(BODY.as_bytes()),
         is_of_a_link: true,
     }
 }

@@ -90,8 +90,18 @@ pub fn forwarded<'a>(
         separator = b'&';
     }
     if has_query {
-        let own: HashSet<_> = parameters(parts.query.unwrap_or_default()).map(name_of).collect();
-        for parameter in parameters(query).filter(|parameter| !own.contains(&name_of(parameter))) {
+        let own: HashSet<Vec<u8>> =
+            parameters(parts.query.unwrap_or_default()).map(|own| name_of(own).collect()).collect();
+        // One buffer for the names of all that a visitor sends, and none if there is nothing to compare them with.
+        let mut name = Vec::new();
+        for parameter in parameters(query) {
+            if !own.is_empty() {
+                name.clear();
+                name.extend(name_of(parameter));
+                if own.contains(&name) {
+                    continue;
+                }
+            }
             out.push(separator);
             append(&mut out, parameter, NOWHERE);
             separator = b'&';
@@ -109,11 +119,31 @@ fn parameters(query: &[u8]) -> impl Iterator<Item = &[u8]> {
     query.split(|b| *b == b'&').filter(|parameter| !parameter.is_empty())
 }
 
-/// As servers read it: up to the equals sign, a plus for a space, escapes undone.
-fn name_of(parameter: &[u8]) -> Vec<u8> {
-    let name = parameter.split(|b| *b == b'=').next().unwrap_or_default();
-    let spaced: Vec<u8> = name.iter().map(|b| if *b == b'+' { b' ' } else { *b }).collect();
-    percent_decode(&spaced).collect()
+/// As servers read it: up to the equals sign.
+fn name_of(parameter: &[u8]) -> impl Iterator<Item = u8> {
+    undone(&parameter[..memchr::memchr(b'=', parameter).unwrap_or(parameter.len())])
+}
+
+/// Reads a part of a query as servers do: a plus for a space, escapes undone; what is no escape stays.
+pub(super) fn undone(text: &[u8]) -> impl Iterator<Item = u8> {
+    let mut rest = text;
+    std::iter::from_fn(move || {
+        let (byte, after) = match rest {
+            [b'+', after @ ..] => (b' ', after),
+            [b'%', high, low, after @ ..] => match (nibble(*high), nibble(*low)) {
+                (Some(high), Some(low)) => (high << 4 | low, after),
+                _ => (b'%', &rest[1..]),
+            },
+            [byte, after @ ..] => (*byte, after),
+            [] => return None,
+        };
+        rest = after;
+        Some(byte)
+    })
+}
+
+fn nibble(digit: u8) -> Option<u8> {
+    char::from(digit).to_digit(16).and_then(|nibble| u8::try_from(nibble).ok())
 }
 
 fn is_harmless(rest: &[u8]) -> bool {
@@ -190,6 +220,13 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(2_000))]
         #[test]
+        fn escapes_are_undone_as_a_full_decoder_does(text in proptest::collection::vec(prop_oneof![Just(b'%'), Just(b'+'), Just(b'4'), Just(b'f'), any::<u8>()], 0..40)) {
+            let spaced: Vec<u8> = text.iter().map(|b| if *b == b'+' { b' ' } else { *b }).collect();
+            let whole: Vec<u8> = percent_decode(&spaced).collect();
+            prop_assert_eq!(undone(&text).collect::<Vec<u8>>(), whole);
+        }
+
+        #[test]
         fn a_visitor_changes_neither_scheme_nor_user_nor_host_nor_port(
             scheme in "https?", user in prop::option::of("[a-z]{1,3}(:[a-z]{1,3})?@"), host in "[a-z]{1,5}(\\.[a-z]{1,4})?",
             port in prop::option::of(1u16..), path in "(/[!-\"$->@-~]{0,8}){0,2}", own in prop::option::of("[!-\"$-~]{0,8}"),
@@ -212,10 +249,10 @@ mod tests {
                 prop_assert!(after.path().starts_with(&base), "{} left {}", out, base);
             }
             if let Some(own) = own {
-                let own: HashSet<_> = parameters(own.as_bytes()).map(name_of).collect();
+                let own: HashSet<Vec<u8>> = parameters(own.as_bytes()).map(|own| name_of(own).collect()).collect();
                 let of = |url: &str| {
                     let query = url.split('?').skip(1).collect::<Vec<_>>().join("?");
-                    parameters(query.as_bytes()).filter(|p| own.contains(&name_of(p))).map(<[u8]>::to_vec).collect::<Vec<_>>()
+                    parameters(query.as_bytes()).filter(|p| own.contains(&name_of(p).collect::<Vec<u8>>())).map(<[u8]>::to_vec).collect::<Vec<_>>()
                 };
                 prop_assert_eq!(of(&target), of(&out));
             }

@@ -16,9 +16,9 @@ use std::net::IpAddr;
 
 use linklog::Position;
 use linklog::link::rules::{Device, RuleView, Rules, Variants};
-use percent_encoding::percent_decode;
 use xxhash_rust::xxh3::Xxh3;
 
+use super::target::undone;
 use crate::clicks::record::AGENT_BYTES_MAX;
 
 /// Who asks, as far as rules look at it.
@@ -112,17 +112,19 @@ fn is_in_range(tag: &[u8], range: &[u8]) -> bool {
     start.eq_ignore_ascii_case(range) && (rest.is_empty() || rest[0] == b'-')
 }
 
+/// Every rule asks this about the whole query, and a visitor may send a long one: nothing is copied, and most is told by its length.
 fn has_parameter(query: &[u8], name: &[u8], value: Option<&[u8]>) -> bool {
-    let decoded = |text: &[u8]| -> Vec<u8> {
-        let spaced: Vec<u8> = text.iter().map(|b| if *b == b'+' { b' ' } else { *b }).collect();
-        percent_decode(&spaced).collect()
-    };
     query.split(|b| *b == b'&').any(|parameter| {
-        let mut parts = parameter.splitn(2, |b| *b == b'=');
-        let found = parts.next().unwrap_or_default();
-        let content = parts.next().unwrap_or_default();
-        decoded(found) == name && value.is_none_or(|value| decoded(content) == value)
+        let equals = memchr::memchr(b'=', parameter);
+        let content = equals.map_or(&[][..], |at| &parameter[at + 1..]);
+        reads(&parameter[..equals.unwrap_or(parameter.len())], name)
+            && value.is_none_or(|value| reads(content, value))
     })
+}
+
+/// Says whether a text reads so with its escapes undone, each of which makes one byte of three.
+fn reads(escaped: &[u8], text: &[u8]) -> bool {
+    (text.len()..=3 * text.len()).contains(&escaped.len()) && undone(escaped).eq(text.iter().copied())
 }
 
 #[cfg(test)]
@@ -210,6 +212,10 @@ mod tests {
             (ANDROID, b"de", b"", 1, Some("mobile")),
             (WINDOWS, b"de", b"x&s%72c=e%20mail", 1, Some("mail")),
             (WINDOWS, b"de", b"src=email", 1, None),
+            (WINDOWS, b"de", b"src=e%2Bmail", 1, None),
+            (WINDOWS, b"de", b"src=e%20mai%6", 1, None),
+            (WINDOWS, b"de", b"%73%72%63=%65%20%6d%61%69%6C&y", 1, Some("mail")),
+            (WINDOWS, b"", b"any%3D5", 1, None),
             (WINDOWS, b"", b"any", 1, Some("any")),
             (WINDOWS, b"", b"any=5", 1, Some("any")),
             (WINDOWS, b"", b"many=5", 999, None),

@@ -37,7 +37,7 @@ pub(super) fn header_of(worker: &Worker, answer: Answer<'_>) -> pingora::Result<
                 header.insert_header("Location", &**location)?;
             }
             header.insert_header("Content-Length", composed.body.len())?;
-            return Ok((header, Bytes::copy_from_slice(&composed.body)));
+            return Ok((header, composed.body.clone()));
         }
         Answer::Limited { retry_after_s } => {
             header.insert_header("Retry-After", retry_after_s)?;

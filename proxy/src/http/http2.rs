@@ -45,7 +45,9 @@ const STREAMS_MAX: u32 = 100;
 const RESETS_MAX: usize = 20;
 const ERRORS_MAX: usize = 32;
 const WINDOW_BYTES: u32 = 4 << 10;
-/// Bytes of answers that may wait for a visitor's window: [`STREAMS_MAX`] of our pages.
+/// Bytes of a stream's answer beyond which h2 grants no more room. It takes a body that is handed over as a whole all the same, so what waits for a
+/// visitor's window is bounded by what bodies are: pages are static, files of domains are shared, and a preview has at most
+/// [`preview::BYTES_MAX`](crate::answer::preview::BYTES_MAX), times [`STREAMS_MAX`].
 const UNSENT_BYTES_MAX: usize = 64 << 10;
 
 /// Serves a connection to its end.

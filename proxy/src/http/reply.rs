@@ -330,12 +330,10 @@ fn of_rich_link<R>(
         What::Target | What::Preview => None,
     };
     let says = asked.who.says;
-    let visitor = Visitor {
-        address: asked.who.client.address,
-        agent: says.agent,
-        language: says.language,
-        query: asked.query(),
-    };
+    // A preview shows what the link on it leads to, which has no query.
+    let query = if wanted.what == What::Preview { &[][..] } else { asked.query() };
+    let visitor =
+        Visitor { address: asked.who.client.address, agent: says.agent, language: says.language, query };
     let ask = Ask { visitor, rest, post: asked.who.post };
     if ask.post && extras.limit.is_none() {
         return Ok(write(limit(Answer::Page(Page::MethodNotAllowed))));
@@ -358,9 +356,10 @@ fn of_rich_link<R>(
             }
             write(answer)
         }
-        Decision::Follow(_) if wanted.what == What::Preview => {
-            let code = wanted.key.code();
-            write(limit(Answer::Composed(&preview::page(&code, facts.target, extras.may_differ()))))
+        Decision::Follow(composed) if wanted.what == What::Preview => {
+            let decided = composed.location.as_deref().unwrap_or(facts.target);
+            let others = preview::targets(facts.target, &extras);
+            write(limit(Answer::Composed(&preview::page(&wanted.key.code(), decided, others))))
         }
         Decision::Follow(composed) => {
             let answer = limit(Answer::Composed(&composed));
@@ -445,7 +444,7 @@ fn page_on_domain<R>(
         return page_of_end(worker, place, ended, now_ms, write);
     }
     let answer = worker.limited(place.client, place.verdict, answer, now_ms);
-    if let Answer::Page(Page::NotFound) = answer {
+    if let Answer::Page(Page::NotFound | Page::NotYet) = answer {
         let table = worker.shared.hosts.table();
         if let Some(elsewhere) = table.answers(place.domain).and_then(on_domain::not_found) {
             return write(Answer::Composed(&elsewhere));

@@ -83,6 +83,11 @@ impl Author {
         self.put(StateKey::Host(host.into()), Host { domain: DomainId(domain) }.encode())
     }
 
+    /// What a domain answers.
+    pub(crate) fn answers(&mut self, domain: u16, serve: Vec<u8>) -> Vec<u8> {
+        self.put(StateKey::Domain(DomainId(domain)), serve)
+    }
+
     pub(crate) fn put(&mut self, key: StateKey, serve: Vec<u8>) -> Vec<u8> {
         let change = change(key, Operation::Put { serve, manage: Vec::new() });
         self.frame(vec![written(&change)])

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use linklog::{Link, LinkState, RedirectStatus};
+use linklog::entity::DomainAnswers;
+use linklog::link::rules::{Rule, Variant};
+use linklog::{Extras, Link, LinkState, RedirectStatus};
 use signpost_proxy::client::Client;
 use signpost_proxy::worker::{Event, Limits};
 
@@ -483,4 +485,56 @@ fn the_state_of_a_connection_is_small() {
         let state = signpost_proxy::http::connection::serve(&site.worker, stream, &Client::UNKNOWN);
         assert!(size_of_val(&state) <= 1_024, "{} bytes", size_of_val(&state));
     });
+}
+
+#[test]
+fn a_preview_shows_where_its_reader_is_led_and_where_others_are() {
+    let mut author = Author::new();
+    let to = |name: &str| format!("https://{name}.example/");
+    let variant = |name: &str| Variant { weight: 1, target: to(name) };
+    let rule = Rule { parameter: Some(("src".into(), None)), target: to("mail"), ..Rule::default() };
+    let extras = Extras {
+        rules: vec![rule],
+        variants: vec![variant("one"), variant("two"), variant("three")],
+        ..Extras::default()
+    };
+    author.link_on(0, "shared", &Link { target: to("nobody-goes-here"), extras, ..Link::default() });
+    let site = Site::new(&author);
+    let mut visitor = Visitor::new(site.address);
+    for agent in ["a", "b", "c", "d", "e", "f"] {
+        let mut get = |path: &str| {
+            visitor.send(format!("GET {path} HTTP/1.1\r\nHost: a\r\nUser-Agent: {agent}\r\n\r\n"));
+            visitor.answer()
+        };
+        let (followed, preview) = (get("/shared"), get("/shared+"));
+        let (first, others) = preview.body.split_once("<ul>").unwrap();
+        assert!(first.contains(followed.location()), "{agent}: {first}");
+        for name in ["mail", "one", "two", "three"] {
+            assert_eq!(others.contains(&to(name)), followed.location() != to(name), "{name}: {others}");
+        }
+        assert!(!preview.body.contains("nobody-goes-here"), "{}", preview.body);
+    }
+}
+
+#[test]
+fn a_link_that_has_not_begun_answers_as_a_code_does_that_does_not_exist() {
+    let mut author = Author::new();
+    let extras = Extras { not_before_ms: Some(now_ms() + 3_600_000), ..Extras::default() };
+    let later = Link { target: "https://later.example/".into(), extras, ..Link::default() };
+    author.host("go.example", 7);
+    let lost = DomainAnswers { not_found: Some("https://lost.example/".into()), ..DomainAnswers::default() };
+    author.answers(7, lost.encode());
+    author.link_on(7, "later", &later);
+    author.link_on(0, "later", &later);
+    let site = Site::new(&author);
+    let mut visitor = Visitor::new(site.address);
+    let mut on = |host: &str, path: &str| {
+        visitor.send(format!("GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n"));
+        visitor.answer()
+    };
+    for path in ["/later", "/nobody"] {
+        assert_eq!(on("go.example", path).location(), "https://lost.example/", "{path}");
+    }
+    let elsewhere = on("other.example", "/later");
+    assert_eq!((elsewhere.status, elsewhere.header("cache-control")), (404, Some("no-store")));
 }

@@ -1,8 +1,9 @@
 //! What handlers name when they describe themselves: parameters, request bodies and answers. Nothing here runs; the names and bounds
 //! are those of `crate::links::fields` and `super::super::query`, and tests compare the names.
 
+use linklog::link::rules::{Device, LANGUAGES_MAX};
 use serde::Deserialize;
-use utoipa::openapi::schema::{ObjectBuilder, Schema, Type};
+use utoipa::openapi::schema::{ArrayBuilder, Object, ObjectBuilder, OneOfBuilder, Schema, Type};
 use utoipa::openapi::{RefOr, Response};
 use utoipa::{IntoParams, PartialSchema, ToResponse, ToSchema};
 
@@ -82,8 +83,8 @@ pub struct NewLink {
     long_url: Option<String>,
     /// Keeps the alias for 30 days without a target.
     reserve: Option<bool>,
-    /// The code asked for; without one a generated code is given out.
-    #[schema(pattern = "^[A-Za-z0-9_-]{3,50}$", example = "spring-sale")]
+    /// The code asked for; without one a generated code is given out. 3 to 50 characters unless the configuration or the domain says otherwise.
+    #[schema(pattern = "^[A-Za-z0-9_-]{1,64}$", example = "spring-sale")]
     alias: Option<String>,
     /// The host of the domain; without one the default domain.
     #[schema(example = "sho.rt")]
@@ -189,11 +190,11 @@ pub(super) struct ParameterInput {
 #[serde(deny_unknown_fields)]
 #[expect(dead_code, reason = "only described here")]
 pub(super) struct RuleInput {
-    /// Of `ios`, `android`, `windows`, `macos`, `linux`, `other`, `mobile`, `desktop`.
-    #[schema(nullable = false)]
+    /// The visitor's device is one of these.
+    #[schema(nullable = false, value_type = Option<RuleDevices>)]
     device: Option<Vec<String>>,
-    /// Languages such as `de` or `pt-br`.
-    #[schema(nullable = false, max_items = 16)]
+    /// The language the visitor likes best is one of these.
+    #[schema(nullable = false, value_type = Option<RuleLanguages>)]
     language: Option<Vec<String>>,
     /// A parameter of the query.
     query: Option<ParameterInput>,
@@ -206,6 +207,36 @@ pub(super) struct RuleInput {
     #[schema(format = "uri")]
     long_url: String,
 }
+
+/// A word, or a list of some.
+fn one_or_more(word: Object, max: Option<usize>) -> RefOr<Schema> {
+    let list = ArrayBuilder::new().items(word.clone()).max_items(max);
+    OneOfBuilder::new().item(word).item(list).into()
+}
+
+/// Devices of a rule.
+pub(super) struct RuleDevices;
+
+impl PartialSchema for RuleDevices {
+    fn schema() -> RefOr<Schema> {
+        let names = Device::NAMES.map(|(name, _)| name);
+        one_or_more(ObjectBuilder::new().schema_type(Type::String).enum_values(Some(names)).build(), None)
+    }
+}
+
+impl ToSchema for RuleDevices {}
+
+/// Languages of a rule, such as `de` or `pt-br`.
+pub(super) struct RuleLanguages;
+
+impl PartialSchema for RuleLanguages {
+    fn schema() -> RefOr<Schema> {
+        let tag = ObjectBuilder::new().schema_type(Type::String).pattern(Some("^[A-Za-z0-9-]{1,35}$"));
+        one_or_more(tag.build(), Some(LANGUAGES_MAX))
+    }
+}
+
+impl ToSchema for RuleLanguages {}
 
 /// A variant.
 #[derive(Deserialize, ToSchema)]
@@ -504,7 +535,7 @@ pub struct NewLinks {
 #[into_params(parameter_in = Path)]
 #[expect(dead_code, reason = "only described here")]
 pub struct CodeParam {
-    /// The link's code or alias. Case counts.
+    /// The link's code or alias. Case counts, but for aliases of a `folded` domain.
     #[param(pattern = "^[A-Za-z0-9_-]{1,64}$", example = "spring-sale")]
     code: String,
 }
