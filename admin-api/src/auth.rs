@@ -369,6 +369,27 @@ mod tests {
     }
 
     #[test]
+    fn links_that_may_have_been_made_count_although_nobody_waited_for_the_answer() {
+        let tokens = tokens(0);
+        let (new, record) = add(&tokens, Scopes::LINKS_WRITE);
+        let caller = tokens.admit(Some(&bearer(new.text())), Scopes::LINKS_WRITE).unwrap();
+        let limits = linklog::entity::TokenLimits { creates: Some((10, 31_536_000)), ..Default::default() };
+        tokens.put_if_newer(new.id(), Token { limits, ..record }, 2);
+        let left = || tokens.standing(new.id())[0].left;
+        drop(tokens.take_creates(caller, 4).unwrap());
+        assert_eq!(left(), 10, "nothing was proposed");
+        let mut taken = tokens.take_creates(caller, 4).unwrap().unwrap();
+        taken.propose(3);
+        drop(taken);
+        assert_eq!(left(), 7);
+        let mut taken = tokens.take_creates(caller, 4).unwrap().unwrap();
+        taken.propose(4);
+        taken.not_made(1);
+        drop(taken);
+        assert_eq!(left(), 4);
+    }
+
+    #[test]
     fn who_is_at_work_is_asked_again_about_the_token_and_its_scopes() {
         let tokens = tokens(1);
         let (new, record) = add(&tokens, Scopes::LINKS_WRITE);

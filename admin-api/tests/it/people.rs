@@ -328,3 +328,20 @@ fn a_token_does_not_see_everybodys_links_because_its_user_was_taken_away() {
     let opened = boss.patch(&path, &json!({ "user": null, "own_links_only": false }));
     assert_eq!((opened.status, &opened.json["own_links_only"]), (200, &json!(false)));
 }
+
+#[test]
+fn a_repeated_request_does_not_show_a_link_that_was_given_to_somebody_else() {
+    let admin = Admin::start(&[]);
+    let boss = operator(&admin);
+    let (ada, bob) = (user(&boss, "Ada"), user(&boss, "Bob"));
+    let (of_ada, _) = token(&admin, &boss, json!({ "user": ada }));
+    let make = || {
+        let body = json!({ "long_url": "https://a.example/", "alias": "adas" }).to_string();
+        of_ada.send(Method::POST, "/v1/links", &[("idempotency-key", "key")], Some(body))
+    };
+    assert_eq!(make().status, 201);
+    let secret = json!({ "owner": bob, "title": "Bob's secret" });
+    assert_eq!(boss.patch("/v1/links/adas", &secret).status, 200);
+    let again = make();
+    assert_eq!(again.problem(), (410, "link_deleted_since"), "{again:?}");
+}
