@@ -262,6 +262,9 @@ fn first_since(journal: &JournalReader, at_ms: u64) -> Result<Seq, ReadError> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use linklog::store::StoreOptions;
+    use linklog::writer::{Decision, Writer, WriterOptions};
+    use linklog::{Change, Code, DomainId, Key, Link, LinkManage, Operation, Part};
     use proptest::prelude::*;
 
     proptest! {
@@ -281,5 +284,48 @@ mod tests {
         fn arbitrary_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..80)) {
             prop_assert!(Tally::decode(&bytes).is_err());
         }
+    }
+
+    #[test]
+    fn what_comes_after_the_head_is_counted_with_the_quotas_of_then() {
+        let dir = tempfile::tempdir().unwrap();
+        let options = WriterOptions {
+            store: StoreOptions {
+                block_cache_bytes: 4 << 20,
+                memtable_bytes: 2 << 20,
+                background_threads: 1,
+            },
+            journal_bytes_kept: 1 << 20,
+            queue_max: 4,
+            clock_us: Box::new(|| 90_000_000),
+            nonce: Box::new(|| [0; 16]),
+            on_commit: Box::new(|_| ()),
+            on_fatal: Box::new(|failure| panic!("{failure}")),
+        };
+        let writer = Writer::open(dir.path(), options).unwrap();
+        let token = TokenId([7; 8]);
+        let link = Link { target: "https://a.example/".to_owned(), ..Link::default() };
+        let make = |code: &[u8]| {
+            let operation = Operation::Put { serve: link.encode(), manage: LinkManage::default().encode() };
+            let key = StateKey::Link(Key::new(DomainId::DEFAULT, Code::from_bytes(code).unwrap()));
+            let part = Part { key, precondition: Precondition::Absent, operation };
+            let change = Change::new(token.to_string(), vec![part]);
+            let decisions = writer.handle().propose_and_wait(vec![change]).unwrap();
+            assert!(matches!(decisions[..], [Decision::Applied { .. }]), "{decisions:?}");
+        };
+        let journal = writer.journal();
+        make(b"before");
+        let head = journal.head().position.seq;
+        make(b"behind");
+        // The quota is given after the head was looked at: the link behind it is left for the next look, which knows the quota.
+        let mut tally = Tally::default();
+        tally.count_until(head, &journal, &HashMap::new()).unwrap();
+        let quotas = HashMap::from([(token, (10, 60))]);
+        tally.count_until(journal.head().position.seq, &journal, &quotas).unwrap();
+        let period = Period { start_s: 60, length_s: 60, count: 1 };
+        assert_eq!(tally.tokens, HashMap::from([(token, Entry { period, last_used_ms: 0 })]));
+        let mut all = Tally::default();
+        all.count_until(head, &journal, &quotas).unwrap();
+        assert_eq!((all.seq, all.tokens[&token].period.count), (head, 1));
     }
 }
