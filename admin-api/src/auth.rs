@@ -1,8 +1,8 @@
 //! Who may ask for what.
 //!
 //! A request carries `Authorization: Bearer sp_<id>_<secret>`. The log keeps, per id, the SHA-256 of the secret; all records are held in
-//! memory, so that a request costs no disk read and an unknown id costs nothing at all. The table changes when the record that
-//! changes it is durable.
+//! memory, so that a request costs no disk read and an unknown id costs nothing at all. The table changes as soon as the record that
+//! changes it is durable, whoever waits for an answer, and an older record never takes the place of a newer one.
 //!
 //! Owned here: a secret is compared in constant time; unknown, wrong and revoked are one answer, so nobody learns which ids exist.
 
@@ -99,6 +99,8 @@ pub enum AuthError {
 
 struct KnownToken {
     record: Token,
+    /// Of the record in the log.
+    version: u64,
     rate: Rate,
     usage: Arc<Usage>,
 }
@@ -138,7 +140,7 @@ impl Tokens {
         reader.scan_managed(&[StateKey::TOKENS], |key, stored| {
             let Ok(StateKey::Token(id)) = StateKey::decode(key) else { return false };
             match read(stored) {
-                Ok(Some(record)) => tokens.put(TokenId(id), record),
+                Ok(Some((record, version))) => tokens.put_if_newer(TokenId(id), record, version),
                 Ok(None) => {}
                 Err(source) => damaged = Some(StoreError::Damaged { what: "token", source }),
             }
@@ -147,12 +149,15 @@ impl Tokens {
         damaged.map_or(Ok(tokens), Err)
     }
 
-    /// Takes over a record that has become durable.
-    pub fn put(&self, id: TokenId, record: Token) {
+    /// Takes over a record that has become durable, unless what is known is of a later version.
+    pub fn put_if_newer(&self, id: TokenId, record: Token, version: u64) {
         let mut table = self.table.write();
+        if table.get(&id).is_some_and(|known| version <= known.version) {
+            return;
+        }
         let rate = Rate::new(record.limits.requests_per_s.unwrap_or(self.requests_per_s));
         let usage = table.get(&id).map(|known| known.usage.clone()).unwrap_or_default();
-        table.insert(id, KnownToken { record, rate, usage });
+        table.insert(id, KnownToken { record, version, rate, usage });
     }
 
     /// Returns what a token has used of its limits.
@@ -245,37 +250,64 @@ impl Tokens {
         let stored = known.map_or([0; 32], |known| known.record.secret_hash);
         let matches = presented.matches(&stored);
         let now_ms = clock::now_ms();
-        let is_valid = |known: &&KnownToken| {
-            let record = &known.record;
-            record.revoked_at_ms.is_none()
-                && record.expires_at_ms.is_none_or(|end| now_ms < end)
-                && record.user.is_none_or(|user| self.people.is_active(user))
-        };
-        let known = known.filter(|known| matches && is_valid(known));
+        let known = known.filter(|known| matches && self.is_valid(&known.record, now_ms));
         let known = known.ok_or(AuthError::Invalid)?;
-        if !sufficient.iter().any(|scope| known.record.scopes.allows(*scope)) {
-            let named = SCOPES.iter().find(|(_, scope)| sufficient.first() == Some(scope));
-            let needed = named.map_or("admin", |(name, _)| *name);
-            return Err(AuthError::Scope { needed, token: presented.id });
-        }
+        known.check_scope(presented.id, sufficient)?;
         known
             .rate
             .take(self.started.elapsed())
             .map_err(|retry_after| AuthError::TooMany { retry_after, token: presented.id })?;
         known.usage.touch(now_ms);
-        let record = &known.record;
-        Ok(Caller {
-            token: presented.id,
-            scopes: record.scopes,
-            user: record.user,
-            own_only: record.limits.own_links_only,
-        })
+        Ok(known.caller(presented.id))
+    }
+
+    /// Decides anew about somebody who was let in a while ago and is still at work. Takes nothing out of the requests per second.
+    ///
+    /// # Errors
+    /// Why it would not be let in now.
+    pub fn still(&self, caller: Caller, needed: Scopes) -> Result<Caller, AuthError> {
+        let table = self.table.read();
+        let known = table.get(&caller.token).filter(|known| self.is_valid(&known.record, clock::now_ms()));
+        let known = known.ok_or(AuthError::Invalid)?;
+        known.check_scope(caller.token, &[needed])?;
+        Ok(known.caller(caller.token))
+    }
+
+    fn is_valid(&self, record: &Token, now_ms: u64) -> bool {
+        record.revoked_at_ms.is_none()
+            && record.expires_at_ms.is_none_or(|end| now_ms < end)
+            && record.user.is_none_or(|user| self.people.is_active(user))
     }
 }
 
-fn read(stored: &[u8]) -> Result<Option<Token>, DecodeError> {
+impl KnownToken {
+    fn check_scope(&self, token: TokenId, sufficient: &[Scopes]) -> Result<(), AuthError> {
+        if sufficient.iter().any(|scope| self.record.scopes.allows(*scope)) {
+            return Ok(());
+        }
+        let named = SCOPES.iter().find(|(_, scope)| sufficient.first() == Some(scope));
+        Err(AuthError::Scope { needed: named.map_or("admin", |(name, _)| *name), token })
+    }
+
+    fn caller(&self, token: TokenId) -> Caller {
+        let Token { scopes, user, limits, .. } = &self.record;
+        Caller { token, scopes: *scopes, user: *user, own_only: limits.own_links_only }
+    }
+}
+
+/// Reads a token's record with its version, as the log has it.
+///
+/// # Errors
+/// If the database fails or holds a damaged record.
+pub fn stored(reader: &Reader, id: TokenId) -> Result<Option<(Token, u64)>, StoreError> {
+    let key = StateKey::Token(id.0).encode();
+    let found = reader.manage_value(&key, |stored| stored.map_or(Ok(None), read))?;
+    found.map_err(|source| StoreError::Damaged { what: "token", source })
+}
+
+fn read(stored: &[u8]) -> Result<Option<(Token, u64)>, DecodeError> {
     let (stamp, body) = value::split(stored)?;
-    if stamp.live { Token::decode(body).map(Some) } else { Ok(None) }
+    if stamp.live { Token::decode(body).map(|record| Some((record, stamp.version))) } else { Ok(None) }
 }
 
 #[cfg(test)]
@@ -296,7 +328,7 @@ mod tests {
             created_at_ms: 1,
             ..Token::default()
         };
-        tokens.put(new.id(), record.clone());
+        tokens.put_if_newer(new.id(), record.clone(), 1);
         (new, record)
     }
 
@@ -330,8 +362,45 @@ mod tests {
         assert_eq!(refused(&bearer(NewToken::generate().unwrap().text())), AuthError::Invalid);
         assert_eq!(refused(new.text().as_bytes()), AuthError::Invalid);
         assert_eq!(refused(b"Basic dTpw"), AuthError::Invalid);
-        tokens.put(new.id(), Token { revoked_at_ms: Some(2), ..record });
+        tokens.put_if_newer(new.id(), Token { revoked_at_ms: Some(2), ..record.clone() }, 3);
         assert_eq!(refused(&bearer(new.text())), AuthError::Invalid);
+        tokens.put_if_newer(new.id(), record, 2);
+        assert_eq!(refused(&bearer(new.text())), AuthError::Invalid, "an older record came late");
+    }
+
+    #[test]
+    fn links_that_may_have_been_made_count_although_nobody_waited_for_the_answer() {
+        let tokens = tokens(0);
+        let (new, record) = add(&tokens, Scopes::LINKS_WRITE);
+        let caller = tokens.admit(Some(&bearer(new.text())), Scopes::LINKS_WRITE).unwrap();
+        let limits = linklog::entity::TokenLimits { creates: Some((10, 31_536_000)), ..Default::default() };
+        tokens.put_if_newer(new.id(), Token { limits, ..record }, 2);
+        let left = || tokens.standing(new.id())[0].left;
+        drop(tokens.take_creates(caller, 4).unwrap());
+        assert_eq!(left(), 10, "nothing was proposed");
+        let mut taken = tokens.take_creates(caller, 4).unwrap().unwrap();
+        taken.propose(3);
+        drop(taken);
+        assert_eq!(left(), 7);
+        let mut taken = tokens.take_creates(caller, 4).unwrap().unwrap();
+        taken.propose(4);
+        taken.not_made(1);
+        drop(taken);
+        assert_eq!(left(), 4);
+    }
+
+    #[test]
+    fn who_is_at_work_is_asked_again_about_the_token_and_its_scopes() {
+        let tokens = tokens(1);
+        let (new, record) = add(&tokens, Scopes::LINKS_WRITE);
+        let caller = tokens.admit(Some(&bearer(new.text())), Scopes::LINKS_WRITE).unwrap();
+        for _ in 0..9 {
+            assert_eq!(tokens.still(caller, Scopes::LINKS_WRITE), Ok(caller), "that is no request");
+        }
+        let scope = AuthError::Scope { needed: "links:read", token: new.id() };
+        assert_eq!(tokens.still(caller, Scopes::LINKS_READ), Err(scope));
+        tokens.put_if_newer(new.id(), Token { revoked_at_ms: Some(2), ..record }, 2);
+        assert_eq!(tokens.still(caller, Scopes::LINKS_WRITE), Err(AuthError::Invalid));
     }
 
     #[test]
@@ -339,21 +408,23 @@ mod tests {
         let tokens = tokens(0);
         let (new, record) = add(&tokens, Scopes::ADMIN);
         let ask = || tokens.admit(Some(&bearer(new.text())), Scopes::LINKS_READ).map(drop);
-        tokens.put(new.id(), Token { expires_at_ms: Some(1), ..record.clone() });
+        tokens.put_if_newer(new.id(), Token { expires_at_ms: Some(1), ..record.clone() }, 2);
         assert_eq!(ask(), Err(AuthError::Invalid));
-        tokens.put(new.id(), Token { expires_at_ms: Some(u64::MAX), ..record.clone() });
+        tokens.put_if_newer(new.id(), Token { expires_at_ms: Some(u64::MAX), ..record.clone() }, 3);
         assert_eq!(ask(), Ok(()));
         let user = PersonId([7; 8]);
-        tokens.put(new.id(), Token { user: Some(user), ..record });
+        tokens.put_if_newer(new.id(), Token { user: Some(user), ..record }, 4);
         assert_eq!(ask(), Err(AuthError::Invalid), "there is no such user");
-        let put = |disabled_at_ms| {
+        let put = |disabled_at_ms, version| {
             let record = linklog::entity::User { disabled_at_ms, ..Default::default() };
-            tokens.people.put_user(user, crate::people::Versioned { record, version: 1 });
+            tokens.people.put_user_if_newer(user, crate::people::Versioned { record, version });
         };
-        put(None);
+        put(None, 1);
         assert_eq!(ask(), Ok(()));
-        put(Some(1));
+        put(Some(1), 3);
         assert_eq!(ask(), Err(AuthError::Invalid), "the user is switched off");
+        put(None, 2);
+        assert_eq!(ask(), Err(AuthError::Invalid), "an older record came late");
     }
 
     #[test]

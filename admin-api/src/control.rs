@@ -97,11 +97,29 @@ impl Operator {
 
     /// Writes one change and says where.
     async fn write(&self, change: Change) -> Result<Result<Position, Refused>, String> {
-        let decision = self.log.propose(vec![change]).await.map_err(|error| match error {
+        self.write_then(change, |_| ()).await
+    }
+
+    /// As [`Operator::write`]; `in_force` gets the key's new version as soon as the change is durable, whether anybody still waits or not.
+    async fn write_then(
+        &self,
+        change: Change,
+        in_force: impl FnOnce(u64) + Send + 'static,
+    ) -> Result<Result<Position, Refused>, String> {
+        let log = self.log.clone();
+        let writing = tokio::spawn(async move {
+            let decisions = log.propose(vec![change]).await?;
+            if let Some(Decision::Applied { stamps, .. }) = decisions.first() {
+                in_force(stamps[0].map_or(0, |stamp| stamp.version));
+            }
+            Ok(decisions)
+        });
+        let decided = writing.await.map_err(|error| error.to_string())?;
+        let decisions = decided.map_err(|error| match error {
             ProposeError::Unknown => error.to_string(),
             _ => format!("{error}, nothing was changed"),
         })?;
-        match decision.into_iter().next() {
+        match decisions.into_iter().next() {
             Some(Decision::Applied { position, .. }) => Ok(Ok(position)),
             Some(Decision::Conflict(_)) => Ok(Err(Refused)),
             other => Err(format!("the writer did not take the change: {other:?}")),

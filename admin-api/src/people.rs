@@ -1,9 +1,10 @@
 //! Users and groups, as the log has them: whom links and tokens belong to.
 //!
-//! Owned here: the tables in memory say what the log says. They change after the record that changes them is durable; every request that
-//! is let in looks at them, so nothing here waits.
+//! Owned here: the tables in memory say what the log says. They change as soon as the record that changes them is durable, and never back to
+//! an older one; every request that is let in looks at them, so nothing here waits.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
 use linklog::codec::{Cursor, value};
@@ -16,6 +17,8 @@ use parking_lot::RwLock;
 pub const USERS_MAX: usize = 100_000;
 /// Most groups.
 pub const GROUPS_MAX: usize = 10_000;
+/// Of a record that was just made.
+const FIRST_VERSION: u64 = 1;
 
 /// A record with its version.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -50,7 +53,9 @@ impl People {
         reader.scan_managed(&[StateKey::USERS], |key, stored| {
             match (StateKey::decode(key), read(stored, Group::decode)) {
                 (Ok(StateKey::User(id)), _) => keys.push((id, key.to_vec(), stored.to_vec())),
-                (Ok(StateKey::Group(id)), Ok(Some(group))) => people.put_group(id, Some(group)),
+                (Ok(StateKey::Group(id)), Ok(Some(group))) => {
+                    people.tables.write().groups.insert(id, group);
+                }
                 (Ok(StateKey::Group(_)), Ok(None)) => {}
                 (Ok(StateKey::Group(_)), Err(source)) => {
                     damaged = Some(StoreError::Damaged { what: "group", source });
@@ -62,7 +67,7 @@ impl People {
         for (id, key, manage) in keys {
             let user = reader.serve_value(&key, |serve| read_user(serve, &manage))?;
             match user {
-                Ok(Some(user)) => people.put_user(id, user),
+                Ok(Some(user)) => people.put_user_if_newer(id, user),
                 Ok(None) => {}
                 Err(source) => damaged = Some(StoreError::Damaged { what: "user", source }),
             }
@@ -70,18 +75,24 @@ impl People {
         damaged.map_or(Ok(people), Err)
     }
 
-    /// Takes over a user's record that has become durable.
-    pub fn put_user(&self, id: PersonId, user: Versioned<User>) {
-        self.tables.write().users.insert(id, user);
+    /// Takes over a user's record that has become durable, unless what is known is of a later version.
+    pub fn put_user_if_newer(&self, id: PersonId, user: Versioned<User>) {
+        put_if_newer(self.tables.write().users.entry(id), user);
     }
 
-    /// Takes over a group's record that has become durable; `None`: it was deleted.
-    pub fn put_group(&self, id: PersonId, group: Option<Versioned<Group>>) {
+    /// Takes over a group's record that has become durable, unless what is known is of a later version. A change of a group that is not
+    /// there came after it was deleted: ids are used once.
+    pub fn put_group_if_newer(&self, id: PersonId, group: Versioned<Group>) {
         let mut tables = self.tables.write();
-        match group {
-            Some(group) => drop(tables.groups.insert(id, group)),
-            None => drop(tables.groups.remove(&id)),
+        match tables.groups.entry(id) {
+            Entry::Vacant(_) if group.version > FIRST_VERSION => {}
+            entry => put_if_newer(entry, group),
         }
+    }
+
+    /// Takes out a group whose deletion has become durable.
+    pub fn remove_group(&self, id: PersonId) {
+        self.tables.write().groups.remove(&id);
     }
 
     /// Returns a user.
@@ -121,6 +132,13 @@ impl People {
     }
 }
 
+fn put_if_newer<T>(entry: Entry<'_, PersonId, Versioned<T>>, record: Versioned<T>) {
+    match entry {
+        Entry::Occupied(known) if record.version <= known.get().version => {}
+        entry => drop(entry.insert_entry(record)),
+    }
+}
+
 fn page<T: Clone>(all: &HashMap<PersonId, T>, after: Option<PersonId>, limit: usize) -> Vec<(PersonId, T)> {
     let mut page: Vec<_> = all.iter().filter(|(id, _)| after.is_none_or(|after| **id > after)).collect();
     page.sort_unstable_by_key(|(id, _)| **id);
@@ -136,6 +154,30 @@ fn read<T>(
         return Ok(None);
     }
     Ok(Some(Versioned { record: decode(body)?, version: stamp.version }))
+}
+
+/// Reads a user's record with its version, as the log has it.
+///
+/// # Errors
+/// If the database fails or holds a damaged record.
+pub fn stored_user(reader: &Reader, id: PersonId) -> Result<Option<Versioned<User>>, StoreError> {
+    let key = StateKey::User(id).encode();
+    let Some(manage) = reader.manage_value(&key, |manage| manage.map(<[u8]>::to_vec))? else {
+        return Ok(None);
+    };
+    let user = reader.serve_value(&key, |serve| read_user(serve, &manage))?;
+    user.map_err(|source| StoreError::Damaged { what: "user", source })
+}
+
+/// Reads a group's record with its version, as the log has it.
+///
+/// # Errors
+/// If the database fails or holds a damaged record.
+pub fn stored_group(reader: &Reader, id: PersonId) -> Result<Option<Versioned<Group>>, StoreError> {
+    let key = StateKey::Group(id).encode();
+    let group =
+        reader.manage_value(&key, |stored| stored.map_or(Ok(None), |stored| read(stored, Group::decode)))?;
+    group.map_err(|source| StoreError::Damaged { what: "group", source })
 }
 
 fn read_user(serve: Option<&[u8]>, manage: &[u8]) -> Result<Option<Versioned<User>>, DecodeError> {
@@ -168,4 +210,25 @@ pub fn new_id() -> std::io::Result<PersonId> {
     getrandom::fill(&mut id).map_err(std::io::Error::from)?;
     id[0] |= 1;
     Ok(PersonId(id))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn group(name: &str, version: u64) -> Versioned<Group> {
+        Versioned { record: Group { name: name.to_owned(), created_at_ms: 1 }, version }
+    }
+
+    #[test]
+    fn an_older_record_takes_nothing_back_and_a_deleted_group_stays_deleted() {
+        let (people, id) = (People::default(), PersonId([1; 8]));
+        people.put_group_if_newer(id, group("first", 1));
+        people.put_group_if_newer(id, group("third", 3));
+        people.put_group_if_newer(id, group("second", 2));
+        assert_eq!(people.group(id), Some(group("third", 3)));
+        people.remove_group(id);
+        people.put_group_if_newer(id, group("third", 3));
+        assert_eq!(people.group(id), None);
+    }
 }

@@ -1,7 +1,8 @@
 //! Requests to the API: HTTP/1.1, plain or over TLS, one connection that is used again.
 //!
 //! Owned here: bodies go both ways at the same time, since an import reads what becomes of its lines while it sends them; nothing waits for ever;
-//! and a request is sent again only if it does no more than once: what reads, what carries an `Idempotency-Key`.
+//! and a request is sent again only if it does no more than once: what reads, what carries an `Idempotency-Key`, and anything that was put off
+//! (429, 503) before anything was done.
 
 use std::io;
 use std::sync::Arc;
@@ -33,8 +34,10 @@ pub const ANSWER_MAX: Duration = Duration::from_secs(120);
 const ANSWER_BYTES_MAX: usize = 64 << 20;
 /// How often a request is sent that may be sent again.
 const TRIES_MAX: u32 = 5;
-/// Longest wait before the next try.
-const WAIT_MAX: Duration = Duration::from_secs(30);
+/// How long a connection that was used before may take to be ready again; then another one is made.
+const READY_MAX: Duration = Duration::from_secs(1);
+/// Longest wait before the next try; who is to wait longer is told so.
+pub const WAIT_MAX: Duration = Duration::from_secs(30);
 
 /// A body on its way out.
 pub type Body = BoxBody<Bytes, io::Error>;
@@ -151,15 +154,14 @@ impl Client {
                 Ok(answer) => return Ok(answer),
                 Err(error) => error,
             };
+            let again = ask.may_be_sent_again();
             let after = match &error {
-                CallError::Lost { .. } | CallError::Connect { .. } => Some(wait),
-                CallError::Refused { retry_after, .. } => *retry_after,
-                _ => None,
+                CallError::Lost { .. } | CallError::Connect { .. } if again => Some(wait),
+                CallError::Refused { retry_after, .. } if again => *retry_after,
+                error => error.put_off(),
             };
-            match after {
-                Some(after) if attempt < TRIES_MAX && ask.may_be_sent_again() => {
-                    tokio::time::sleep(after.min(WAIT_MAX)).await;
-                }
+            match after.filter(|after| *after <= WAIT_MAX) {
+                Some(after) if attempt < TRIES_MAX => tokio::time::sleep(after).await,
                 _ => return Err(error),
             }
             wait *= 2;
@@ -192,9 +194,9 @@ impl Client {
 
     async fn send(&mut self, ask: &Ask, body: Body) -> Result<Response<Incoming>, CallError> {
         let mut sender = match self.open.take() {
-            Some(mut open) => match open.ready().await {
-                Ok(()) => open,
-                Err(_) => self.connect().await?,
+            Some(mut open) => match timeout(READY_MAX, open.ready()).await {
+                Ok(Ok(())) => open,
+                _ => self.connect().await?,
             },
             None => self.connect().await?,
         };

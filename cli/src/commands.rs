@@ -10,10 +10,15 @@ pub mod get;
 pub mod import;
 pub mod list;
 
+use std::time::Duration;
+
 use clap::Args;
+use daemon::exit::Exit;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Map, Value};
-use url::form_urlencoded;
+use url::{Url, form_urlencoded};
+
+use crate::problem::CallError;
 
 /// Which link.
 #[derive(Args, Clone, Debug)]
@@ -30,20 +35,26 @@ impl Name {
     /// Returns the path of the link and what is under it.
     fn path(&self, under: &str) -> String {
         let (code, host) = split_short_url(&self.code);
-        let code = utf8_percent_encode(code, NON_ALPHANUMERIC);
-        let domain = self.domain.as_deref().or(host);
+        let code = utf8_percent_encode(&code, NON_ALPHANUMERIC);
+        let domain = self.domain.as_deref().or(host.as_deref());
         let query = domain.map(|domain| query(&[("domain", domain)])).unwrap_or_default();
         format!("/v1/links/{code}{under}{query}")
     }
 }
 
 /// Takes a short URL apart into its code and its host; anything else is a code.
-fn split_short_url(text: &str) -> (&str, Option<&str>) {
-    let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
-    match rest.and_then(|rest| rest.split_once('/')) {
-        Some((host, code)) => (code.trim_end_matches('/'), Some(host.split(':').next().unwrap_or(host))),
-        None => (text, None),
+fn split_short_url(text: &str) -> (String, Option<String>) {
+    let url = Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
+    match url.as_ref().and_then(|url| Some((url.path().trim_matches('/'), url.host_str()?))) {
+        Some((code, host)) if !code.is_empty() => (code.to_owned(), Some(host.to_owned())),
+        _ => (text.to_owned(), None),
     }
+}
+
+/// Returns how long to pause before a transfer that failed so goes on after `tries` tries in vain; `None`: it does not.
+fn pause(error: &Exit, tries: u32) -> Option<Duration> {
+    let Exit::Failure(cause) = error else { return None };
+    cause.downcast_ref::<CallError>()?.pause(tries)
 }
 
 /// Returns a query of these parameters, with its question mark; nothing without any.
@@ -96,6 +107,8 @@ mod tests {
         assert_eq!(path("x", Some("sho.rt")), "/v1/links/x/clicks?domain=sho.rt");
         assert_eq!(path("https://sho.rt/x", None), "/v1/links/x/clicks?domain=sho.rt");
         assert_eq!(path("http://127.0.0.1:8080/x", None), "/v1/links/x/clicks?domain=127.0.0.1");
+        assert_eq!(path("HTTPS://Sho.RT/x/?from=mail#top", None), "/v1/links/x/clicks?domain=sho.rt");
+        assert_eq!(path("http://me@[::1]:8080/x", None), "/v1/links/x/clicks?domain=%5B%3A%3A1%5D");
         assert_eq!(path("a/../b", None), "/v1/links/a%2F%2E%2E%2Fb/clicks");
     }
 

@@ -1,10 +1,12 @@
 //! Reads the exports of other shorteners and writes the lines of an import (`docs/import.md`).
 //!
 //! Owned here: what a file says is kept (code, domain, dates, title, tags), and what it cannot say here is not guessed. A code goes
-//! over as it is; whether it is possible is for the API to judge, line by line. Files are read as streams; the formats that are one JSON
-//! document are read an element at a time.
+//! over as it is; whether it is possible is for the API to judge, line by line. A record that cannot be taken over is named and refused
+//! alone, the others go on. Each record becomes one line, an empty one if there is nothing to send, so that the API numbers lines as the file
+//! has records. Files are read as streams; the formats that are one JSON document are read an element at a time.
 
 mod bitly;
+mod bounded;
 mod dub;
 mod elements;
 mod kutt;
@@ -17,6 +19,9 @@ use std::io::{self, BufRead};
 
 use clap::ValueEnum;
 use serde_json::{Map, Value, json};
+use url::Url;
+
+use bounded::bounded_line;
 
 /// What a file is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
@@ -39,6 +44,21 @@ pub enum Format {
     DubCsv,
     /// JSON as Dub's API lists links
     DubJson,
+}
+
+/// Longest line that is read, in bytes: more than the API takes.
+const LINE_BYTES_MAX: usize = 16 << 20;
+/// The line of a record that has nothing to send.
+pub const NOTHING: &[u8] = b"\n";
+
+impl Format {
+    /// What the numbers in reports count.
+    pub(crate) const fn unit(self) -> &'static str {
+        match self {
+            Format::Signpost => "line",
+            _ => "record",
+        }
+    }
 }
 
 /// What is done to every link.
@@ -72,7 +92,13 @@ pub enum ConvertError {
         /// What there is.
         found: String,
     },
-    /// A record cannot be understood.
+    /// There are no links where they should be.
+    #[error("there is no list of links (at {lists}); is --from right?")]
+    NoList {
+        /// Where they should be.
+        lists: String,
+    },
+    /// A record cannot be taken over; the ones behind it can be read.
     #[error("record {number}: {what}")]
     Record {
         /// Which one, from 1.
@@ -95,15 +121,21 @@ pub(crate) struct Foreign {
     pub created_at: Option<String>,
     /// As RFC 3339.
     pub expires_at: Option<String>,
+    /// As RFC 3339.
+    pub not_before: Option<String>,
     pub is_disabled: bool,
+    pub archived: bool,
+    pub forward_query: bool,
+    pub notes: Option<String>,
+    pub external_id: Option<String>,
 }
 
 impl Foreign {
-    /// Returns the line of an import; `None`: it is on a host that is not wanted.
-    fn line(self, options: &Options) -> Option<Vec<u8>> {
+    /// Returns the line of an import; empty, if it is on a host that is not wanted.
+    fn line(self, options: &Options) -> Vec<u8> {
         let host = self.domain.as_deref().unwrap_or_default();
         if !options.only.is_empty() && !options.only.iter().any(|only| only.eq_ignore_ascii_case(host)) {
-            return None;
+            return NOTHING.to_vec();
         }
         let mut line = Map::new();
         let mut put = |name: &str, value: Option<Value>| {
@@ -120,15 +152,20 @@ impl Foreign {
         put("tags", (!tags.is_empty()).then(|| json!(tags)));
         put("created_at", self.created_at.map(Value::from));
         put("expires_at", self.expires_at.map(Value::from));
+        put("not_before", self.not_before.map(Value::from));
         put("state", self.is_disabled.then(|| "disabled".into()));
+        put("archived", self.archived.then_some(true.into()));
+        put("forward_query", self.forward_query.then_some(true.into()));
+        put("notes", self.notes.map(Value::from));
+        put("external_id", self.external_id.map(Value::from));
         let mut line = Value::Object(line).to_string().into_bytes();
         line.push(b'\n');
-        Some(line)
+        line
     }
 }
 
-/// Lines of an import.
-type Lines = Box<dyn Iterator<Item = Result<Vec<u8>, ConvertError>> + Send>;
+/// Lines of an import, each with its end.
+pub type Lines = Box<dyn Iterator<Item = Result<Vec<u8>, ConvertError>> + Send>;
 
 /// Reads a file as lines of an import.
 ///
@@ -142,31 +179,28 @@ pub fn lines(
     let plain = options.domain.is_none() && options.only.is_empty() && options.tags.is_empty();
     Ok(match format {
         Format::Signpost if plain => Box::new(split(input)),
-        Format::Signpost => Box::new(split(input).filter_map(move |line| match line {
-            Ok(line) => rewritten(line, &options).transpose(),
-            Err(error) => Some(Err(error)),
-        })),
+        Format::Signpost => Box::new(split(input).map(move |line| Ok(rewritten(line?, &options)))),
         Format::ShlinkCsv => of_csv(input, shlink::COLUMNS, shlink::of_row, options)?,
-        Format::ShlinkJson => of_json(input, shlink::LISTS, shlink::of_json, options),
+        Format::ShlinkJson => of_json(input, shlink::LISTS, |link| vec![shlink::of_json(link)], options),
         Format::YourlsCsv => of_csv(input, yourls::COLUMNS, yourls::of_row, options)?,
-        Format::YourlsJson => of_json(input, yourls::LISTS, yourls::of_json, options),
+        Format::YourlsJson => of_json(input, yourls::LISTS, |link| vec![yourls::of_json(link)], options),
         Format::BitlyJson => of_json(input, bitly::LISTS, bitly::of_json, options),
-        Format::KuttJson => of_json(input, kutt::LISTS, kutt::of_json, options),
+        Format::KuttJson => of_json(input, kutt::LISTS, |link| vec![kutt::of_json(link)], options),
         Format::DubCsv => of_csv(input, dub::COLUMNS, dub::of_row, options)?,
-        Format::DubJson => of_json(input, dub::LISTS, dub::of_json, options),
+        Format::DubJson => of_json(input, dub::LISTS, |link| vec![dub::of_json(link)], options),
     })
 }
 
 fn split(mut input: impl BufRead) -> impl Iterator<Item = Result<Vec<u8>, ConvertError>> {
+    let mut number = 0;
     std::iter::from_fn(move || {
-        let mut line = Vec::new();
-        match input.read_until(b'\n', &mut line) {
-            Ok(0) => None,
-            Ok(_) => {
-                if line.last() != Some(&b'\n') {
-                    line.push(b'\n');
-                }
-                Some(Ok(line))
+        number += 1;
+        match bounded_line(&mut input, LINE_BYTES_MAX) {
+            Ok(None) => None,
+            Ok(Some(Some(line))) => Some(Ok(line)),
+            Ok(Some(None)) => {
+                let what = format!("the line has more than {LINE_BYTES_MAX} bytes");
+                Some(Err(ConvertError::Record { number, what }))
             }
             Err(error) => Some(Err(error.into())),
         }
@@ -174,14 +208,14 @@ fn split(mut input: impl BufRead) -> impl Iterator<Item = Result<Vec<u8>, Conver
 }
 
 /// Changes a line of our own as the options say.
-fn rewritten(line: Vec<u8>, options: &Options) -> Result<Option<Vec<u8>>, ConvertError> {
-    let Ok(Value::Object(mut link)) = serde_json::from_slice(&line) else { return Ok(Some(line)) };
+fn rewritten(line: Vec<u8>, options: &Options) -> Vec<u8> {
+    let Ok(Value::Object(mut link)) = serde_json::from_slice(&line) else { return line };
     if !link.contains_key("long_url") {
-        return Ok(Some(line));
+        return line;
     }
     let host = link.get("domain").and_then(Value::as_str).unwrap_or_default();
     if !options.only.is_empty() && !options.only.iter().any(|only| only.eq_ignore_ascii_case(host)) {
-        return Ok(None);
+        return NOTHING.to_vec();
     }
     if let Some(domain) = &options.domain {
         link.insert("domain".to_owned(), domain.as_str().into());
@@ -193,7 +227,7 @@ fn rewritten(line: Vec<u8>, options: &Options) -> Result<Option<Vec<u8>>, Conver
     }
     let mut line = Value::Object(link).to_string().into_bytes();
     line.push(b'\n');
-    Ok(Some(line))
+    line
 }
 
 /// A column: what it may be called, without spaces and in lower case, and whether it has to be there.
@@ -217,7 +251,8 @@ impl Row<'_> {
 }
 
 type OfRow = fn(&Row<'_>) -> Result<Foreign, String>;
-type OfJson = fn(&Value) -> Result<Foreign, String>;
+/// Nearly always one; some shorteners have several links in a record.
+type OfJson = fn(&Value) -> Vec<Result<Foreign, String>>;
 
 fn of_csv(
     input: impl BufRead + Send + 'static,
@@ -243,16 +278,16 @@ fn of_csv(
             None => {}
         }
     }
-    let records = reader.into_records().zip(1..).filter_map(move |(record, number)| {
+    let records = reader.into_records().zip(1..).map(move |(record, number)| {
+        let refused = |what| ConvertError::Record { number, what };
         let record = match record {
-            Ok(record) => record,
-            Err(error) => return Some(Err(error.into())),
+            Err(error) if matches!(error.kind(), csv::ErrorKind::Utf8 { .. }) => {
+                return Err(refused("the row is not UTF-8".to_owned()));
+            }
+            record => record?,
         };
-        let foreign = read(&Row { record: &record, places: &places });
-        foreign
-            .map_err(|what| ConvertError::Record { number, what })
-            .map(|foreign| foreign.line(&options))
-            .transpose()
+        let foreign = read(&Row { record: &record, places: &places }).map_err(refused)?;
+        Ok(foreign.line(&options))
     });
     Ok(Box::new(records))
 }
@@ -263,29 +298,28 @@ fn of_json(
     read: OfJson,
     options: Options,
 ) -> Lines {
-    Box::new(elements::elements(input, lists).zip(1..).filter_map(move |(element, number)| {
-        let element = match element {
-            Ok(element) => element,
-            Err(error) => return Some(Err(error)),
-        };
-        let foreign = read(&element);
-        foreign
-            .map_err(|what| ConvertError::Record { number, what })
-            .map(|foreign| foreign.line(&options))
-            .transpose()
+    let links = elements::elements(input, lists).flat_map(move |element| match element {
+        Ok(element) => read(&element).into_iter().map(Ok).collect(),
+        Err(error) => vec![Err(error)],
+    });
+    Box::new(links.zip(1..).map(move |(foreign, number)| {
+        let foreign = foreign?.map_err(|what| ConvertError::Record { number, what })?;
+        Ok(foreign.line(&options))
     }))
 }
 
 /// Takes a short URL apart into host and code; one without a scheme will do.
 pub(crate) fn short_url(text: &str) -> Result<(String, String), String> {
-    let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://")).unwrap_or(text);
-    let (host, code) =
-        rest.split_once('/').ok_or_else(|| format!("{text:?} is no short URL: it has no path"))?;
-    let code = code.split(['?', '#']).next().unwrap_or(code).trim_end_matches('/');
-    if host.is_empty() || code.is_empty() {
-        return Err(format!("{text:?} is no short URL"));
+    let none = || format!("{text:?} is no short URL: that is a host and a path");
+    let whole = if text.contains("://") { text.to_owned() } else { format!("https://{text}") };
+    let url =
+        Url::parse(&whole).ok().filter(|url| matches!(url.scheme(), "http" | "https")).ok_or_else(none)?;
+    let host = url.host_str().filter(|host| !host.is_empty()).ok_or_else(none)?;
+    let code = url.path().trim_matches('/');
+    if code.is_empty() {
+        return Err(none());
     }
-    Ok((host.to_lowercase(), code.to_owned()))
+    Ok((host.to_owned(), code.to_owned()))
 }
 
 /// Returns a text that is there and not empty.

@@ -20,10 +20,15 @@ pub fn print(line: &str) -> Result<(), Exit> {
     }
 }
 
-/// Prints a line to stderr: for people, where stdout is for scripts.
+/// Prints a line to stderr: for people, where stdout is for scripts. What it says may come from anybody.
 pub fn tell(line: &str) {
     // Nobody is left to tell when stderr is gone.
-    let _ = writeln!(io::stderr(), "{line}");
+    let _ = writeln!(io::stderr(), "{}", harmless(line));
+}
+
+/// Replaces what a terminal would obey; only ends of lines stay.
+fn harmless(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() && c != '\n' { '\u{fffd}' } else { c }).collect()
 }
 
 /// Shows an object: a line for each member, or JSON.
@@ -99,6 +104,14 @@ pub fn progress(of: u64, what: &str) -> ProgressBar {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn what_is_told_does_nothing_to_a_terminal() {
+        assert_eq!(
+            harmless("line 1 (\u{1b}]0;x\u{7}\r): a\n  b"),
+            "line 1 (\u{fffd}]0;x\u{fffd}\u{fffd}): a\n  b"
+        );
+    }
 
     #[test]
     fn a_list_becomes_a_table_and_control_characters_are_not_passed_on() {

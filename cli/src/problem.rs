@@ -99,6 +99,28 @@ pub enum CallError {
     },
 }
 
+impl CallError {
+    /// Returns when to ask again, if the API put the request off before it did anything.
+    pub fn put_off(&self) -> Option<Duration> {
+        match self {
+            CallError::Refused { problem, retry_after } if problem.code != "outcome_unknown" => {
+                retry_after.filter(|_| matches!(problem.status, 429 | 503))
+            }
+            _ => None,
+        }
+    }
+
+    /// Returns how long to pause before a transfer that ended so goes on, if that makes sense: 1, 2, 4, … s, or as the API says.
+    pub fn pause(&self, tries: u32) -> Option<Duration> {
+        match self {
+            CallError::Lost { .. } | CallError::Silent | CallError::Connect { .. } => {
+                Some(Duration::from_secs(1 << tries.min(4)))
+            }
+            error => error.put_off().filter(|after| *after <= crate::client::WAIT_MAX),
+        }
+    }
+}
+
 impl From<CallError> for Exit {
     fn from(error: CallError) -> Exit {
         Exit::failure(error)
@@ -143,6 +165,23 @@ mod tests {
             assert!(remedy(code).unwrap().ends_with('.'), "{code}");
         }
         assert_eq!(remedy("nothing_of_the_kind"), None);
+    }
+
+    #[test]
+    fn a_transfer_pauses_longer_each_time_and_gives_up_on_a_long_wait() {
+        let lost = CallError::Lost { cause: "x".into() };
+        assert_eq!([0, 1, 2].map(|tries| lost.pause(tries).unwrap().as_secs()), [1, 2, 4]);
+        let refused = |status, code: &str, after| CallError::Refused {
+            problem: serde_json::from_value(
+                serde_json::json!({ "title": "x", "status": status, "code": code }),
+            )
+            .unwrap(),
+            retry_after: Some(Duration::from_secs(after)),
+        };
+        assert_eq!(refused(503, "transfers_busy", 1).pause(3), Some(Duration::from_secs(1)));
+        assert_eq!(refused(429, "quota_used_up", 3600).pause(0), None);
+        assert_eq!(refused(503, "outcome_unknown", 1).pause(0), None);
+        assert_eq!(refused(409, "contended", 1).pause(0), None);
     }
 
     #[test]

@@ -64,26 +64,31 @@ pub struct QuotaUsedUp {
     pub retry_after: std::time::Duration,
 }
 
-/// Links taken out of a quota; what is not made of them goes back when this is dropped.
+/// Links taken out of a quota. Those that nobody has proposed go back when this is dropped; those that were proposed count, until it is
+/// certain that they were not made: whoever goes away before the answer has made them all the same.
 pub struct Taken {
     tokens: Tokens,
     token: TokenId,
-    quota: (u64, u64),
     left: u64,
     at_ms: u64,
 }
 
 impl Taken {
-    /// Says that so many were made, or may have been.
-    pub fn made(&mut self, n: u64) {
+    /// Says that so many are about to be proposed.
+    pub fn propose(&mut self, n: u64) {
         self.left = self.left.saturating_sub(n);
+    }
+
+    /// Says that so many of those that were proposed were certainly not made.
+    pub fn not_made(&mut self, n: u64) {
+        self.left += n;
     }
 }
 
 impl Drop for Taken {
     fn drop(&mut self) {
         if let Some(usage) = self.tokens.usage(self.token).filter(|_| self.left > 0) {
-            usage.give_back(self.quota, self.left, self.at_ms);
+            usage.give_back(self.left, self.at_ms);
         }
     }
 }
@@ -147,7 +152,7 @@ impl Tokens {
         let used_up =
             |error: super::usage::UsedUp| QuotaUsedUp { count, period_s, retry_after: error.retry_after };
         usage.take(quota, n, at_ms).map_err(used_up)?;
-        Ok(Some(Taken { tokens: self.clone(), token: caller.token, quota, left: n, at_ms }))
+        Ok(Some(Taken { tokens: self.clone(), token: caller.token, left: n, at_ms }))
     }
 }
 

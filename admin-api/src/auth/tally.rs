@@ -6,7 +6,8 @@
 //! or from the first one that is kept. Nothing here is waited for by a request.
 //!
 //! ```text
-//! tally: u8 1 · u64 seq · u32 entries · per entry 8 bytes token · u64 period start s · u64 count · u64 last used ms · u32 CRC-32C
+//! tally: u8 2 · u64 seq · u32 entries · per entry 8 bytes token · u64 period start s · u64 period length s · u64 count ·
+//!        u64 last used ms · u32 CRC-32C
 //! ```
 //! Integers are little-endian.
 
@@ -29,7 +30,7 @@ use crate::durable;
 const WRITE_EVERY: Duration = Duration::from_secs(5);
 /// How many bytes of records are read in one go.
 const READ_BYTES: usize = 4 << 20;
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 const FILE: &str = "tally";
 
 /// Counts up to a record.
@@ -83,13 +84,23 @@ impl Tally {
 
     /// Counts what the log says up to its head.
     fn catch_up(&mut self, journal: &JournalReader, tokens: &Tokens) -> Result<(), ReadError> {
-        let quotas = tokens.quotas();
+        // The head first: what comes after it may be of a token whose quota is not among these yet.
+        let until = journal.head().position.seq;
+        self.count_until(until, journal, &tokens.quotas())
+    }
+
+    fn count_until(
+        &mut self,
+        until: Seq,
+        journal: &JournalReader,
+        quotas: &HashMap<TokenId, (u64, u64)>,
+    ) -> Result<(), ReadError> {
         if quotas.is_empty() {
             // Nobody asks; whoever gets a quota later begins with what it makes from then on.
-            self.seq = journal.head().position.seq;
+            self.seq = until;
             return Ok(());
         }
-        loop {
+        while self.seq < until {
             let from = self.seq.next().max(journal.first_retained());
             let entries = match journal.read(from, READ_BYTES) {
                 Err(ReadError::NotRetained { first_retained, .. }) => {
@@ -106,12 +117,16 @@ impl Tally {
                     ReadError::Store(linklog::store::StoreError::Damaged { what: "journal entry", source })
                 };
                 let view = entry.view().map_err(damaged)?;
+                if view.position.seq > until {
+                    return Ok(());
+                }
                 self.seq = view.position.seq;
                 if !entry.conflict && view.header.kind == Kind::Change {
-                    self.count(&quotas, &view).map_err(damaged)?;
+                    self.count(quotas, &view).map_err(damaged)?;
                 }
             }
         }
+        Ok(())
     }
 
     fn count(
@@ -131,7 +146,7 @@ impl Tally {
         let Ok(token) = manage.actor.parse::<TokenId>() else { return Ok(()) };
         let Some((_, seconds)) = quotas.get(&token) else { return Ok(()) };
         let period = &mut self.tokens.entry(token).or_default().period;
-        period.enter(period_start_s(serve.at_ms, *seconds));
+        period.enter(serve.at_ms, *seconds);
         period.count += made as u64;
         Ok(())
     }
@@ -187,7 +202,8 @@ impl Tally {
         tokens.sort_unstable_by_key(|(token, _)| **token);
         for (token, entry) in tokens {
             out.extend_from_slice(&token.0);
-            for number in [entry.period.start_s, entry.period.count, entry.last_used_ms] {
+            let Period { start_s, length_s, count } = entry.period;
+            for number in [start_s, length_s, count, entry.last_used_ms] {
                 out.extend_from_slice(&number.to_le_bytes());
             }
         }
@@ -213,7 +229,8 @@ impl Tally {
         let mut tokens = HashMap::with_capacity(count);
         for _ in 0..count {
             let token = TokenId(cursor.array("token")?);
-            let period = Period { start_s: cursor.u64("period")?, count: cursor.u64("count")? };
+            let (start_s, length_s) = (cursor.u64("period")?, cursor.u64("length")?);
+            let period = Period { start_s, length_s, count: cursor.u64("count")? };
             tokens.insert(token, Entry { period, last_used_ms: cursor.u64("last use")? });
         }
         cursor.finish("tally")?;
@@ -245,16 +262,19 @@ fn first_since(journal: &JournalReader, at_ms: u64) -> Result<Seq, ReadError> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use linklog::store::StoreOptions;
+    use linklog::writer::{Decision, Writer, WriterOptions};
+    use linklog::{Change, Code, DomainId, Key, Link, LinkManage, Operation, Part};
     use proptest::prelude::*;
 
     proptest! {
         #[test]
         fn a_tally_reads_what_it_writes(
             seq: u64,
-            entries in prop::collection::hash_map(any::<[u8; 8]>(), any::<(u64, u64, u64)>(), 0..9),
+            entries in prop::collection::hash_map(any::<[u8; 8]>(), any::<(u64, u64, u64, u64)>(), 0..9),
         ) {
-            let tokens = entries.into_iter().map(|(token, (start_s, count, last_used_ms))| {
-                (TokenId(token), Entry { period: Period { start_s, count }, last_used_ms })
+            let tokens = entries.into_iter().map(|(token, (start_s, length_s, count, last_used_ms))| {
+                (TokenId(token), Entry { period: Period { start_s, length_s, count }, last_used_ms })
             });
             let tally = Tally { seq: Seq(seq), tokens: tokens.collect() };
             prop_assert_eq!(Tally::decode(&tally.encode()), Ok(tally));
@@ -264,5 +284,48 @@ mod tests {
         fn arbitrary_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..80)) {
             prop_assert!(Tally::decode(&bytes).is_err());
         }
+    }
+
+    #[test]
+    fn what_comes_after_the_head_is_counted_with_the_quotas_of_then() {
+        let dir = tempfile::tempdir().unwrap();
+        let options = WriterOptions {
+            store: StoreOptions {
+                block_cache_bytes: 4 << 20,
+                memtable_bytes: 2 << 20,
+                background_threads: 1,
+            },
+            journal_bytes_kept: 1 << 20,
+            queue_max: 4,
+            clock_us: Box::new(|| 90_000_000),
+            nonce: Box::new(|| [0; 16]),
+            on_commit: Box::new(|_| ()),
+            on_fatal: Box::new(|failure| panic!("{failure}")),
+        };
+        let writer = Writer::open(dir.path(), options).unwrap();
+        let token = TokenId([7; 8]);
+        let link = Link { target: "https://a.example/".to_owned(), ..Link::default() };
+        let make = |code: &[u8]| {
+            let operation = Operation::Put { serve: link.encode(), manage: LinkManage::default().encode() };
+            let key = StateKey::Link(Key::new(DomainId::DEFAULT, Code::from_bytes(code).unwrap()));
+            let part = Part { key, precondition: Precondition::Absent, operation };
+            let change = Change::new(token.to_string(), vec![part]);
+            let decisions = writer.handle().propose_and_wait(vec![change]).unwrap();
+            assert!(matches!(decisions[..], [Decision::Applied { .. }]), "{decisions:?}");
+        };
+        let journal = writer.journal();
+        make(b"before");
+        let head = journal.head().position.seq;
+        make(b"behind");
+        // The quota is given after the head was looked at: the link behind it is left for the next look, which knows the quota.
+        let mut tally = Tally::default();
+        tally.count_until(head, &journal, &HashMap::new()).unwrap();
+        let quotas = HashMap::from([(token, (10, 60))]);
+        tally.count_until(journal.head().position.seq, &journal, &quotas).unwrap();
+        let period = Period { start_s: 60, length_s: 60, count: 1 };
+        assert_eq!(tally.tokens, HashMap::from([(token, Entry { period, last_used_ms: 0 })]));
+        let mut all = Tally::default();
+        all.count_until(head, &journal, &quotas).unwrap();
+        assert_eq!((all.seq, all.tokens[&token].period.count), (head, 1));
     }
 }

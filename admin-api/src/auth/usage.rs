@@ -19,6 +19,8 @@ pub struct Usage {
 pub struct Period {
     /// When it began, seconds since the Unix epoch.
     pub start_s: u64,
+    /// How long it is, in seconds; 0: nothing was counted yet.
+    pub length_s: u64,
     /// How many were made.
     pub count: u64,
 }
@@ -53,7 +55,7 @@ impl Usage {
     /// There are not as many left in this period.
     pub fn take(&self, (count, period_s): (u64, u64), n: u64, now_ms: u64) -> Result<(), UsedUp> {
         let mut period = self.creates.lock();
-        period.enter(period_start_s(now_ms, period_s));
+        period.enter(now_ms, period_s);
         let after = period.count.saturating_add(n);
         if after > count {
             let end_ms = (period.start_s + period_s) * 1000;
@@ -64,9 +66,9 @@ impl Usage {
     }
 
     /// Gives back what was taken at `taken_ms` and not made.
-    pub fn give_back(&self, (_, period_s): (u64, u64), n: u64, taken_ms: u64) {
+    pub fn give_back(&self, n: u64, taken_ms: u64) {
         let mut period = self.creates.lock();
-        if period.start_s == period_start_s(taken_ms, period_s) {
+        if period.length_s > 0 && period.start_s == period_start_s(taken_ms, period.length_s) {
             period.count = period.count.saturating_sub(n);
         }
     }
@@ -74,7 +76,7 @@ impl Usage {
     /// Returns how many links are left, and how long until there are all of them again.
     pub fn left(&self, (count, period_s): (u64, u64), now_ms: u64) -> (u64, Duration) {
         let mut period = self.creates.lock();
-        period.enter(period_start_s(now_ms, period_s));
+        period.enter(now_ms, period_s);
         let end_ms = (period.start_s + period_s) * 1000;
         (count.saturating_sub(period.count), Duration::from_millis(end_ms.saturating_sub(now_ms)))
     }
@@ -87,11 +89,17 @@ impl Usage {
 }
 
 impl Period {
-    /// Moves on to a period; the past does not come back, whatever the clock says.
-    pub fn enter(&mut self, start_s: u64) {
-        if start_s > self.start_s {
-            *self = Period { start_s, count: 0 };
+    /// Moves on to the period of `length_s` seconds that `now_ms` lies in; the past does not come back, whatever the clock says. What was
+    /// counted goes over into a longer period, which it lies in too.
+    pub fn enter(&mut self, now_ms: u64, length_s: u64) {
+        let start_s = period_start_s(now_ms, length_s);
+        if length_s > self.length_s {
+            self.start_s -= self.start_s % length_s;
         }
+        if start_s > self.start_s {
+            *self = Period { start_s, length_s, count: 0 };
+        }
+        self.length_s = length_s;
     }
 }
 
@@ -115,11 +123,24 @@ mod tests {
     fn what_was_not_made_is_given_back_within_its_period() {
         let usage = Usage::default();
         assert_eq!(usage.take(QUOTA, 3, 61_000), Ok(()));
-        usage.give_back(QUOTA, 2, 61_000);
+        usage.give_back(2, 61_000);
         assert_eq!(usage.left(QUOTA, 61_000).0, 2);
         assert_eq!(usage.take(QUOTA, 3, 121_000), Ok(()));
-        usage.give_back(QUOTA, 2, 61_000);
+        usage.give_back(2, 61_000);
         assert_eq!(usage.left(QUOTA, 121_000).0, 0, "another period's");
+    }
+
+    #[test]
+    fn a_period_that_is_made_longer_keeps_its_count_and_takes_back_what_was_not_made() {
+        let (usage, hour) = (Usage::default(), (5, 3600));
+        assert_eq!(usage.take(QUOTA, 3, 7_261_000), Ok(()));
+        assert_eq!(usage.left(hour, 7_262_000), (2, Duration::from_secs(3538)));
+        usage.give_back(1, 7_261_000);
+        assert_eq!(usage.left(hour, 7_262_000).0, 3);
+        assert_eq!(usage.left(hour, 10_800_000).0, 5, "the next hour");
+        assert_eq!(usage.take(hour, 1, 10_801_000), Ok(()));
+        assert_eq!(usage.left(QUOTA, 10_802_000).0, 2, "shorter again");
+        assert_eq!(usage.left(QUOTA, 10_860_000).0, 3);
     }
 
     #[test]

@@ -1,13 +1,12 @@
 //! `token create | list | revoke`.
 
-use linklog::codec::value;
 use linklog::entity::{Scopes, Token};
 use linklog::{Change, Operation, Part, Precondition, StateKey};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{Operator, failed};
-use crate::auth::{NewToken, SCOPES, TOKENS_MAX, TokenId, scope_named, scope_names};
+use crate::auth::{self, NewToken, SCOPES, TOKENS_MAX, TokenId, scope_named, scope_names};
 use crate::clock;
 use crate::links::view::Rfc3339;
 
@@ -45,13 +44,13 @@ pub(super) async fn create(operator: &Operator, args: Create) -> Result<Value, S
         ..Token::default()
     };
     let change = put(new.id(), &record, Precondition::NeverUsed);
-    if operator.write(change).await?.is_err() {
+    if operator.write_then(change, in_force(operator, new.id(), &record)).await?.is_err() {
         return Err("the random id is in use: run the command again".to_owned());
     }
     tracing::info!(token = %new.id(), name = record.name, "made a token");
-    let shown = json!({ "token": new.text(), "id": new.id().to_string(), "name": record.name, "scopes": scope_names(scopes) });
-    operator.tokens.put(new.id(), record);
-    Ok(shown)
+    Ok(
+        json!({ "token": new.text(), "id": new.id().to_string(), "name": record.name, "scopes": scope_names(scopes) }),
+    )
 }
 
 fn scopes(names: &[String]) -> Result<Scopes, String> {
@@ -69,27 +68,25 @@ fn scopes(names: &[String]) -> Result<Scopes, String> {
 
 pub(super) async fn revoke(operator: &Operator, args: &Revoke) -> Result<Value, String> {
     let id: TokenId = args.id.parse().map_err(|error| format!("{error}"))?;
-    let Some(record) = operator.tokens.get(id) else { return Err(format!("there is no token {id}")) };
-    if let Some(at) = record.revoked_at_ms {
-        return Ok(shown(id, &Token { revoked_at_ms: Some(at), ..record }));
+    let stored = operator.log.read(move |reader| auth::stored(reader, id)).await.map_err(failed)?;
+    let (record, version) = stored.map_err(failed)?.ok_or_else(|| format!("there is no token {id}"))?;
+    operator.tokens.put_if_newer(id, record.clone(), version);
+    if record.revoked_at_ms.is_some() {
+        return Ok(shown(id, &record));
     }
-    let version = version_of(operator, id).await?;
     let record = Token { revoked_at_ms: Some(clock::now_ms()), ..record };
-    if operator.write(put(id, &record, Precondition::Version(version))).await?.is_err() {
+    let change = put(id, &record, Precondition::Version(version));
+    if operator.write_then(change, in_force(operator, id, &record)).await?.is_err() {
         return Err("the token was changed meanwhile: run the command again".to_owned());
     }
-    operator.tokens.put(id, record.clone());
     tracing::info!(token = %id, name = record.name, "revoked a token");
     Ok(shown(id, &record))
 }
 
-async fn version_of(operator: &Operator, id: TokenId) -> Result<u64, String> {
-    let key = StateKey::Token(id.0).encode();
-    let read = move |stored: Option<&[u8]>| {
-        stored.map(|stored| value::split(stored).map(|(stamp, _)| stamp.version))
-    };
-    let found = operator.log.read(move |reader| reader.manage_value(&key, read)).await.map_err(failed)?;
-    found.map_err(failed)?.transpose().map_err(failed)?.ok_or_else(|| format!("there is no token {id}"))
+/// Returns what takes a record over once it is durable under a version.
+fn in_force(operator: &Operator, id: TokenId, record: &Token) -> impl FnOnce(u64) + Send + use<> {
+    let (tokens, record) = (operator.tokens.clone(), record.clone());
+    move |version| tokens.put_if_newer(id, record, version)
 }
 
 fn put(id: TokenId, record: &Token, precondition: Precondition) -> Change {

@@ -19,7 +19,8 @@ use super::openapi::{ExportParams, FilterParams, NotFound};
 use super::query::Query;
 use super::transfer::{self, Gone, Sender};
 use super::{Api, answer};
-use crate::links::Links;
+use crate::auth::Caller;
+use crate::links::export::Piece;
 use crate::links::list::{Cursor, Wanted};
 use crate::problem::Problem;
 
@@ -56,26 +57,34 @@ async fn try_export(api: &Arc<Api>, head: Parts) -> Result<Response, Problem> {
     let place = api.transfers.export()?;
     let until = api.links.head();
     let (sender, response) = transfer::lines();
-    let links = api.links.clone();
+    let api = api.clone();
     tokio::spawn(async move {
         // Either way nobody waits for more.
-        let _ = send_all(&links, wanted, until, &sender).await;
+        let _ = send_all(&api, caller, wanted, until, &sender).await;
         drop(place);
     });
     Ok(response)
 }
 
-async fn send_all(links: &Links, mut wanted: Wanted, until: Seq, sender: &Sender) -> Result<(), Gone> {
+/// Reads a piece of what the token may see now.
+async fn piece(api: &Api, caller: Caller, wanted: &mut Wanted, until: Seq) -> Result<Piece, Problem> {
+    wanted.sees_only = api.tokens.still(caller, Scopes::LINKS_READ)?.sees_only();
+    Ok(api.links.export(wanted, until).await?)
+}
+
+async fn send_all(
+    api: &Api,
+    caller: Caller,
+    mut wanted: Wanted,
+    until: Seq,
+    sender: &Sender,
+) -> Result<(), Gone> {
     let mut sent = 0;
     loop {
-        let mut piece = match links.export(&wanted, until).await {
-            Ok(piece) => piece,
-            Err(error) => {
-                // The head of the answer is gone already: all that is left is not to end it properly.
-                let _ = Problem::from(error);
-                sender.cut_off().await;
-                return Err(Gone);
-            }
+        // The head of the answer is gone already: all that is left is not to end it properly.
+        let Ok(mut piece) = piece(api, caller, &mut wanted, until).await else {
+            sender.cut_off().await;
+            return Err(Gone);
         };
         wanted.cursor = piece.reached;
         sent += piece.links;

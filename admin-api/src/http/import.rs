@@ -28,10 +28,9 @@ use super::query::Query;
 use super::transfer::{self, Sender};
 use super::{Api, answer};
 use crate::auth::Caller;
-use crate::domains::DomainTable;
-use crate::links::import::line::Line as Read;
-use crate::links::import::{Imported, OnCollision, Options};
-use crate::links::order::Order;
+use crate::links::import::line::{Line as Read, LineFields};
+use crate::links::import::{Imported, OnCollision, Options, Owners};
+use crate::links::order::{Order, Refusal};
 use crate::links::{ChangeError, Links, Rules};
 use crate::problem::Problem;
 use lines::{Line, Lines};
@@ -57,13 +56,17 @@ pub(super) async fn import(State(api): State<Arc<Api>>, request: Request) -> Res
 async fn try_import(api: &Arc<Api>, request: Request) -> Result<Response, Problem> {
     let (head, body) = request.into_parts();
     let caller = api.admit(&head.headers, Scopes::LINKS_WRITE)?;
-    let query = Query::read(&head.uri, &["dry_run", "collisions", "first_line"])?;
+    let query = Query::read(&head.uri, &["dry_run", "collisions", "owners", "first_line"])?;
     let options = Options {
         dry_run: query.word("dry_run", &["false", "true"])? == "true",
         on_collision: match query.word("collisions", &["skip", "replace"])? {
             "replace" => OnCollision::Replace,
             _ => OnCollision::Skip,
         },
+    };
+    let owners = match query.word("owners", &["keep", "none"])? {
+        "none" => Owners::None,
+        _ => Owners::Keep,
     };
     let first_line = query.number("first_line", 1, 1..=u64::MAX / 2)?;
     body::check_lines(&head.headers)?;
@@ -75,6 +78,7 @@ async fn try_import(api: &Arc<Api>, request: Request) -> Result<Response, Proble
         lines: Lines::new(api.limits.body_bytes_max),
         first_line,
         rules: api.links.rules.clone(),
+        owners,
         line_bytes_max: api.limits.body_bytes_max,
         batches,
     };
@@ -106,6 +110,7 @@ struct Reading {
     lines: Lines,
     first_line: u64,
     rules: Rules,
+    owners: Owners,
     line_bytes_max: usize,
     batches: mpsc::Sender<Step>,
 }
@@ -141,10 +146,11 @@ impl Reading {
 
     async fn hand_over(&mut self, batch: Vec<Line>, links: &Links) -> Result<(), ()> {
         let Some(last) = batch.last().map(|line| line.number + self.first_line - 1) else { return Ok(()) };
-        let (rules, max, before) = (self.rules.clone(), self.line_bytes_max, self.first_line - 1);
+        let (rules, owners) = (self.rules.clone(), self.owners);
+        let (max, before) = (self.line_bytes_max, self.first_line - 1);
         let domains = links.domains.table();
-        let judging =
-            move || batch.into_iter().filter_map(|line| judge(line, before, max, &rules, &domains)).collect();
+        let judge = move |line| judge(line, before, max, |fields| fields.judge(&rules, &domains, owners));
+        let judging = move || batch.into_iter().filter_map(judge).collect();
         let judged: Vec<Judged> = tokio::task::spawn_blocking(judging).await.map_err(drop)?;
         self.batches.send(Step::Batch { judged, last }).await.map_err(drop)
     }
@@ -165,7 +171,12 @@ async fn next(body: &mut Pin<Box<Body>>) -> Result<Option<Bytes>, BodyError> {
 }
 
 /// Judges a line; `None`: it says nothing about a link.
-fn judge(line: Line, before: u64, max: usize, rules: &Rules, domains: &DomainTable) -> Option<Judged> {
+fn judge(
+    line: Line,
+    before: u64,
+    max: usize,
+    judge: impl FnOnce(LineFields<'_>) -> Result<Order, Refusal>,
+) -> Option<Judged> {
     let number = line.number + before;
     let refused = |problem| Some(Judged { number, code: None, order: Err(problem) });
     let Some(bytes) = line.bytes else { return refused(Problem::line_too_large(max)) };
@@ -177,7 +188,7 @@ fn judge(line: Line, before: u64, max: usize, rules: &Rules, domains: &DomainTab
         }
         Ok(Read::Link(fields)) => {
             let code = fields.code().map(|code| code.chars().take(64).collect());
-            Some(Judged { number, code, order: fields.judge(rules, domains).map_err(Problem::from) })
+            Some(Judged { number, code, order: judge(fields).map_err(Problem::from) })
         }
     }
 }
@@ -220,8 +231,9 @@ impl Writing {
         let _ = self.sender.send(said).await;
     }
 
-    /// Writes a batch and reports its lines.
+    /// Writes a batch and reports its lines, if the token is still one that may.
     async fn write(&mut self, judged: Vec<Judged>, last: u64) -> Result<(), Problem> {
+        self.caller = self.api.tokens.still(self.caller, Scopes::LINKS_WRITE)?;
         let mut orders = Vec::with_capacity(judged.len());
         let mut lines = Vec::with_capacity(judged.len());
         for Judged { number, code, order } in judged {
@@ -243,6 +255,12 @@ impl Writing {
                         "only a token with the scope admin may import or replace links that were taken down";
                     self.report.refused(*number, code.as_deref(), &Problem::operators_only(detail));
                 }
+                Imported::Denied(denied) => {
+                    self.report.refused(*number, code.as_deref(), &Problem::denied(&denied));
+                }
+                Imported::Refused(refused) => {
+                    self.report.refused(*number, code.as_deref(), &refused.into());
+                }
                 Imported::Collision => {
                     self.report.collision(*number, code.as_deref(), domains.get(order.domain));
                 }
@@ -261,7 +279,8 @@ impl Writing {
     async fn import(&self, orders: &[Order]) -> Result<Vec<Imported>, Problem> {
         let deadline = tokio::time::Instant::now() + BUSY_MAX;
         loop {
-            match self.api.links.import(self.caller, orders, self.options).await {
+            let made_before = self.report.counts.created;
+            match self.api.links.import(self.caller, orders, self.options, made_before).await {
                 Err(ChangeError::Propose(ProposeError::Busy)) if tokio::time::Instant::now() < deadline => {
                     sleep(BUSY_PAUSE).await;
                 }

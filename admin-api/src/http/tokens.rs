@@ -6,7 +6,6 @@ use axum::extract::{Path, Request, State};
 use axum::response::Response;
 use http::StatusCode;
 use http::request::Parts;
-use linklog::codec::value;
 use linklog::entity::{Scopes, TOKEN_DOMAINS_MAX, Token, TokenLimits};
 use linklog::{Change, Operation, Part, Precondition, StateKey};
 use serde::Serialize;
@@ -19,7 +18,7 @@ use super::query::Query;
 use super::users::{IdInPath, PAGE_DEFAULT, PAGE_MAX, admitted, with_tag, write};
 use super::{Api, answer, respond};
 use crate::alias;
-use crate::auth::{NewToken, TOKENS_MAX, TokenId, scope_named, scope_names};
+use crate::auth::{self, NewToken, TOKENS_MAX, TokenId, scope_named, scope_names};
 use crate::clock;
 use crate::domains::DomainTable;
 use crate::json::Json;
@@ -158,7 +157,7 @@ pub(super) async fn create(State(api): State<Arc<Api>>, request: Request) -> Res
     answer(try_create(&api, request).await)
 }
 
-async fn try_create(api: &Api, request: Request) -> Result<Response, Problem> {
+async fn try_create(api: &Arc<Api>, request: Request) -> Result<Response, Problem> {
     let (caller, _, body) = admitted(api, request, false).await?;
     let domains = api.links.domains.table();
     let (object, mut judge) = Object::read(&body.bytes, &FIELDS)?;
@@ -175,8 +174,7 @@ async fn try_create(api: &Api, request: Request) -> Result<Response, Problem> {
     let new = NewToken::generate().map_err(|error| Problem::of_failure(&error))?;
     let record = Token { secret_hash: new.secret_hash(), ..record };
     let change = change(&caller.token.to_string(), new.id(), &record, Precondition::NeverUsed);
-    let version = write(api, change).await?;
-    api.tokens.put(new.id(), record.clone());
+    let version = write(api, change, in_force(api, new.id(), &record)).await?;
     tracing::info!(token = %new.id(), by = %caller.token, "made a token");
     let view = TokenView { token: Some(new.text()), ..TokenView::new(api, new.id(), &record, &domains) };
     Ok(with_tag(respond::json(StatusCode::CREATED, &view), version))
@@ -229,12 +227,15 @@ fn said(api: &Api, judge: &mut Judge, object: &Object<'_>, domains: &DomainTable
     }
     if object.get("own_links_only").is_some() {
         limits.own_links_only = object.flag(judge, "own_links_only");
-    } else if object.get("user").is_some() {
+    } else if object.get("user").is_some() && token.user.is_some() {
         // Whoever gets a token for a person means that person's links, unless said otherwise.
-        limits.own_links_only = token.user.is_some() && !token.scopes.contains(Scopes::ADMIN);
+        limits.own_links_only = !token.scopes.contains(Scopes::ADMIN);
     }
     if limits.own_links_only && token.user.is_none() {
-        judge.find("own_links_only", "user_missing", "only a token of a user has links of its own");
+        // Taking the user away is not to let it see everybody's links in passing.
+        let detail =
+            "only a token of a user has links of its own; say own_links_only false if it is to see all";
+        judge.find("own_links_only", "user_missing", detail);
     }
     if token.scopes.contains(Scopes::ADMIN) && token.limits != TokenLimits::default() {
         let only = TokenLimits { requests_per_s: token.limits.requests_per_s, ..TokenLimits::default() };
@@ -368,17 +369,19 @@ fn shown(api: &Api, id: TokenId) -> Result<Response, Problem> {
     Ok(respond::json(StatusCode::OK, &TokenView::new(api, id, &record, &domains)))
 }
 
-/// Reads a token's record with its version.
-async fn stored(api: &Api, id: TokenId) -> Result<(Token, u64), Problem> {
-    let key = StateKey::Token(id.0).encode();
-    let read = |stored: Option<&[u8]>| -> Result<Option<(Token, u64)>, linklog::DecodeError> {
-        let Some(stored) = stored else { return Ok(None) };
-        let (stamp, body) = value::split(stored)?;
-        if stamp.live { Ok(Some((Token::decode(body)?, stamp.version))) } else { Ok(None) }
-    };
-    let found = api.links.log.read(move |reader| reader.manage_value(&key, read)).await;
+/// Returns a token's record with its version as the log has it, and sees to it that this is in force.
+async fn refreshed(api: &Api, id: TokenId) -> Result<(Token, u64), Problem> {
+    let found = api.links.log.read(move |reader| auth::stored(reader, id)).await;
     let found = found.map_err(ChangeError::from)?.map_err(ChangeError::from)?;
-    found.map_err(|error| Problem::of_failure(&error))?.ok_or_else(Problem::no_token)
+    let (record, version) = found.ok_or_else(Problem::no_token)?;
+    api.tokens.put_if_newer(id, record.clone(), version);
+    Ok((record, version))
+}
+
+/// Returns what takes a record over once it is durable under a version.
+fn in_force(api: &Api, id: TokenId, record: &Token) -> impl FnOnce(u64) + Send + use<> {
+    let (tokens, record) = (api.tokens.clone(), record.clone());
+    move |version| tokens.put_if_newer(id, record, version)
 }
 
 /// Changes a token
@@ -391,12 +394,12 @@ pub(super) async fn patch(State(api): State<Arc<Api>>, id: IdInPath, request: Re
     answer(try_patch(&api, id, request).await)
 }
 
-async fn try_patch(api: &Api, id: IdInPath, request: Request) -> Result<Response, Problem> {
+async fn try_patch(api: &Arc<Api>, id: IdInPath, request: Request) -> Result<Response, Problem> {
     let (caller, _, body) = admitted(api, request, true).await?;
     let id = id_of(id)?;
     let domains = api.links.domains.table();
     let (object, mut judge) = Object::read(&body.bytes, &FIELDS)?;
-    let (known, version) = stored(api, id).await?;
+    let (known, version) = refreshed(api, id).await?;
     let mut token = known.clone();
     if object.get("name").is_some() {
         token.name = object.name(&mut judge).unwrap_or_default();
@@ -405,8 +408,7 @@ async fn try_patch(api: &Api, id: IdInPath, request: Request) -> Result<Response
     let token = judge.end(Some(token)).map_err(Problem::invalid)?;
     if token != known {
         let change = change(&caller.token.to_string(), id, &token, Precondition::Version(version));
-        write(api, change).await?;
-        api.tokens.put(id, token);
+        write(api, change, in_force(api, id, &token)).await?;
     }
     shown(api, id)
 }
@@ -420,16 +422,15 @@ pub(super) async fn revoke(State(api): State<Arc<Api>>, id: IdInPath, request: R
     answer(try_revoke(&api, id, request.into_parts().0).await)
 }
 
-async fn try_revoke(api: &Api, id: IdInPath, head: Parts) -> Result<Response, Problem> {
+async fn try_revoke(api: &Arc<Api>, id: IdInPath, head: Parts) -> Result<Response, Problem> {
     let caller = api.admit(&head.headers, Scopes::ADMIN)?;
     Query::read(&head.uri, &[])?;
     let id = id_of(id)?;
-    let (known, version) = stored(api, id).await?;
+    let (known, version) = refreshed(api, id).await?;
     if known.revoked_at_ms.is_none() {
         let token = Token { revoked_at_ms: Some(clock::now_ms()), ..known };
         let change = change(&caller.token.to_string(), id, &token, Precondition::Version(version));
-        write(api, change).await?;
-        api.tokens.put(id, token);
+        write(api, change, in_force(api, id, &token)).await?;
         tracing::info!(token = %id, by = %caller.token, "revoked a token");
     }
     Ok(respond::no_content())

@@ -26,6 +26,7 @@ use crate::json::Json;
 use crate::links::ChangeError;
 use crate::links::fields::Judge;
 use crate::links::view::Rfc3339;
+use crate::log::Ending;
 use crate::people::{self, GROUPS_MAX, USERS_MAX, Versioned};
 use crate::problem::Problem;
 
@@ -135,7 +136,7 @@ pub(super) async fn create_user(State(api): State<Arc<Api>>, request: Request) -
     answer(try_create_user(&api, request).await)
 }
 
-async fn try_create_user(api: &Api, request: Request) -> Result<Response, Problem> {
+async fn try_create_user(api: &Arc<Api>, request: Request) -> Result<Response, Problem> {
     let (caller, _, body) = admitted(api, request, false).await?;
     let (object, mut judge) = Object::read(&body.bytes, &["name", "email", "groups", "disabled"])?;
     let now_ms = clock::now_ms();
@@ -192,12 +193,12 @@ pub(super) async fn patch_user(State(api): State<Arc<Api>>, id: IdInPath, reques
     answer(try_patch_user(&api, id, request).await)
 }
 
-async fn try_patch_user(api: &Api, id: IdInPath, request: Request) -> Result<Response, Problem> {
+async fn try_patch_user(api: &Arc<Api>, id: IdInPath, request: Request) -> Result<Response, Problem> {
     let (caller, head, body) = admitted(api, request, true).await?;
     let id = id_of(id, Problem::no_user)?;
     let condition = super::links::condition(&head)?;
     let (object, mut judge) = Object::read(&body.bytes, &["name", "email", "groups", "disabled"])?;
-    let known = api.people.user(id).ok_or_else(Problem::no_user)?;
+    let known = refreshed_user(api, id).await?;
     let mut user = known.record.clone();
     if object.get("name").is_some() {
         user.name = object.name(&mut judge).unwrap_or_default();
@@ -224,29 +225,66 @@ async fn try_patch_user(api: &Api, id: IdInPath, request: Request) -> Result<Res
 }
 
 async fn write_user(
-    api: &Api,
+    api: &Arc<Api>,
     caller: &Caller,
     id: PersonId,
     user: User,
     precondition: Precondition,
 ) -> Result<Versioned<User>, Problem> {
     let change = people::change_user(&caller.token.to_string(), id, &user, precondition);
-    let user = Versioned { record: user, version: write(api, change).await? };
-    api.people.put_user(id, user.clone());
-    Ok(user)
+    let (people, record) = (api.people.clone(), user.clone());
+    let in_force = move |version| people.put_user_if_newer(id, Versioned { record, version });
+    Ok(Versioned { record: user, version: write(api, change, in_force).await? })
 }
 
 /// Writes a change of one key that is no link's and gives the key's new version.
-pub(super) async fn write(api: &Api, change: linklog::Change) -> Result<u64, Problem> {
+///
+/// `in_force` gets that version as soon as the change is durable here: before replicas are waited for, and also if nobody waits for the
+/// answer any more.
+pub(super) async fn write(
+    api: &Arc<Api>,
+    change: linklog::Change,
+    in_force: impl FnOnce(u64) + Send + 'static,
+) -> Result<u64, Problem> {
     let links = &api.links;
     links.levels.check(&change).map_err(ChangeError::from)?;
-    match links.log.propose(vec![change]).await.map_err(ChangeError::from)?.pop() {
-        Some(Decision::Applied { position, stamps, .. }) => {
-            links.replication.wait(position, true).await.map_err(ChangeError::from)?;
-            Ok(stamps[0].map_or(0, |stamp| stamp.version))
+    let log = links.log.clone();
+    let writing = tokio::spawn(async move {
+        match log.propose(vec![change]).await.map_err(ChangeError::from)?.pop() {
+            Some(Decision::Applied { position, stamps, .. }) => {
+                let version = stamps[0].map_or(0, |stamp| stamp.version);
+                in_force(version);
+                Ok((position, version))
+            }
+            Some(Decision::Invalid(invalid)) => Err(ChangeError::Invalid(invalid).into()),
+            _ => Err(Problem::contended()),
         }
-        Some(Decision::Invalid(invalid)) => Err(ChangeError::Invalid(invalid).into()),
-        _ => Err(Problem::contended()),
+    });
+    let (position, version) = writing.await.map_err(|_| ChangeError::Ending(Ending))??;
+    links.replication.wait(position, true).await.map_err(ChangeError::from)?;
+    Ok(version)
+}
+
+/// Returns a user as the log has it, and sees to it that this is in force.
+async fn refreshed_user(api: &Api, id: PersonId) -> Result<Versioned<User>, Problem> {
+    let user = api.links.log.read(move |reader| people::stored_user(reader, id)).await;
+    let user = user.map_err(ChangeError::from)?.map_err(ChangeError::from)?.ok_or_else(Problem::no_user)?;
+    api.people.put_user_if_newer(id, user.clone());
+    Ok(user)
+}
+
+/// Returns a group as the log has it, and sees to it that this is in force.
+async fn refreshed_group(api: &Api, id: PersonId) -> Result<Versioned<Group>, Problem> {
+    let group = api.links.log.read(move |reader| people::stored_group(reader, id)).await;
+    match group.map_err(ChangeError::from)?.map_err(ChangeError::from)? {
+        Some(group) => {
+            api.people.put_group_if_newer(id, group.clone());
+            Ok(group)
+        }
+        None => {
+            api.people.remove_group(id);
+            Err(Problem::no_group())
+        }
     }
 }
 
@@ -285,7 +323,7 @@ pub(super) async fn create_group(State(api): State<Arc<Api>>, request: Request) 
     answer(try_create_group(&api, request).await)
 }
 
-async fn try_create_group(api: &Api, request: Request) -> Result<Response, Problem> {
+async fn try_create_group(api: &Arc<Api>, request: Request) -> Result<Response, Problem> {
     let (caller, _, body) = admitted(api, request, false).await?;
     let (object, mut judge) = Object::read(&body.bytes, &["name"])?;
     let name = object.name(&mut judge);
@@ -299,16 +337,16 @@ async fn try_create_group(api: &Api, request: Request) -> Result<Response, Probl
 }
 
 async fn write_group(
-    api: &Api,
+    api: &Arc<Api>,
     caller: &Caller,
     id: PersonId,
     group: Group,
     precondition: Precondition,
 ) -> Result<Versioned<Group>, Problem> {
     let change = people::change_group(&caller.token.to_string(), id, Some(&group), precondition);
-    let group = Versioned { record: group, version: write(api, change).await? };
-    api.people.put_group(id, Some(group.clone()));
-    Ok(group)
+    let (people, record) = (api.people.clone(), group.clone());
+    let in_force = move |version| people.put_group_if_newer(id, Versioned { record, version });
+    Ok(Versioned { record: group, version: write(api, change, in_force).await? })
 }
 
 /// Lists groups
@@ -345,11 +383,11 @@ pub(super) async fn patch_group(State(api): State<Arc<Api>>, id: IdInPath, reque
     answer(try_patch_group(&api, id, request).await)
 }
 
-async fn try_patch_group(api: &Api, id: IdInPath, request: Request) -> Result<Response, Problem> {
+async fn try_patch_group(api: &Arc<Api>, id: IdInPath, request: Request) -> Result<Response, Problem> {
     let (caller, _, body) = admitted(api, request, true).await?;
     let id = id_of(id, Problem::no_group)?;
     let (object, mut judge) = Object::read(&body.bytes, &["name"])?;
-    let known = api.people.group(id).ok_or_else(Problem::no_group)?;
+    let known = refreshed_group(api, id).await?;
     let name = match object.get("name") {
         None => Some(known.record.name.clone()),
         Some(_) => object.name(&mut judge),
@@ -371,16 +409,17 @@ pub(super) async fn delete_group(State(api): State<Arc<Api>>, id: IdInPath, requ
     answer(try_delete_group(&api, id, request.into_parts().0).await)
 }
 
-async fn try_delete_group(api: &Api, id: IdInPath, head: Parts) -> Result<Response, Problem> {
+async fn try_delete_group(api: &Arc<Api>, id: IdInPath, head: Parts) -> Result<Response, Problem> {
     let caller = api.admit(&head.headers, Scopes::ADMIN)?;
     let id = id_of(id, Problem::no_group)?;
-    let known = api.people.group(id).ok_or_else(Problem::no_group)?;
+    let known = refreshed_group(api, id).await?;
     if api.people.has_members(id) {
         return Err(Problem::group_in_use());
     }
     let precondition = Precondition::Version(known.version);
-    write(api, people::change_group(&caller.token.to_string(), id, None, precondition)).await?;
-    api.people.put_group(id, None);
+    let change = people::change_group(&caller.token.to_string(), id, None, precondition);
+    let people = api.people.clone();
+    write(api, change, move |_| people.remove_group(id)).await?;
     Ok(respond::no_content())
 }
 

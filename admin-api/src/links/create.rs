@@ -1,7 +1,7 @@
 //! Making links: one or a thousand, in one proposal to the writer.
 
 use linklog::store::{Reader, StoreError, StoredLink};
-use linklog::writer::Decision;
+use linklog::writer::{Decision, ProposeError};
 use linklog::{Code, Code7, Key, LinkManage, Position, Seq};
 
 use super::dedupe;
@@ -10,7 +10,7 @@ use super::order::{By, Order};
 use super::targets::RefusedTarget;
 use super::{ChangeError, Links};
 use crate::auth::Caller;
-use crate::auth::allow::Denied;
+use crate::auth::allow::{Denied, Taken};
 use crate::clock;
 use crate::replication::ReplicationReport;
 
@@ -49,8 +49,18 @@ pub enum Made {
     EndsFirst,
     /// No link may lead there.
     Refused(RefusedTarget),
-    /// An earlier request with the same key made it, and it was deleted since.
+    /// An earlier request with the same key made it, and it was deleted since, or given to somebody whose links the token does not see.
     Gone,
+}
+
+impl Made {
+    /// What an earlier request made may be somebody else's since.
+    fn seen_by(self, caller: Caller) -> Made {
+        match self {
+            Made::Replayed(found) if !caller.sees(found.1.manage.owner) => Made::Gone,
+            made => made,
+        }
+    }
 }
 
 /// What became of a request.
@@ -103,8 +113,7 @@ impl Links {
             last: Position::ZERO,
             created: 0,
             same: Vec::new(),
-            untold: 0,
-            tried: 0,
+            taken: None,
         };
         work.replay().await?;
         work.refuse_expired();
@@ -113,20 +122,14 @@ impl Links {
         work.check_level()?;
         work.release_reservations().await?;
         let alone = work.find_duplicates().await?;
-        let mut taken = self.tokens.take_creates(request.caller, work.open.len() as u64)?;
+        work.taken = self.tokens.take_creates(request.caller, work.open.len() as u64)?;
         for _ in 0..ROUNDS_MAX {
             if work.open.is_empty() {
                 break;
             }
-            let proposed = work.propose().await;
-            if let Some(taken) = &mut taken {
-                // What may have been made counts as made.
-                let may_be = if proposed.is_err() { work.tried } else { 0 };
-                taken.made(std::mem::take(&mut work.untold) + may_be);
-            }
-            proposed?;
+            work.propose().await?;
         }
-        drop((taken, alone));
+        drop((work.taken.take(), alone));
         work.settle_same().await?;
         self.metrics.links_created.inc_by(work.created);
         let replication = self.replicated(work.last, request.skip_proxies).await?;
@@ -149,10 +152,8 @@ struct Work<'a> {
     created: u64,
     /// Orders that ask for the same as another one of the request: which, as which.
     same: Vec<(usize, usize)>,
-    /// How many of those the quota was not told of.
-    untold: u64,
-    /// How many were proposed last.
-    tried: u64,
+    /// What was taken out of the token's quota for it.
+    taken: Option<Taken>,
 }
 
 impl Work<'_> {
@@ -164,9 +165,10 @@ impl Work<'_> {
         let asked: Vec<_> = self.request.orders.iter().map(asked).collect();
         let found = self.links.log.read(move |reader| replay_all(reader, &key, hash, &asked)).await??;
         let mut found = found.into_iter();
+        let caller = self.request.caller;
         self.open.retain_mut(|open| match found.next() {
             Some(Earlier::Decided { made, position }) => {
-                self.made[open.index] = Some(made);
+                self.made[open.index] = Some(made.seen_by(caller));
                 self.last = self.last.max(position);
                 false
             }
@@ -332,14 +334,28 @@ impl Work<'_> {
             changes.push(order.change(code, self.by(), self.now_ms, command, hash));
             tried.push((open, code, generated));
         }
-        self.tried = changes.len() as u64;
+        let asked = changes.len() as u64;
         if changes.is_empty() {
             return Ok(());
         }
-        let decisions = match self.links.log.propose(changes).await {
+        if let Some(taken) = &mut self.taken {
+            taken.propose(asked);
+        }
+        let decisions = self.links.log.propose(changes).await;
+        let may_be = match &decisions {
+            Ok(decisions) => {
+                decisions.iter().filter(|one| matches!(one, Decision::Applied { .. })).count() as u64
+            }
+            Err(ProposeError::Unknown) => asked,
+            Err(_) => 0,
+        };
+        if let Some(taken) = &mut self.taken {
+            taken.not_made(asked - may_be);
+        }
+        let decisions = match decisions {
             Ok(decisions) => decisions,
             Err(error) => {
-                if error != linklog::writer::ProposeError::Unknown {
+                if error != ProposeError::Unknown {
                     self.links.codes.give_back(tried.iter().filter_map(|(.., generated)| *generated));
                 }
                 return Err(error.into());
@@ -371,7 +387,6 @@ impl Work<'_> {
                     Some(Made::Created { code, version, created_at_ms: self.now_ms, manage });
                 self.last = self.last.max(position);
                 self.created += 1;
-                self.untold += 1;
             }
             Decision::Conflict(conflict) if self.request.orders[open.index].names_external(conflict.part) => {
                 self.links.codes.give_back(generated);
@@ -400,7 +415,7 @@ impl Work<'_> {
                     None => {
                         let at = outcome.position;
                         let made = self.links.log.read(move |reader| made_at(reader, at)).await??;
-                        self.made[open.index] = Some(made);
+                        self.made[open.index] = Some(made.seen_by(self.request.caller));
                         self.last = self.last.max(at);
                     }
                 }

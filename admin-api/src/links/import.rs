@@ -15,9 +15,14 @@ use linklog::{Code, Key, LinkState};
 
 use super::condition::Condition;
 use super::create::{Made, Request};
+use super::list::by_external_id;
 use super::order::Order;
+use super::reserved::is_over;
+use super::targets::RefusedTarget;
 use super::{ChangeError, Links, may_move};
 use crate::auth::Caller;
+use crate::auth::allow::Denied;
+use crate::clock;
 use crate::replication::ReplicationReport;
 
 /// What to do about a link that is there and is another one.
@@ -28,6 +33,16 @@ pub enum OnCollision {
     Skip,
     /// Put the line's link in its place.
     Replace,
+}
+
+/// Whose the links are to be.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Owners {
+    /// Whose the lines say; where they say nothing, the token's user's.
+    #[default]
+    Keep,
+    /// The token's user's, or nobody's, whatever the lines say.
+    None,
 }
 
 /// How an import is to be done.
@@ -48,12 +63,16 @@ pub enum Imported {
     Unchanged,
     /// It took the place of another one.
     Replaced,
-    /// Another link has the code.
+    /// Another link has the code, or the external id.
     Collision,
     /// There is no code for it.
     NoCode,
     /// Only an operator's token may do this: the line, or the link in its place, is taken down.
     MayNot,
+    /// The token may not make it.
+    Denied(Denied),
+    /// No link may lead there.
+    Refused(RefusedTarget),
 }
 
 /// Says whether a link is what an order says; dates do not count.
@@ -62,8 +81,13 @@ fn same(order: &Order, stored: &StoredLink) -> bool {
         && order.replacing(stored, stored.manage.archived_at_ms.unwrap_or(1)).manage == stored.manage
 }
 
+type Results = Vec<Option<Imported>>;
+type There = HashMap<usize, StoredLink>;
+
 impl Links {
-    /// Imports orders, in their order.
+    /// Imports orders, in their order. What is there already, and what is in the way and stays, costs nothing of the token's quota.
+    ///
+    /// For a dry run `made_before` says how many links it has foreseen before these.
     ///
     /// # Errors
     /// The orders as a whole could not be decided, or some of them may have been: an import is run again.
@@ -72,50 +96,107 @@ impl Links {
         caller: Caller,
         orders: &[Order],
         options: Options,
+        made_before: u64,
     ) -> Result<Vec<Imported>, ChangeError> {
-        let mut results: Vec<Option<Imported>> = orders
-            .iter()
-            .map(|order| {
-                may_move(caller, LinkState::default(), order.link.state).is_err().then_some(Imported::MayNot)
-            })
-            .collect();
+        let (mut results, in_the_way) = self.look(caller, orders, options).await?;
         if options.dry_run {
-            self.foresee(orders, options, &mut results).await?;
+            self.foresee(caller, orders, &in_the_way, &mut results).await?;
+            let made = results.iter().filter(|result| matches!(result, Some(Imported::Created(_)))).count();
+            // Dropped again: it only has to be there.
+            self.tokens.take_creates(caller, made_before + made as u64)?;
         } else {
-            self.make(caller, orders, &mut results).await?;
+            self.make(caller, orders, &in_the_way, &mut results).await?;
             self.settle(caller, orders, options, &mut results).await?;
         }
         Ok(results.into_iter().map(|result| result.unwrap_or(Imported::NoCode)).collect())
     }
 
-    async fn foresee(
+    /// Settles what needs no record, and returns besides which links the others would replace.
+    async fn look(
         &self,
+        caller: Caller,
         orders: &[Order],
         options: Options,
-        results: &mut [Option<Imported>],
+    ) -> Result<(Results, There), ChangeError> {
+        let now_ms = clock::now_ms();
+        let mut there = self.there(orders, |_| true).await?;
+        let may_not = |from, order: &Order| may_move(caller, from, order.link.state).is_err();
+        let results = orders.iter().enumerate().map(|(index, order)| match there.get(&index) {
+            Some(stored) if caller.sees(stored.manage.owner) && same(order, stored) => {
+                Some(Imported::Unchanged)
+            }
+            _ if may_not(LinkState::default(), order) => Some(Imported::MayNot),
+            None => None,
+            Some(stored) if is_over(&stored.link, now_ms) => None,
+            Some(stored) if !caller.sees(stored.manage.owner) => Some(Imported::Collision),
+            Some(_) if options.on_collision == OnCollision::Skip => Some(Imported::Collision),
+            Some(stored) => may_not(stored.link.state, order).then_some(Imported::MayNot),
+        });
+        let results: Results = results.collect();
+        there.retain(|index, stored| results[*index].is_none() && !is_over(&stored.link, now_ms));
+        Ok((results, there))
+    }
+
+    /// Asks what would be asked if the open orders were made, or put in the place of what is there.
+    async fn foresee(
+        &self,
+        caller: Caller,
+        orders: &[Order],
+        in_the_way: &There,
+        results: &mut Results,
     ) -> Result<(), ChangeError> {
-        let there = self.there(orders, |_| true).await?;
-        let replaced = match options.on_collision {
-            OnCollision::Skip => Imported::Collision,
-            OnCollision::Replace => Imported::Replaced,
-        };
-        for (index, (order, result)) in orders.iter().zip(results).enumerate() {
-            result.get_or_insert_with(|| match there.get(&index) {
-                None => Imported::Created(None),
-                Some(stored) if same(order, stored) => Imported::Unchanged,
-                Some(_) => replaced.clone(),
+        let owner_now = |index| in_the_way.get(&index).map_or(caller.user, |stored| stored.manage.owner);
+        let mut named = Vec::new();
+        for (index, result) in results.iter_mut().enumerate().filter(|(_, result)| result.is_none()) {
+            let order = &orders[index];
+            let code = order.alias.as_ref().map(Code::as_str);
+            let allowed = self.tokens.may_make(caller, order.domain, code);
+            let allowed = allowed.and_then(|()| self.may_give(caller, &order.keeping, owner_now(index)));
+            if let Some(Some(id)) = &order.keeping.external_id {
+                let owner = order.keeping.owner.unwrap_or(owner_now(index));
+                named.push((index, owner, id.clone(), order.alias.map(|code| Key::new(order.domain, code))));
+            }
+            *result = Some(match allowed {
+                Err(denied) => Imported::Denied(denied),
+                Ok(()) if in_the_way.contains_key(&index) => Imported::Replaced,
+                Ok(()) => Imported::Created(None),
             });
+        }
+        let taken = move |reader: &Reader| {
+            let mut taken = Vec::new();
+            for (index, owner, id, key) in named {
+                let other = by_external_id(reader, owner, &id)?.filter(|(found, _)| Some(*found) != key);
+                taken.extend(other.map(|_| index));
+            }
+            Ok::<_, StoreError>(taken)
+        };
+        let is_made =
+            |result: &Option<Imported>| matches!(result, Some(Imported::Created(_) | Imported::Replaced));
+        for index in self.log.read(taken).await?? {
+            if is_made(&results[index]) {
+                results[index] = Some(Imported::Collision);
+            }
+        }
+        let made: Vec<usize> = (0..orders.len()).filter(|index| is_made(&results[*index])).collect();
+        let links: Vec<_> = made.iter().map(|index| &orders[*index].link).collect();
+        for (index, refused) in made.into_iter().zip(self.judge_targets(&links).await) {
+            if let Some(refused) = refused {
+                results[index] = Some(Imported::Refused(refused));
+            }
         }
         Ok(())
     }
 
+    /// Makes what is not there.
     async fn make(
         &self,
         caller: Caller,
         orders: &[Order],
-        results: &mut [Option<Imported>],
+        in_the_way: &There,
+        results: &mut Results,
     ) -> Result<(), ChangeError> {
-        let open: Vec<usize> = (0..orders.len()).filter(|index| results[*index].is_none()).collect();
+        let is_open = |index: &usize| results[*index].is_none() && !in_the_way.contains_key(index);
+        let open: Vec<usize> = (0..orders.len()).filter(is_open).collect();
         let wanted: Vec<&Order> = open.iter().map(|index| &orders[*index]).collect();
         if wanted.is_empty() {
             return Ok(());
@@ -130,7 +211,8 @@ impl Links {
                 }
                 Made::AliasTaken => None,
                 Made::ExternalIdTaken => Some(Imported::Collision),
-                Made::Denied(_) => Some(Imported::MayNot),
+                Made::Denied(denied) => Some(Imported::Denied(denied)),
+                Made::Refused(refused) => Some(Imported::Refused(refused)),
                 _ => Some(Imported::NoCode),
             };
         }
@@ -143,7 +225,7 @@ impl Links {
         caller: Caller,
         orders: &[Order],
         options: Options,
-        results: &mut [Option<Imported>],
+        results: &mut Results,
     ) -> Result<(), ChangeError> {
         if results.iter().all(Option::is_some) {
             return Ok(());
@@ -152,14 +234,15 @@ impl Links {
         for (index, result) in results.iter_mut().enumerate().filter(|(_, result)| result.is_none()) {
             let order = &orders[index];
             let key = order.alias.map(|code| Key::new(order.domain, code));
-            *result = Some(match (there.get(&index), key) {
-                (Some(stored), _) if same(order, stored) => Imported::Unchanged,
-                (_, Some(key)) if options.on_collision == OnCollision::Replace => {
+            let is_same = |stored: &&StoredLink| caller.sees(stored.manage.owner) && same(order, stored);
+            *result = Some(match (there.get(&index).filter(is_same), key) {
+                (Some(_), _) => Imported::Unchanged,
+                (None, Some(key)) if options.on_collision == OnCollision::Replace => {
                     match self.put(caller, key, order, &Condition::Any, true).await {
                         Ok(_) => Imported::Replaced,
-                        Err(ChangeError::Banned | ChangeError::MayNotBan(_) | ChangeError::Denied(_)) => {
-                            Imported::MayNot
-                        }
+                        Err(ChangeError::Banned | ChangeError::MayNotBan(_)) => Imported::MayNot,
+                        Err(ChangeError::Denied(denied)) => Imported::Denied(denied),
+                        Err(ChangeError::Target(refused)) => Imported::Refused(refused),
                         Err(ChangeError::Taken | ChangeError::ExternalIdTaken) => Imported::Collision,
                         // It was deleted meanwhile, and the code is none that may be chosen today.
                         Err(ChangeError::Alias(_)) => Imported::Collision,
@@ -173,11 +256,7 @@ impl Links {
     }
 
     /// Reads what is there under the codes of some orders.
-    async fn there(
-        &self,
-        orders: &[Order],
-        wanted: impl Fn(usize) -> bool,
-    ) -> Result<HashMap<usize, StoredLink>, ChangeError> {
+    async fn there(&self, orders: &[Order], wanted: impl Fn(usize) -> bool) -> Result<There, ChangeError> {
         let keys: Vec<(usize, Key)> = orders
             .iter()
             .enumerate()
@@ -185,7 +264,7 @@ impl Links {
             .filter_map(|(index, order)| Some((index, Key::new(order.domain, order.alias?))))
             .collect();
         let read = move |reader: &Reader| {
-            let mut there = HashMap::new();
+            let mut there = There::new();
             for (index, key) in keys {
                 there.extend(reader.link(&key)?.map(|stored| (index, stored)));
             }

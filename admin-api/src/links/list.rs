@@ -15,7 +15,7 @@ use clicklog::Subject;
 use clicklog::account::Totals;
 use linklog::codec::value;
 use linklog::entity::{ExternalLink, PersonId};
-use linklog::store::{Count, Find, Found, Order, Place, Reader, StoreError, StoredLink, Term};
+use linklog::store::{Count, Find, Found, Order, Place, Reader, StoreError, StoredLink, Term, target_host};
 use linklog::{DomainId, Key, LinkState};
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -128,6 +128,36 @@ pub struct Wanted {
 }
 
 impl Wanted {
+    /// Judges the one link that has the external id: whether it is on this page, and how many there are on all.
+    fn named(&self, link: Option<(Key, StoredLink)>) -> (Found, Option<Count>) {
+        let link = link.filter(|(key, stored)| self.takes(key, stored));
+        let count = Count { links: u64::from(link.is_some()), is_exact: true };
+        let links = link.into_iter().filter(|(_, stored)| self.is_behind_cursor(stored)).collect();
+        (Found { links, next: None }, self.total.then_some(count))
+    }
+
+    fn takes(&self, key: &Key, StoredLink { link, manage, .. }: &StoredLink) -> bool {
+        let host = || target_host(link.target.as_bytes());
+        self.sees_only.is_none_or(|owner| manage.owner == owner)
+            && self.owner.is_none_or(|owner| manage.owner == Some(owner))
+            && self.archived.is_none_or(|archived| archived == manage.archived_at_ms.is_some())
+            && self.domain.is_none_or(|domain| key.domain == domain)
+            && self.state.is_none_or(|state| link.state == state)
+            && self.host.as_ref().is_none_or(|wanted| host().as_ref() == Some(wanted))
+            && self.tags.iter().all(|tag| manage.tags.contains(tag))
+            && self.created_from_ms.is_none_or(|from| from <= manage.created_at_ms)
+            && self.created_before_ms.is_none_or(|before| manage.created_at_ms < before)
+    }
+
+    fn is_behind_cursor(&self, link: &StoredLink) -> bool {
+        let place = Cursor::behind(link).place.to_bytes();
+        self.cursor.is_none_or(|cursor| match self.order {
+            // Places fall as times rise.
+            Order::NewestFirst => place > cursor.place.to_bytes(),
+            Order::OldestFirst => place < cursor.place.to_bytes(),
+        })
+    }
+
     fn find(self) -> Find {
         // The likely rarest first: it leads.
         let mut all_of: Vec<_> = self.tags.into_iter().map(Term::Tag).collect();
@@ -182,42 +212,25 @@ impl Links {
     pub async fn list(&self, wanted: Wanted) -> Result<Page, ChangeError> {
         let clicks = self.clicks.clone();
         let read = move |reader: &Reader| {
-            let (order, count) = (wanted.order, wanted.total);
-            let (named, sees_only) = (wanted.external_id.clone(), wanted.sees_only);
-            let find = wanted.find();
-            let mut found = match named {
-                None => reader.find(&find)?,
-                Some((owner, id)) => named_elsewhere(reader, &find, owner, &id)?,
+            let (order, sees_only) = (wanted.order, wanted.sees_only);
+            let (mut found, total) = match &wanted.external_id {
+                Some((owner, id)) => wanted.named(by_external_id(reader, *owner, id)?),
+                None => {
+                    let (count, find) = (wanted.total, wanted.find());
+                    let found = reader.find(&find)?;
+                    let all = Find { after: None, steps_max: COUNT_STEPS_MAX, ..find };
+                    (found, count.then(|| reader.count(&all)).transpose()?)
+                }
             };
             found.links.retain(|(_, link)| sees_only.is_none_or(|owner| owner == link.manage.owner));
             let subject =
                 |(key, link): &(Key, StoredLink)| Subject { key: *key, created: link.stamp.created };
             let totals = clicks.totals(&found.links.iter().map(subject).collect::<Vec<_>>())?;
-            let all = Find { after: None, steps_max: COUNT_STEPS_MAX, ..find };
-            let total = count.then(|| reader.count(&all)).transpose()?;
             let next = found.next.map(|place| Cursor { order, place });
             Ok::<_, StoreError>(Page { links: found.links, totals, next, total })
         };
         Ok(self.log.read(read).await??)
     }
-}
-
-/// Finds the link that an owner calls so elsewhere, if it is what is looked for besides.
-fn named_elsewhere(
-    reader: &Reader,
-    find: &Find,
-    owner: Option<PersonId>,
-    id: &str,
-) -> Result<Found, StoreError> {
-    let Some((key, stored)) = by_external_id(reader, owner, id)? else { return Ok(Found::default()) };
-    let place = Place::of(stored.manage.created_at_ms, stored.stamp.created.seq);
-    // Among the links made at that moment it is the only one of its place.
-    let ms = stored.manage.created_at_ms;
-    let alone =
-        Find { created_from_ms: Some(ms), created_before_ms: Some(ms + 1), limit: LIMIT_MAX, ..find.clone() };
-    let mut found = if find.after == Some(place) { Found::default() } else { reader.find(&alone)? };
-    found.links.retain(|(found, _)| *found == key);
-    Ok(Found { next: None, ..found })
 }
 
 /// Finds the link that an owner calls so elsewhere.
@@ -238,7 +251,10 @@ pub fn by_external_id(
     let Some(key) = key.map_err(|source| StoreError::Damaged { what: "external id", source })? else {
         return Ok(None);
     };
-    Ok(reader.link(&key)?.map(|link| (key, link)))
+    // The name is the link's only as long as the link says so too.
+    let is_named =
+        |link: &StoredLink| link.manage.owner == owner && link.manage.external_id.as_deref() == Some(id);
+    Ok(reader.link(&key)?.filter(is_named).map(|link| (key, link)))
 }
 
 #[cfg(test)]

@@ -149,12 +149,33 @@ pub(super) fn judge_kept(
     domains: &DomainTable,
 ) -> Result<Order, Refusal> {
     judge.not_here("dedupe", fields.dedupe.as_ref(), "a line is a link of its own");
-    let target = long_url(&mut judge, fields.long_url.as_ref(), rules, domains);
-    let state = judge.state(fields.state.as_ref());
-    judge.not_here("reserve", fields.reserve.as_ref(), "reserve an alias with POST /v1/links");
+    judge.not_here("reserve", fields.reserve.as_ref(), "say state reserved, as an export does");
+    let (target, state) = match is_kept_reservation(&mut judge, fields, code.as_ref()) {
+        true => (None, LinkState::Reserved),
+        false => {
+            let target = long_url(&mut judge, fields.long_url.as_ref(), rules, domains);
+            (target, judge.state(fields.state.as_ref()))
+        }
+    };
     let order = described(&mut judge, fields, target, code, (rules, domains));
     let order = judge.end(Some(order)).map_err(Refusal::Fields)?;
     Ok(Order { link: Link { state, ..order.link }, kept: Some(kept), ..order })
+}
+
+/// Says whether a line is an alias that is kept without a target, as exports show it.
+fn is_kept_reservation(judge: &mut Judge, fields: &LinkFields<'_>, code: Option<&Code>) -> bool {
+    if !matches!(&fields.state, Some(Json::Text(state)) if *state == "reserved") {
+        return false;
+    }
+    if !matches!(&fields.long_url, None | Some(Json::Null))
+        && judge.text("long_url", fields.long_url.as_ref()) != Some("")
+    {
+        judge.find("long_url", "unknown_field", "a reserved alias has no target yet");
+    }
+    if code.is_none() {
+        judge.find("code", "required", "say which alias is to be reserved");
+    }
+    true
 }
 
 /// Judges what is the same for every way of describing a whole link.

@@ -4,6 +4,7 @@
 use linklog::Key;
 use linklog::link::extras::Limit;
 use linklog::store::StoredLink;
+use linklog::writer::ProposeError;
 
 use super::condition::Condition;
 use super::order::{By, Order, lower_case};
@@ -59,10 +60,15 @@ impl Links {
                 self.may_give(caller, &fresh.keeping, caller.user)?;
                 let mut taken = self.tokens.take_creates(caller, 1)?;
                 let change = fresh.change(key.code, by, now_ms, None, [0; 16]);
-                let Some((position, stamp)) = self.applied(change).await? else { continue };
                 if let Some(taken) = &mut taken {
-                    taken.made(1);
+                    taken.propose(1);
                 }
+                let made = self.applied(change).await;
+                let may_be = matches!(made, Ok(Some(_)) | Err(ChangeError::Propose(ProposeError::Unknown)));
+                if let Some(taken) = taken.as_mut().filter(|_| !may_be) {
+                    taken.not_made(1);
+                }
+                let Some((position, stamp)) = made? else { continue };
                 if let Some((code, pending)) = &pending {
                     pending.created(*code);
                 }

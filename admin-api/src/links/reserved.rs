@@ -2,7 +2,7 @@
 
 use linklog::store::{Reader, StoreError, StoredLink};
 use linklog::writer::Decision;
-use linklog::{Code, DomainId, Key, LinkState};
+use linklog::{Code, DomainId, Key, Link, LinkState};
 
 use super::{ChangeError, Links};
 use crate::alias;
@@ -49,8 +49,7 @@ impl Links {
             let mut over = Vec::new();
             for key in keys {
                 let Some(stored) = reader.link(&key)? else { continue };
-                let ended = stored.link.expires_at_ms.is_some_and(|end| end <= now_ms);
-                if stored.link.state == LinkState::Reserved && ended {
+                if is_over(&stored.link, now_ms) {
                     over.push((key, stored));
                 }
             }
@@ -68,6 +67,11 @@ impl Links {
         }
         Ok(())
     }
+}
+
+/// Says whether a link is a reservation whose time is over.
+pub(super) fn is_over(link: &Link, now_ms: u64) -> bool {
+    link.state == LinkState::Reserved && link.expires_at_ms.is_some_and(|end| end <= now_ms)
 }
 
 fn candidates(taken: &str, length_max: usize) -> impl Iterator<Item = String> {

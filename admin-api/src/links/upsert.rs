@@ -38,6 +38,8 @@ impl Links {
         let mut order = order.clone();
         order.keeping.external_id = Some(Some(id.to_owned()));
         let owner = order.keeping.owner.unwrap_or(caller.user);
+        // Asked first: what others call their links is none of the caller's business.
+        self.may_give(caller, &order.keeping, caller.user)?;
         for _ in 0..TRIES_MAX {
             let name = id.to_owned();
             let found = self.log.read(move |reader| by_external_id(reader, owner, &name)).await??;

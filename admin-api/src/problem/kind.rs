@@ -136,7 +136,7 @@ kinds! {
         "The link was changed by others again and again while this change was tried."
         "Try again after Retry-After.";
     LINK_DELETED_SINCE 410 "link_deleted_since" "The link was deleted"
-        "The request repeats an earlier one with the same Idempotency-Key, and the link that one made was deleted since."
+        "The request repeats an earlier one with the same Idempotency-Key, and the link that one made was deleted since, or given to somebody whose links the token does not see."
         "Use a new Idempotency-Key to make a new link.";
     VERSION_MISMATCH 412 "version_mismatch" "The link is at another version"
         "The link was changed since the version that If-Match names."

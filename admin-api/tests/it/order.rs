@@ -85,6 +85,59 @@ fn an_external_id_names_one_live_link_of_its_owner() {
 }
 
 #[test]
+fn the_link_with_an_external_id_is_found_among_many_of_its_moment_and_counted_alone() {
+    let admin = Admin::start(&[]);
+    let client = admin.client();
+    let line = |n: u32| {
+        let id = if n == 0 { json!("wanted") } else { json!(null) };
+        json!({ "long_url": "https://a.example/", "code": format!("code-{n}"), "external_id": id,
+            "created_at": "2020-01-01T00:00:00Z", "tags": ["t"] })
+    };
+    let lines: String = (0..1200).map(|n| format!("{}\n", line(n))).collect();
+    let imported =
+        client.send(Method::POST, "/v1/import", &[("content-type", "application/x-ndjson")], Some(lines));
+    assert_eq!(imported.status, 200);
+    for (query, codes, total) in [
+        ("", vec!["code-0"], 1),
+        (
+            "&tag=t&host=a.example&state=active&domain=s.test&created_from=2020-01-01T00:00:00Z",
+            vec!["code-0"],
+            1,
+        ),
+        ("&sort=created_at", vec!["code-0"], 1),
+        ("&tag=other", vec![], 0),
+        ("&archived=true", vec![], 0),
+        ("&created_before=2020-01-01T00:00:00Z", vec![], 0),
+    ] {
+        let page = client.get(&format!("/v1/links?external_id=wanted&total=true{query}")).json;
+        let found: Vec<_> =
+            page["data"].as_array().unwrap().iter().map(|link| link["code"].clone()).collect();
+        assert_eq!(
+            (found, &page["total"]),
+            (codes.into_iter().map(Value::from).collect(), &json!({ "count": total, "is_exact": true })),
+            "{query}: {page}"
+        );
+    }
+}
+
+#[test]
+fn whose_external_ids_there_are_is_told_to_nobody_else() {
+    let admin = Admin::start(&[]);
+    let boss = Client::new(admin.addresses().http, &admin.make_token(&["admin"]));
+    let ada = boss.post("/v1/users", &json!({ "name": "Ada" })).json["id"].clone();
+    boss.create(
+        &json!({ "long_url": "https://a.example/", "alias": "adas", "external_id": "known", "owner": ada }),
+    );
+    let put = |id: &str| {
+        let body = json!({ "long_url": "https://a.example/", "alias": "mine", "owner": ada }).to_string();
+        admin.client().send(Method::PUT, &format!("/v1/links?external_id={id}"), &[], Some(body))
+    };
+    for id in ["known", "unknown"] {
+        assert_eq!(put(id).problem(), (403, "owner_not_allowed"), "{id}");
+    }
+}
+
+#[test]
 fn of_many_who_claim_an_external_id_one_gets_it() {
     let admin = Admin::start(&[]);
     let statuses: Vec<u16> = std::thread::scope(|scope| {

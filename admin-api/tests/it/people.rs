@@ -294,3 +294,54 @@ fn a_token_is_listed_changed_and_revoked() {
     assert!(boss.get(&path).json["revoked_at"].is_string());
     assert_eq!(boss.delete("/v1/tokens/0123456789abcdef").problem(), (404, "token_not_found"));
 }
+
+#[test]
+fn what_is_revoked_or_switched_off_is_so_at_once_although_no_replica_confirms_it() {
+    let mut admin = Admin::start(&[]);
+    let boss = operator(&admin);
+    let ada = user(&boss, "Ada");
+    let (revoked, id) = token(&admin, &boss, json!({}));
+    let (of_ada, _) = token(&admin, &boss, json!({ "user": ada }));
+    admin.set_config(|text| text + "[replication]\nmin_sync_replicas = 1\n");
+    admin.restart();
+    let again = |client: &Client| Client::new(admin.addresses().http, client.token());
+    let (boss, revoked, of_ada) = (again(&boss), again(&revoked), again(&of_ada));
+    assert_eq!((revoked.get("/v1/links").status, of_ada.get("/v1/links").status), (200, 200));
+    let path = format!("/v1/tokens/{id}");
+    assert_eq!(boss.delete(&path).problem(), (503, "outcome_unknown"));
+    assert_eq!(revoked.get("/v1/links").problem(), (401, "token_invalid"));
+    assert_eq!(boss.delete(&path).status, 204);
+    let off = boss.patch(&format!("/v1/users/{ada}"), &json!({ "disabled": true }));
+    assert_eq!(off.problem(), (503, "outcome_unknown"));
+    assert_eq!(of_ada.get("/v1/links").problem(), (401, "token_invalid"));
+}
+
+#[test]
+fn a_token_does_not_see_everybodys_links_because_its_user_was_taken_away() {
+    let admin = Admin::start(&[]);
+    let boss = operator(&admin);
+    let ada = user(&boss, "Ada");
+    let (_, id) = token(&admin, &boss, json!({ "user": ada }));
+    let path = format!("/v1/tokens/{id}");
+    let refused = boss.patch(&path, &json!({ "user": null }));
+    assert_eq!(refused.errors(), [("own_links_only", "user_missing")]);
+    let opened = boss.patch(&path, &json!({ "user": null, "own_links_only": false }));
+    assert_eq!((opened.status, &opened.json["own_links_only"]), (200, &json!(false)));
+}
+
+#[test]
+fn a_repeated_request_does_not_show_a_link_that_was_given_to_somebody_else() {
+    let admin = Admin::start(&[]);
+    let boss = operator(&admin);
+    let (ada, bob) = (user(&boss, "Ada"), user(&boss, "Bob"));
+    let (of_ada, _) = token(&admin, &boss, json!({ "user": ada }));
+    let make = || {
+        let body = json!({ "long_url": "https://a.example/", "alias": "adas" }).to_string();
+        of_ada.send(Method::POST, "/v1/links", &[("idempotency-key", "key")], Some(body))
+    };
+    assert_eq!(make().status, 201);
+    let secret = json!({ "owner": bob, "title": "Bob's secret" });
+    assert_eq!(boss.patch("/v1/links/adas", &secret).status, 200);
+    let again = make();
+    assert_eq!(again.problem(), (410, "link_deleted_since"), "{again:?}");
+}

@@ -12,7 +12,7 @@ use http::Method;
 use indicatif::ProgressBar;
 use serde_json::Value;
 
-use super::query;
+use super::{pause, query};
 use crate::client::{self, Ask, Client};
 use crate::output;
 use crate::problem::CallError;
@@ -61,10 +61,13 @@ impl Export {
                 Ok(()) => CallError::Lost { cause: "the export broke off".into() }.into(),
                 Err(error) => error,
             };
-            tries = if reached.links > before { 0 } else { tries + 1 };
-            if tries >= TRIES_MAX || !matches!(&error, Exit::Failure(cause) if is_passing(&**cause)) {
-                return Err(error);
+            if reached.links > before {
+                tries = 0;
             }
+            let pause = pause(&error, tries).filter(|_| tries + 1 < TRIES_MAX);
+            let Some(pause) = pause else { return Err(error) };
+            tries += 1;
+            tokio::time::sleep(pause).await;
         }
         out.flush().map_err(Exit::failure)?;
         drop(out);
@@ -125,13 +128,6 @@ impl Export {
 fn mark(line: &[u8]) -> Option<Value> {
     let begins = line.starts_with(b"{\"cursor\"") || line.starts_with(b"{\"end\"");
     begins.then(|| serde_json::from_slice(line).ok()).flatten()
-}
-
-fn is_passing(error: &(dyn std::error::Error + 'static)) -> bool {
-    matches!(
-        error.downcast_ref::<CallError>(),
-        Some(CallError::Lost { .. } | CallError::Silent | CallError::Connect { .. })
-    )
 }
 
 fn part_of(file: &Path) -> PathBuf {

@@ -1,33 +1,33 @@
 //! `signpost import`: lines of JSON, or the export of another shortener, sent as a stream; what becomes of them is read meanwhile.
 //!
-//! Owned here: an import from a file that breaks off goes on after the last line that the API has reported as done.
+//! Owned here: an import from a file that breaks off goes on after the last line that the API has reported as done. A record that cannot be
+//! taken over is refused here, once, and the others go on.
+//!
+//! - [`refusals`]: those records · [`sending`]: the body that grows as the file is read
+
+mod refusals;
+mod sending;
 
 use std::fs::File;
 use std::io::{self, BufReader, Read, Write};
 use std::path::PathBuf;
+use std::sync::Arc;
 
-use bytes::Bytes;
 use clap::{Args, ValueEnum};
 use daemon::exit::Exit;
 use http::Method;
 use http::header::CONTENT_TYPE;
-use http_body_util::{BodyExt, StreamBody};
-use hyper::body::Frame;
 use indicatif::ProgressBar;
 use serde_json::Value;
-use tokio::sync::mpsc;
-use tokio_stream::StreamExt;
-use tokio_stream::wrappers::ReceiverStream;
 
-use super::query;
-use crate::client::{self, Ask, Body, Client};
-use crate::convert::{self, Format, Options};
+use super::{pause, query};
+use crate::client::{self, Ask, Client};
+use crate::convert::{self, ConvertError, Format, NOTHING, Options};
 use crate::output::{self, print, tell};
 use crate::problem::{CallError, Problem};
 use crate::settings::Output;
+use refusals::Refusals;
 
-/// About how many bytes are sent together.
-const PIECE_BYTES: usize = 64 << 10;
 /// How often an import that breaks off goes on, when no line at all is done in between.
 const TRIES_MAX: u32 = 5;
 
@@ -38,6 +38,15 @@ enum Collisions {
     Skip,
     /// Put the line's link in its place
     Replace,
+}
+
+/// Whose the links are to be.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+enum Owners {
+    /// Whose the file says
+    Keep,
+    /// The token's user's, or nobody's
+    None,
 }
 
 /// Read links from an export, of this API or of another shortener.
@@ -64,13 +73,13 @@ pub struct Import {
     /// Add this tag to every link; several times for several
     #[arg(long = "tag", value_name = "TAG")]
     tags: Vec<String>,
+    /// Whose the links are to be
+    #[arg(long, value_enum, default_value_t = Owners::Keep)]
+    owners: Owners,
     /// Print the lines that would be sent, and send nothing
     #[arg(long)]
     convert_only: bool,
 }
-
-/// Lines, each with its end.
-type Lines = Box<dyn Iterator<Item = Result<Vec<u8>, convert::ConvertError>> + Send>;
 
 /// How far an import is.
 #[derive(Default)]
@@ -85,38 +94,57 @@ const COUNTS: [&str; 5] = ["created", "unchanged", "replaced", "collisions", "re
 impl Import {
     pub(crate) async fn run(&self, client: &mut Client, output: Output) -> Result<(), Exit> {
         if self.convert_only {
-            let mut out = io::stdout().lock();
-            for line in self.lines()? {
-                out.write_all(&line.map_err(Exit::failure)?).map_err(Exit::failure)?;
-            }
-            return Ok(());
+            return self.convert();
         }
         let bar = output::progress(0, "lines");
+        let refusals = Refusals::new(self.from.unit(), output, bar.clone());
         let mut reached = Reached::default();
         let mut tries = 0;
         while reached.done.is_none() {
             let before = reached.line;
-            let error = match self.go_on(client, output, &mut reached, &bar).await {
+            let error = match self.go_on(client, output, &mut reached, &refusals, &bar).await {
                 Ok(()) if reached.done.is_some() => break,
                 Ok(()) => Exit::from(CallError::Lost { cause: "the import broke off".into() }),
                 Err(error) => error,
             };
-            tries = if reached.line > before { 0 } else { tries + 1 };
-            let again = matches!(&error, Exit::Failure(cause) if is_passing(&**cause)) && !self.is_stdin();
-            if !again || tries >= TRIES_MAX {
+            if reached.line > before {
+                tries = 0;
+            }
+            let unit = self.from.unit();
+            let pause = pause(&error, tries).filter(|_| !self.is_stdin() && tries + 1 < TRIES_MAX);
+            let Some(pause) = pause else {
                 if reached.line > 0 {
+                    let reached = reached.line;
                     tell(&format!(
-                        "everything up to line {} is done; run the same command again to go on",
-                        reached.line
+                        "everything up to {unit} {reached} is done; run the same command again to go on"
                     ));
                 }
                 return Err(error);
-            }
-            tell(&format!("the connection broke after line {}: going on", reached.line));
-            tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+            };
+            tell(&format!("the connection broke after {unit} {}: going on", reached.line));
+            tries += 1;
+            tokio::time::sleep(pause).await;
         }
         bar.finish_and_clear();
         self.sum_up(output, &reached)
+    }
+
+    /// Prints what would be sent.
+    fn convert(&self) -> Result<(), Exit> {
+        let refusals = Refusals::new(self.from.unit(), Output::Table, ProgressBar::hidden());
+        let mut out = io::stdout().lock();
+        for (line, number) in self.lines()?.zip(1..) {
+            match line {
+                Ok(line) if line == NOTHING => {}
+                Ok(line) => out.write_all(&line).map_err(Exit::failure)?,
+                Err(ConvertError::Record { what, .. }) => refusals.add(number, &what),
+                Err(error) => return Err(Exit::failure(error)),
+            }
+        }
+        match refusals.count() {
+            0 => Ok(()),
+            some => Err(Exit::failure(format!("{some} {}s cannot be taken over", self.from.unit()))),
+        }
     }
 
     fn is_stdin(&self) -> bool {
@@ -124,7 +152,7 @@ impl Import {
     }
 
     /// Opens the file from its beginning.
-    fn lines(&self) -> Result<Lines, Exit> {
+    fn lines(&self) -> Result<convert::Lines, Exit> {
         let input: Box<dyn Read + Send> = if self.is_stdin() {
             Box::new(io::stdin())
         } else {
@@ -143,10 +171,11 @@ impl Import {
         client: &mut Client,
         output: Output,
         reached: &mut Reached,
+        refusals: &Arc<Refusals>,
         bar: &ProgressBar,
     ) -> Result<(), Exit> {
         let first_line = (reached.line + 1).to_string();
-        let (body, failure) = body(self.lines()?, reached.line);
+        let (body, failure) = sending::body(self.lines()?, reached.line, refusals.clone());
         let mut parameters = vec![("first_line", first_line.as_str())];
         if self.dry_run {
             parameters.push(("dry_run", "true"));
@@ -154,11 +183,18 @@ impl Import {
         if self.collisions == Collisions::Replace {
             parameters.push(("collisions", "replace"));
         }
+        if self.owners == Owners::None {
+            parameters.push(("owners", "none"));
+        }
         let ask = Ask::new(Method::POST, format!("/v1/import{}", query(&parameters)))
             .header(CONTENT_TYPE, "application/x-ndjson");
         // Each time counts from its beginning.
         let before = reached.counts;
-        let mut answer = client.stream(&ask, body).await?.into_body();
+        let mut answer = match client.stream(&ask, body).await {
+            Ok(answer) => answer.into_body(),
+            // What is wrong with the file is why there is no answer.
+            Err(error) => return Err(failure.try_recv().map_or_else(|_| error.into(), Exit::failure)),
+        };
         let mut rest = Vec::new();
         let ended = loop {
             let data = match client::piece(&mut answer).await {
@@ -169,7 +205,7 @@ impl Import {
             rest.extend_from_slice(&data);
             let mut start = 0;
             while let Some(end) = rest[start..].iter().position(|b| *b == b'\n').map(|at| start + at) {
-                hear(&rest[start..end], output, reached, before, bar)?;
+                self.hear(&rest[start..end], output, reached, before, refusals, bar)?;
                 start = end + 1;
             }
             rest.drain(..start);
@@ -179,6 +215,48 @@ impl Import {
             return Err(Exit::failure(error));
         }
         Ok(ended?)
+    }
+
+    /// Takes notice of a line of the answer.
+    fn hear(
+        &self,
+        line: &[u8],
+        output: Output,
+        reached: &mut Reached,
+        before: [u64; 5],
+        refusals: &Refusals,
+        bar: &ProgressBar,
+    ) -> Result<(), Exit> {
+        let mut said: Value =
+            serde_json::from_slice(line).map_err(|_| CallError::NotTheApi { status: 200 })?;
+        if let Some(done) = said.get_mut("done") {
+            // The API knows nothing of what was refused here.
+            done["refused"] = (done["refused"].as_u64().unwrap_or(0) + refusals.count()).into();
+        }
+        if output == Output::Json {
+            bar.suspend(|| print(&said.to_string()))?;
+        }
+        for (name, ends) in [("progress", false), ("done", true), ("gave_up", true)] {
+            let Some(counts) = said.get(name) else { continue };
+            reached.line = counts["line"].as_u64().unwrap_or(reached.line);
+            for (at, count) in COUNTS.iter().enumerate() {
+                reached.counts[at] = before[at] + counts[count].as_u64().unwrap_or(0);
+            }
+            bar.set_position(reached.line);
+            if name == "gave_up" {
+                let problem = serde_json::from_value::<Problem>(said["problem"].clone());
+                let problem = problem.map_err(|_| CallError::NotTheApi { status: 200 })?;
+                return Err(CallError::Refused { problem, retry_after: None }.into());
+            }
+            if ends {
+                reached.done = Some(said);
+            }
+            return Ok(());
+        }
+        if output == Output::Table {
+            bar.suspend(|| report(&said, self.from.unit()))?;
+        }
+        Ok(())
     }
 
     fn sum_up(&self, output: Output, reached: &Reached) -> Result<(), Exit> {
@@ -198,89 +276,20 @@ impl Import {
         }
         match collisions + refused {
             0 => Ok(()),
-            some => Err(Exit::failure(format!("{some} lines were not imported"))),
+            some => Err(Exit::failure(format!("{some} {}s were not imported", self.from.unit()))),
         }
     }
 }
 
-fn is_passing(error: &(dyn std::error::Error + 'static)) -> bool {
-    matches!(
-        error.downcast_ref::<CallError>(),
-        Some(CallError::Lost { .. } | CallError::Silent | CallError::Connect { .. })
-    )
-}
-
-/// Returns a body that grows as lines are read, without the first `skip`, and where it is said why reading ended early.
-fn body(lines: Lines, skip: u64) -> (Body, std::sync::mpsc::Receiver<convert::ConvertError>) {
-    let (pieces, sent) = mpsc::channel::<io::Result<Bytes>>(4);
-    let (fail, failure) = std::sync::mpsc::channel();
-    tokio::task::spawn_blocking(move || {
-        let mut piece = Vec::with_capacity(PIECE_BYTES + 4096);
-        for line in lines.skip(usize::try_from(skip).unwrap_or(usize::MAX)) {
-            match line {
-                Ok(line) => piece.extend_from_slice(&line),
-                Err(error) => {
-                    let _ = fail.send(error);
-                    let _ = pieces.blocking_send(Err(io::Error::other("the file cannot be read")));
-                    return;
-                }
-            }
-            if piece.len() >= PIECE_BYTES
-                && pieces.blocking_send(Ok(std::mem::take(&mut piece).into())).is_err()
-            {
-                return;
-            }
-        }
-        let _ = pieces.blocking_send(Ok(piece.into()));
-    });
-    let frames = ReceiverStream::new(sent).map(|piece| piece.map(Frame::data));
-    (BodyExt::boxed(StreamBody::new(frames)), failure)
-}
-
-/// Takes notice of a line of the answer.
-fn hear(
-    line: &[u8],
-    output: Output,
-    reached: &mut Reached,
-    before: [u64; 5],
-    bar: &ProgressBar,
-) -> Result<(), Exit> {
-    let said: Value = serde_json::from_slice(line).map_err(|_| CallError::NotTheApi { status: 200 })?;
-    if output == Output::Json {
-        bar.suspend(|| print(&said.to_string()))?;
-    }
-    for (name, ends) in [("progress", false), ("done", true), ("gave_up", true)] {
-        let Some(counts) = said.get(name) else { continue };
-        reached.line = counts["line"].as_u64().unwrap_or(reached.line);
-        for (at, count) in COUNTS.iter().enumerate() {
-            reached.counts[at] = before[at] + counts[count].as_u64().unwrap_or(0);
-        }
-        bar.set_position(reached.line);
-        if name == "gave_up" {
-            let problem = serde_json::from_value::<Problem>(said["problem"].clone());
-            let problem = problem.map_err(|_| CallError::NotTheApi { status: 200 })?;
-            return Err(CallError::Refused { problem, retry_after: None }.into());
-        }
-        if ends {
-            reached.done = Some(said);
-        }
-        return Ok(());
-    }
-    if output == Output::Table {
-        bar.suspend(|| report(&said))?;
-    }
-    Ok(())
-}
-
-fn report(said: &Value) -> Result<(), Exit> {
+fn report(said: &Value, unit: &str) -> Result<(), Exit> {
     let (line, code) = (said["line"].as_u64().unwrap_or(0), said["code"].as_str().unwrap_or("no code"));
     match said["result"].as_str() {
         Some("created") => return print(said["short_url"].as_str().unwrap_or(code)),
-        Some("collision") => tell(&format!("line {line}: another link has {code}")),
+        Some("collision") => tell(&format!("{unit} {line}: another link has {code}")),
         _ => {
             let problem = serde_json::from_value::<Problem>(said["problem"].clone()).ok();
             let text = problem.map_or_else(|| "refused".to_owned(), |problem| problem.text());
-            tell(&format!("line {line} ({code}): {text}"));
+            tell(&format!("{unit} {line} ({code}): {text}"));
         }
     }
     Ok(())

@@ -1,8 +1,8 @@
 //! Dub: the CSV of its dashboard, and the answers of `GET /links`.
 //!
 //! Sources: dub.co/help, exporting links (columns `Short link, Destination URL, Clicks, Created at`, and by choice `Updated at, Tags, Archived, …`, tags joined by
-//! commas); dub.co/docs/api-reference (`[{domain, key, url, expiresAt, archived, disabledAt, password, title, tags: [{name}], createdAt}]`). A link
-//! with a password would lose it, so it is refused.
+//! commas); dub.co/docs/api-reference (`[{domain, key, url, expiresAt, expiredUrl, archived, disabledAt, password, title, comments, externalId, ios,
+//! android, geo, tags: [{name}], createdAt}]`). A link with a password or with targets by device or country would lose them, so it is refused.
 
 use serde_json::Value;
 
@@ -15,6 +15,8 @@ pub(super) const COLUMNS: &[Column] = &[
     Column { names: &["tags"], required: false },
     Column { names: &["createdat"], required: false },
     Column { names: &["expiresat"], required: false },
+    Column { names: &["archived"], required: false },
+    Column { names: &["comments"], required: false },
 ];
 
 pub(super) const LISTS: &[&str] = &["/links"];
@@ -32,7 +34,9 @@ pub(super) fn of_row(row: &Row<'_>) -> Result<Foreign, String> {
             .unwrap_or_default(),
         created_at: time::read_any(row.get("createdat"))?,
         expires_at: time::read_any(row.get("expiresat"))?,
-        is_disabled: false,
+        archived: row.get("archived").is_some_and(|word| word.eq_ignore_ascii_case("true")),
+        notes: row.get("comments").map(str::to_owned),
+        ..Foreign::default()
     })
 }
 
@@ -40,6 +44,14 @@ pub(super) fn of_json(link: &Value) -> Result<Foreign, String> {
     let code = text(&link["key"]).ok_or("there is no key")?;
     if text(&link["password"]).is_some() {
         return Err(format!("{code} has a password, which cannot be taken over: make this link by hand"));
+    }
+    let has_targets = |field: &str| {
+        text(&link[field]).is_some() || link[field].as_object().is_some_and(|targets| !targets.is_empty())
+    };
+    if let Some(field) = ["ios", "android", "geo"].into_iter().find(|field| has_targets(field)) {
+        return Err(format!(
+            "{code} has targets of its own for some visitors ({field}), which are not taken over: make this link by hand, with rules"
+        ));
     }
     let tags = link["tags"].as_array().into_iter().flatten();
     Ok(Foreign {
@@ -51,5 +63,9 @@ pub(super) fn of_json(link: &Value) -> Result<Foreign, String> {
         created_at: time::read_any(link["createdAt"].as_str())?,
         expires_at: time::read_any(link["expiresAt"].as_str())?,
         is_disabled: !link["disabledAt"].is_null(),
+        archived: link["archived"] == true,
+        notes: text(&link["comments"]),
+        external_id: text(&link["externalId"]),
+        ..Foreign::default()
     })
 }

@@ -19,10 +19,7 @@ pub(super) fn elements(
         Err(error) => vec![Err(error.into())],
         Ok(document) => match list(document, lists) {
             Some(elements) => elements.into_iter().map(Ok).collect(),
-            None => {
-                let what = format!("there is no list of links (at {}); is --from right?", lists.join(" or "));
-                vec![Err(ConvertError::Record { number: 1, what })]
-            }
+            None => vec![Err(ConvertError::NoList { lists: lists.join(" or ") })],
         },
     })
 }

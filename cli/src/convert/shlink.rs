@@ -2,8 +2,8 @@
 //!
 //! Sources: `ExportShortUrlsBtn` in shlinkio/shlink-web-component (columns `createdAt, domain, shortCode, shortUrl, longUrl, title, tags, visits`, tags
 //! joined by `|`); shlink.io/documentation/advanced/import-short-urls (columns in any spelling, tags joined by `|` or `,`); the API's
-//! description at api-spec.shlink.io (`GET /rest/v3/short-urls`). Not taken over: `maxVisits` (a link that was limited would become
-//! unlimited, so such a link is refused), `validSince` in the future, redirect rules.
+//! description at api-spec.shlink.io (`GET /rest/v3/short-urls`). A link with `maxVisits` would become unlimited, and the rules of one with
+//! `hasRedirectRules` are not in the list, so these are refused.
 
 use serde_json::Value;
 
@@ -49,6 +49,9 @@ pub(super) fn of_json(link: &Value) -> Result<Foreign, String> {
             meta["maxVisits"]
         ));
     }
+    if link["hasRedirectRules"] == true {
+        return Err(format!("{code} has redirect rules, which are not in the file: make this link by hand"));
+    }
     let host = text(&link["shortUrl"]).and_then(|url| short_url(&url).ok()).map(|(host, _)| host);
     Ok(Foreign {
         long_url: text(&link["longUrl"]).ok_or("there is no longUrl")?,
@@ -58,6 +61,8 @@ pub(super) fn of_json(link: &Value) -> Result<Foreign, String> {
         tags: link["tags"].as_array().into_iter().flatten().filter_map(text).collect(),
         created_at: time::read_any(link["dateCreated"].as_str())?,
         expires_at: time::read_any(meta["validUntil"].as_str())?,
-        is_disabled: false,
+        not_before: time::read_any(meta["validSince"].as_str())?,
+        forward_query: link["forwardQuery"] == true,
+        ..Foreign::default()
     })
 }

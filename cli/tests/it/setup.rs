@@ -79,3 +79,47 @@ fn every_command_explains_itself_and_shells_can_complete_it() {
         assert!(script.contains("signpost") && script.contains("dry-run"), "{shell}");
     }
 }
+
+/// Answers requests one after the other, each on a connection of its own, and says how many there were.
+fn answering(answers: &'static [&'static str]) -> (String, std::sync::Arc<std::sync::atomic::AtomicUsize>) {
+    use std::io::{BufRead, BufReader, Write};
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let asked = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let counted = asked.clone();
+    std::thread::spawn(move || {
+        for answer in answers {
+            let (mut stream, _) = listener.accept().unwrap();
+            let head = BufReader::new(stream.try_clone().unwrap()).lines();
+            head.map_while(Result::ok).take_while(|line| !line.is_empty()).for_each(drop);
+            counted.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+            let (head, body) = answer.split_once('|').unwrap_or((answer, ""));
+            write!(
+                stream,
+                "HTTP/1.1 {head}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+                body.len()
+            )
+            .unwrap();
+        }
+    });
+    (url, asked)
+}
+
+#[test]
+fn what_was_put_off_is_asked_again_and_what_may_have_been_done_is_not() {
+    const BUSY: &str = "503 x\r\nRetry-After: 0|{\"title\":\"busy\",\"status\":503,\"code\":\"busy\"}";
+    const LIMITED: &str =
+        "429 x\r\nRetry-After: 0|{\"title\":\"slow\",\"status\":429,\"code\":\"rate_limited\"}";
+    const TOO_LONG: &str =
+        "429 x\r\nRetry-After: 3600|{\"title\":\"used up\",\"status\":429,\"code\":\"quota_used_up\"}";
+    const UNKNOWN: &str =
+        "503 x\r\nRetry-After: 0|{\"title\":\"unknown\",\"status\":503,\"code\":\"outcome_unknown\"}";
+    const DONE: &str = "204 No Content";
+    for (answers, code, asked) in
+        [(&[BUSY, LIMITED, DONE][..], 0, 3), (&[TOO_LONG, DONE], 1, 1), (&[UNKNOWN, DONE], 1, 1)]
+    {
+        let (url, counted) = answering(answers);
+        let ran = run(&["delete", "x"], &[("SIGNPOST_URL", &url), ("SIGNPOST_TOKEN", "sp_x")], "");
+        assert_eq!((ran.code, counted.load(std::sync::atomic::Ordering::SeqCst)), (code, asked), "{ran:?}");
+    }
+}

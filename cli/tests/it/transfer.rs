@@ -115,3 +115,48 @@ fn a_file_that_is_something_else_is_refused_and_says_why() {
     let ran = api.run(&["import", "/nowhere/x.csv"]);
     assert!(ran.err.contains("cannot read /nowhere/x.csv"), "{ran:?}");
 }
+
+#[test]
+fn a_link_with_a_password_between_two_others_is_refused_alone() {
+    let api = Api::start();
+    let link = |code: &str, password: bool| json!({ "address": code, "target": "https://example.org/", "password": password });
+    let links = json!({ "data": [link("first", false), link("secret", true), link("third", false)] });
+    let file = api.file("kutt.json", &links.to_string());
+    for (arguments, wanted) in [
+        (&["--dry-run"][..], "2 would be made, 0 there already, 0 would be replaced, 0 collide, 1 refused\n"),
+        (&[], "2 made, 0 there already, 0 replaced, 0 collide, 1 refused\n"),
+    ] {
+        let ran = api.run(&[&["import", "--from", "kutt-json", &file], arguments].concat());
+        assert_eq!((ran.code, &*ran.out), (1, wanted), "{ran:?}");
+        assert!(ran.err.contains("record 2: secret has a password"), "{ran:?}");
+        assert!(ran.err.contains("1 records were not imported"), "{ran:?}");
+    }
+    let ran = api.run(&["import", "--from", "kutt-json", &file, "-o", "json"]);
+    let said: Vec<Value> = ran.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!((&said[0]["line"], &said[0]["result"]), (&json!(2), &json!("refused")));
+    assert_eq!(said.last().unwrap()["done"]["refused"], 1);
+    let ran = api.run(&["import", "--from", "kutt-json", &file, "--convert-only"]);
+    assert_eq!((ran.code, ran.out.lines().count()), (1, 2), "{ran:?}");
+    assert!(ran.err.contains("record 2: secret has a password"), "{ran:?}");
+}
+
+#[test]
+fn why_a_file_cannot_be_read_is_said_and_not_that_the_connection_broke() {
+    let api = Api::start();
+    let file =
+        api.file("x.json", "{\"data\":[{\"address\":\"a\",\"target\":\"https://e.test/\"}]}\n{\"data\":");
+    let ran = api.run(&["import", "--from", "kutt-json", &file]);
+    assert!(ran.err.contains("the file is not the JSON it should be"), "{ran:?}");
+    assert!(!ran.err.contains("connection"), "{ran:?}");
+}
+
+#[test]
+fn an_export_from_where_other_users_are_is_imported_without_owners() {
+    let api = Api::start();
+    let line = "{\"long_url\":\"https://example.org/\",\"code\":\"theirs\",\"owner\":\"0123456789abcdef\"}\n";
+    let file = api.file("links.ndjson", line);
+    let ran = api.run(&["import", &file]);
+    assert!(ran.err.contains("line 1 (theirs): only a token with the scope admin may give links"), "{ran:?}");
+    let ran = api.run(&["import", &file, "--owners", "none"]);
+    assert_eq!(ran.ok(), "1 made, 0 there already, 0 replaced, 0 collide, 0 refused\n");
+}

@@ -829,6 +829,9 @@ pub struct ImportParams {
     /// What to do when another link has a line's code: `skip` (and say so), or `replace` it.
     #[param(nullable = false, inline, value_type = Option<OnCollision>)]
     collisions: Option<String>,
+    /// Whose the links are to be: `keep` whose the lines say, or `none`: the token's user's, or nobody's.
+    #[param(nullable = false, inline, value_type = Option<Owners>)]
+    owners: Option<String>,
     /// The number of the first line, 1 if it is not said: for an import that goes on in the middle of a file.
     #[param(minimum = 1, nullable = false)]
     first_line: Option<u64>,
@@ -843,6 +846,17 @@ pub(super) enum OnCollision {
     Skip,
     /// Put the line's link in its place.
     Replace,
+}
+
+/// Whose imported links are to be.
+#[derive(Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+#[allow(dead_code, reason = "only described here")]
+pub(super) enum Owners {
+    /// Whose the lines say; the token's user's where they say nothing.
+    Keep,
+    /// The token's user's, or nobody's.
+    None,
 }
 
 /// The key that makes a request safe to repeat.

@@ -9,7 +9,7 @@ use linklog::Code;
 use serde::Deserializer;
 use serde::de::{Deserialize, IgnoredAny, MapAccess, Visitor};
 
-use super::Kept;
+use super::{Kept, Owners};
 use crate::alias;
 use crate::domains::DomainTable;
 use crate::json::{Json, Name};
@@ -118,11 +118,11 @@ impl LineFields<'_> {
     }
 
     /// Judges the line. A `code` is kept as it is, whatever the rules for new aliases say today; an `alias` has to be one that may be
-    /// chosen.
+    /// chosen. An owner of nobody is none that is said: so exports show links that belong to no one.
     ///
     /// # Errors
     /// Everything that is wrong with it.
-    pub fn judge(mut self, rules: &Rules, domains: &DomainTable) -> Result<Order, Refusal> {
+    pub fn judge(mut self, rules: &Rules, domains: &DomainTable, owners: Owners) -> Result<Order, Refusal> {
         let mut judge = Judge::new(std::mem::take(&mut self.link.stray));
         let mut code = judge.text("code", self.code.as_ref()).and_then(|text| {
             let kept = alias::check(text, &alias::AliasRules::any());
@@ -150,7 +150,8 @@ impl LineFields<'_> {
             updated_at_ms: judge.past_ms("updated_at", self.updated_at.as_ref()),
         };
         let domain = judge.text("domain", self.link.domain.as_ref());
-        let order = judge_kept(judge, &self.link, code, kept, rules, domains)?;
+        let mut order = judge_kept(judge, &self.link, code, kept, rules, domains)?;
+        order.keeping.owner = order.keeping.owner.filter(|owner| owners == Owners::Keep && owner.is_some());
         let domain = domain_named(domain, domains).map_err(Refusal::UnknownDomain)?;
         Ok(order.on(domain, domains))
     }
