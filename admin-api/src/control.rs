@@ -24,45 +24,29 @@ use crate::log::Log;
 use crate::members::Members;
 use crate::replication::Replication;
 
-/// Answers the commands.
+/// Answers the commands, over these parts of the service.
 pub struct Operator {
-    log: Log,
-    tokens: Tokens,
-    members: Members,
-    domains: Domains,
-    levels: Levels,
-    replication: Replication,
-    budgets: Budgets,
-    fleet: FleetId,
+    /// Where changes go.
+    pub log: Log,
+    /// Who may ask the API.
+    pub tokens: Tokens,
+    /// Who follows the log.
+    pub members: Members,
+    /// What is served.
+    pub domains: Domains,
+    /// What members can read.
+    pub levels: Levels,
+    /// How far they are.
+    pub replication: Replication,
+    /// What they hold of limited links.
+    pub budgets: Budgets,
+    /// Whose writer this is.
+    pub fleet: FleetId,
     /// One command that writes at a time: they look before they write, and there is one operator.
-    writing: Mutex<()>,
+    pub writing: Mutex<()>,
 }
 
 impl Operator {
-    /// Returns the commands over these parts of the service.
-    pub fn new(
-        log: Log,
-        tokens: Tokens,
-        members: Members,
-        domains: Domains,
-        levels: Levels,
-        replication: Replication,
-        budgets: Budgets,
-        fleet: FleetId,
-    ) -> Operator {
-        Operator {
-            log,
-            tokens,
-            members,
-            domains,
-            levels,
-            replication,
-            budgets,
-            fleet,
-            writing: Mutex::new(()),
-        }
-    }
-
     async fn answer(&self, command: &str, args: Value) -> Result<Value, String> {
         match command {
             "status" => Ok(self.status()),

@@ -275,16 +275,17 @@ async fn start_tasks(
     let budgets = Budgets::load(opened.fleet, log.clone(), members.clone(), metrics.budgets.clone())
         .map_err(OpenLogError::from)?;
     others.spawn(serve_feed(feed, source, click_source, budgets.clone(), stop_others.clone()));
-    let operator = Operator::new(
-        log.clone(),
-        tokens.clone(),
+    let operator = Operator {
+        log: log.clone(),
+        tokens: tokens.clone(),
         members,
-        domains.clone(),
-        levels.clone(),
-        replication.clone(),
-        budgets.clone(),
-        opened.fleet,
-    );
+        domains: domains.clone(),
+        levels: levels.clone(),
+        replication: replication.clone(),
+        budgets: budgets.clone(),
+        fleet: opened.fleet,
+        writing: Default::default(),
+    };
     others.spawn(control.serve(Arc::new(operator), stop_others.clone()));
 
     let lags = Arc::new(RwLock::new(Vec::new()));

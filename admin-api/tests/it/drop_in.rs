@@ -64,14 +64,14 @@ fn a_client_of_shlink_makes_lists_changes_and_deletes_short_urls() {
     let site = site();
     let whole = json!({
         "longUrl": "https://a.example/x", "customSlug": "my-slug", "tags": ["one", "two"], "title": "A title",
-        "validUntil": "2040-01-02T03:04:05+01:00", "crawlable": false, "forwardQuery": true, "maxVisits": null,
+        "validUntil": "2040-01-02T03:04:05+01:00", "crawlable": false, "forwardQuery": true, "maxVisits": 9,
     });
     let made = site.shlink(Method::POST, "/short-urls", Some(whole.clone()));
     assert_eq!(made.status, 200, "{made:?}");
     let expected = json!({
         "shortCode": "my-slug", "shortUrl": "http://s.test/my-slug", "longUrl": "https://a.example/x",
         "dateCreated": made.json["dateCreated"], "visitsSummary": { "total": 0, "nonBots": 0, "bots": 0 },
-        "tags": ["one", "two"], "meta": { "validSince": null, "validUntil": "2040-01-02T02:04:05+00:00", "maxVisits": null },
+        "tags": ["one", "two"], "meta": { "validSince": null, "validUntil": "2040-01-02T02:04:05+00:00", "maxVisits": 9 },
         "domain": null, "title": "A title", "crawlable": false, "forwardQuery": true, "hasRedirectRules": false, "enabled": true,
     });
     assert_eq!(made.json, expected);
@@ -134,10 +134,13 @@ fn a_client_of_shlink_makes_lists_changes_and_deletes_short_urls() {
         (kind(&gone), &gone.json["shortCode"]),
         ((404, "short-url-not-found".into()), &json!("my-slug"))
     );
-    let wrong =
-        site.shlink(Method::POST, "/short-urls", Some(json!({ "longUrl": "nothing", "maxVisits": 3 })));
+    let wrong = site.shlink(
+        Method::POST,
+        "/short-urls",
+        Some(json!({ "longUrl": "nothing", "pathPrefix": "x", "maxVisits": 0 })),
+    );
     assert_eq!(kind(&wrong), (400, "invalid-data".into()));
-    assert_eq!(wrong.json["invalidElements"], json!(["maxVisits", "longUrl"]));
+    assert_eq!(wrong.json["invalidElements"], json!(["pathPrefix", "longUrl", "maxVisits"]));
     assert_eq!(kind(&site.client.get("/rest/v3/short-urls")), (401, "missing-authentication".into()));
     let other = site.client.send(Method::GET, "/rest/v3/short-urls", &[("X-Api-Key", "nonsense")], None);
     assert_eq!(kind(&other), (401, "invalid-api-key".into()));

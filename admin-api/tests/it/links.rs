@@ -29,6 +29,7 @@ fn a_link_with_a_generated_code_is_made_and_read_back() {
         "long_url": "https://example.com/a?b=c",
         "status": 302,
         "state": "active",
+        "max_clicks": null,
         "not_before": null,
         "expires_at": null,
         "when_ended": null,

@@ -27,13 +27,14 @@ use crate::problem::Problem;
 
 const TIME: &str = "%Y-%m-%dT%H:%M:%S+00:00";
 /// Our names of the fields, and theirs.
-const NAMES: [(&str, &str); 6] = [
+const NAMES: [(&str, &str); 7] = [
     ("alias", "customSlug"),
     ("long_url", "longUrl"),
     ("expires_at", "validUntil"),
     ("not_before", "validSince"),
     ("forward_query", "forwardQuery"),
     ("dedupe", "findIfExists"),
+    ("max_clicks", "maxVisits"),
 ];
 /// What clients send with every request although it is off, or does what we do anyway.
 const HARMLESS: [&str; 3] = ["crawlable", "validateUrl", "shortCodeLength"];
@@ -118,6 +119,7 @@ async fn try_create(api: &Api, request: Request) -> Result<Response, Problem> {
             "findIfExists" => fields.dedupe = Some(value).filter(|value| *value != Json::Null),
             "validUntil" => fields.expires_at = Some(value),
             "validSince" => fields.not_before = Some(value),
+            "maxVisits" => fields.max_clicks = Some(value),
             "forwardQuery" => fields.forward_query = Some(value).filter(|value| *value != Json::Null),
             other => stray(other, &value, &mut fields.stray),
         }
@@ -130,7 +132,7 @@ async fn try_create(api: &Api, request: Request) -> Result<Response, Problem> {
 fn stray(name: &str, value: &Json<'_>, stray: &mut Vec<Finding>) {
     if !HARMLESS.contains(&name) && !is_nothing(value) {
         stray.push(match name {
-            "maxVisits" | "pathPrefix" => Finding {
+            "pathPrefix" => Finding {
                 field: name.to_owned().into(),
                 code: "not_supported",
                 detail: "this server cannot do that through this API; leave the field out".to_owned(),
@@ -167,6 +169,7 @@ async fn try_change(api: &Api, code: &str, request: Request) -> Result<Response,
             "title" => fields.title = Some(value),
             "validUntil" => fields.expires_at = Some(value),
             "validSince" => fields.not_before = Some(value),
+            "maxVisits" => fields.max_clicks = Some(value),
             "forwardQuery" => fields.forward_query = Some(value).filter(|value| *value != Json::Null),
             other => stray(other, &value, &mut fields.stray),
         }
@@ -308,7 +311,7 @@ fn view(api: &Api, found: &Found) -> Result<Value, Problem> {
         "meta": {
             "validSince": link.extras.not_before_ms.map(|at_ms| time(at_ms, TIME)),
             "validUntil": link.expires_at_ms.map(|at_ms| time(at_ms, TIME)),
-            "maxVisits": null,
+            "maxVisits": link.extras.limit.map(|limit| limit.max),
         },
         "domain": elsewhere(&found.key, &found.host(api)?),
         "title": manage.title,
