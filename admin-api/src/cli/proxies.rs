@@ -53,8 +53,13 @@ pub(super) fn run(common: &Common, command: &Proxy) -> Result<(), Exit> {
             Ok(())
         }
         Proxy::Forget { name } => {
-            common.call("proxy.forget", json!({ "name": name }))?;
+            let forgotten = common.call("proxy.forget", json!({ "name": name }))?;
             tell(&format!("proxy {name} is shut out for good"));
+            if let Some(clicks @ 1..) = forgotten["burned_clicks"].as_u64() {
+                tell(&format!(
+                    "{clicks} clicks of limited links that it had are burned: nobody can use them any more"
+                ));
+            }
             Ok(())
         }
         Proxy::List => {

@@ -5,7 +5,7 @@ use std::net::TcpStream;
 use std::time::Duration;
 
 use super::Endpoint;
-use super::response::{BadAnswer, Response, parse};
+use super::response::{BadAnswer, Response, parse_answer_to};
 
 const READ_BYTES: usize = 16 << 10;
 
@@ -81,7 +81,8 @@ impl Connection {
         }
         let _length = read?;
         // Parsed again because a borrow cannot leave the loop that fills the buffer; the header is a few hundred bytes.
-        let answer = parse(&self.buffer[..self.filled])?.expect("the loop ended with a complete answer");
+        let answer = parse_answer_to(is_head(request), &self.buffer[..self.filled])?;
+        let answer = answer.expect("the loop ended with a complete answer");
         if !answer.keep_alive {
             self.stream = None;
         }
@@ -125,11 +126,15 @@ impl Connection {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => return Err(failed(error)),
             }
-            if let Some(answer) = parse(&self.buffer[..self.filled])? {
+            if let Some(answer) = parse_answer_to(is_head(request), &self.buffer[..self.filled])? {
                 return Ok(answer.length);
             }
         }
     }
+}
+
+fn is_head(request: &[u8]) -> bool {
+    request.starts_with(b"HEAD ")
 }
 
 /// Whether nothing has happened on an idle connection: no end, no error, no bytes that nobody asked for.

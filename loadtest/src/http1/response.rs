@@ -53,6 +53,14 @@ pub enum BadAnswer {
 /// # Errors
 /// The first thing that is wrong with the bytes.
 pub fn parse(bytes: &[u8]) -> Result<Option<Response<'_>>, BadAnswer> {
+    parse_answer_to(false, bytes)
+}
+
+/// As [`parse`]; `to_head`: whether it answers a HEAD, which has no body whatever its length says (RFC 9112 §6.3).
+///
+/// # Errors
+/// The first thing that is wrong with the bytes.
+pub(super) fn parse_answer_to(to_head: bool, bytes: &[u8]) -> Result<Option<Response<'_>>, BadAnswer> {
     let mut rest = bytes;
     let Some(status_line) = take_line(&mut rest) else { return incomplete(bytes) };
     let (status, http_1_1) = parse_status_line(status_line)?;
@@ -70,6 +78,7 @@ pub fn parse(bytes: &[u8]) -> Result<Option<Response<'_>>, BadAnswer> {
     }
     let body_length = match (headers.content_length, status) {
         (_, 204 | 304) => 0,
+        _ if to_head => 0,
         (Some(length), _) => length,
         (None, _) => return Err(BadAnswer::NoLength),
     };
@@ -157,6 +166,13 @@ mod tests {
     use super::*;
 
     const FOUND: &[u8] = b"HTTP/1.1 302 Found\r\nLOCATION:  https://a.example/x?y=1 \r\nCache-Control: no-store\r\ncontent-length: 5\r\n\r\nmoved";
+
+    #[test]
+    fn an_answer_to_head_ends_with_its_header() {
+        let unsure = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 90\r\n\r\n";
+        assert_eq!(parse(unsure), Ok(None));
+        assert_eq!(parse_answer_to(true, unsure).unwrap().unwrap().length, unsure.len());
+    }
 
     #[test]
     fn a_redirect_is_read_whole() {

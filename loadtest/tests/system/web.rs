@@ -154,7 +154,7 @@ impl Town {
         let output = admin.args(command).arg("--config").arg(config).output().unwrap();
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         assert!(output.status.success(), "{command:?}: {}", text(&output.stderr));
-        text(&output.stdout)
+        text(&output.stdout) + &text(&output.stderr)
     }
 
     /// Returns when everything that was followed so far is counted: the rings of a proxy's workers are read in turn, so what is behind one click

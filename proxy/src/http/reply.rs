@@ -281,6 +281,11 @@ fn of_link<R>(
     {
         return of_rich_link(worker, asked, wanted, facts, now_ms, write);
     }
+    if who.post {
+        // Only a link that ends with a number of clicks takes a POST.
+        let answer = worker.limited(who.client, wanted.verdict, Answer::Page(Page::MethodNotAllowed), now_ms);
+        return Ok(write(answer));
+    }
     let answer = Answer::of_link(facts, now_ms);
     if let (Answer::Redirect { status, .. }, Some(facts)) = (&answer, &facts) {
         let status = status.code();
