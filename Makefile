@@ -6,7 +6,7 @@
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-builtin-rules --no-print-directory
 
-.PHONY: help deps build demo test framing clicks allocations fuzz slow check bench bench-create bench-redirect bench-tls bench-keypool bench-log
+.PHONY: help deps build demo test framing clicks max-clicks allocations fuzz slow check bench bench-create bench-redirect bench-tls bench-keypool bench-log
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,6 +33,9 @@ fuzz: ## Try arbitrary bytes on everything that reads bytes (MINUTES=10 in all; 
 
 clicks: build ## Count a known number of redirects through kills, cuts and an outage, and compare (5 minutes)
 	@scripts/clicks.sh
+
+max-clicks: build ## Follow links that end with a number of clicks through kills and losses, and compare (1 minute)
+	@scripts/max-clicks.sh
 
 allocations: build ## Count what running proxies allocate for a request of every kind (REQUESTS=1000000 LINKS=1000000)
 	@$(foreach name,REQUESTS LINKS,$(if $($(name)),$(name)=$($(name)))) scripts/allocations.sh

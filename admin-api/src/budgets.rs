@@ -2,9 +2,9 @@
 //!
 //! Owned here: the sum of what was spent, what was burned and what is in members' hands never exceeds a link's limit. A click moves only by
 //! a record: granted by one, given back by one, burned by one; whatever is granted is at most what the log says is left. One thing at
-//! a time is decided about a link (its [turn](Budgets::turn)), and every record names the version it was decided on.
+//! a time is decided about a link (its turn), and every record names the version it was decided on.
 //!
-//! - [`book`]: a link's clicks as the log has them · [`stream`]: what members say and are asked
+//! - `book`: a link's clicks as the log has them · `stream`: what members say and are asked
 //! - Spending itself, and giving back what is idle, is the proxies'.
 
 mod book;

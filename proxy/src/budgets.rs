@@ -1,12 +1,12 @@
 //! Links that end with a number of clicks: what this proxy may still spend of them.
 //!
-//! Owned here: a click of such a link is spent out of a budget that the log has granted to this proxy, and recorded in [`slots`] before the
+//! Owned here: a click of such a link is spent out of a budget that the log has granted to this proxy, and recorded in `slots` before the
 //! answer is written. No two proxies ever hold the same click, so however they are cut off or killed, there are never more redirects than
 //! the link allows. What is idle goes back within a second; what the writer asks for goes back at once.
 //!
 //! - Granted and settled: what the log says, applied by the follower ([`Budgets::apply`]).
-//! - Spent and given back: [`slots`]. Both only ever grow, so telling the writer twice changes nothing.
-//! - [`hold`]: the stream on which the writer is told and asked.
+//! - Spent and given back: `slots`. Both only ever grow, so telling the writer twice changes nothing.
+//! - `hold`: the stream on which the writer is told and asked.
 //!
 //! Deliberately not here: whether the link has ended, which its record says.
 

@@ -3,7 +3,7 @@
 //! Owned here: an import from a file that breaks off goes on after the last line that the API has reported as done. A record that cannot be
 //! taken over is refused here, once, and the others go on.
 //!
-//! - [`refusals`]: those records · [`sending`]: the body that grows as the file is read
+//! - `refusals`: those records · `sending`: the body that grows as the file is read
 
 mod refusals;
 mod sending;
