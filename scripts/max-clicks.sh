@@ -11,7 +11,7 @@ begin_bench max-clicks
 follow=(bin/signpost-loadtest max-clicks --bin-dir bin --proxies 4 --clients 200 ${SEED:+--seed "$SEED"})
 
 measure whole "${follow[@]}" --dir "$BENCH_DIR/whole" --json "$RESULTS/whole.json"
-measure kills "${follow[@]}" --dir "$BENCH_DIR/kills" --limits 1,10,100,1000,10000 --kills 10 --kill-writer --json "$RESULTS/kills.json"
-measure lost "${follow[@]}" --dir "$BENCH_DIR/lost" --limits 10,100,1000,10000 --kills 10 --lose-memory --json "$RESULTS/lost.json"
+measure kills "${follow[@]}" --dir "$BENCH_DIR/kills" --limits 1000,10000,20000 --rest 100 --kills 10 --kill-writer --json "$RESULTS/kills.json"
+measure lost "${follow[@]}" --dir "$BENCH_DIR/lost" --limits 100,1000,20000 --rest 100 --kills 10 --lose-memory --json "$RESULTS/lost.json"
 measure lowered "${follow[@]}" --dir "$BENCH_DIR/lowered" --limits 2,10,100,1000,10000 --lower --json "$RESULTS/lowered.json"
 end_bench 'Links that end with a number of clicks' max-clicks

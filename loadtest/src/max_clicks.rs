@@ -47,6 +47,9 @@ pub struct Args {
     /// Clients, each following the same link again and again until it has ended.
     #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u16).range(1..=1000))]
     clients: u16,
+    /// How long a client rests after each redirect, in milliseconds: makes links last long enough for many kills.
+    #[arg(long, value_name = "MS", default_value_t = 0, value_parser = clap::value_parser!(u64).range(0..=10_000))]
+    rest: u64,
     /// Limits of the links, one link after the other.
     #[arg(long, value_name = "N,…", value_delimiter = ',', default_values_t = [1, 2, 3, 10, 100, 1_000, 10_000])]
     limits: Vec<u64>,
@@ -202,7 +205,14 @@ impl Args {
         let proxies: Vec<Endpoint> =
             fleet.ready().proxies.iter().map(|url| Ok(url.parse()?)).collect::<anyhow::Result<_>>()?;
         let begun = Instant::now();
-        let visitors = Visitors::start(&code, &target, &proxies, self.clients, begun + USED_UP_WITHIN, stop);
+        let visitors = Visitors::start(
+            &code,
+            &target,
+            &proxies,
+            (self.clients, Duration::from_millis(self.rest)),
+            begun + USED_UP_WITHIN,
+            stop,
+        );
         let mut lowered = None;
         if self.lower {
             lowered = Some(self.lower(&mut api, &code, max_clicks, &visitors)?);

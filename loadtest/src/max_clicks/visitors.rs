@@ -50,12 +50,12 @@ pub(super) struct Visitors {
 }
 
 impl Visitors {
-    /// Starts them; each ends when it has met a 410, or at `until`.
+    /// Starts so many, each resting so long after a redirect; each ends when it has met a 410, or at `until`.
     pub(super) fn start(
         code: &str,
         target: &str,
         proxies: &[Endpoint],
-        clients: u16,
+        (clients, rest): (u16, Duration),
         until: Instant,
         stop: &StopFlag,
     ) -> Visitors {
@@ -69,7 +69,7 @@ impl Visitors {
                 })
                 .collect();
             std::thread::spawn(move || {
-                visit(proxies, &target, &tally, until, &stop);
+                visit(proxies, &target, &tally, rest, (until, &stop));
                 tally.going.fetch_sub(1, Ordering::Release);
             })
         };
@@ -111,8 +111,8 @@ fn visit(
     mut proxies: Vec<(Connection, Vec<u8>)>,
     target: &str,
     tally: &Tally,
-    until: Instant,
-    stop: &StopFlag,
+    rest: Duration,
+    (until, stop): (Instant, &StopFlag),
 ) {
     let mut random = rand::rng();
     let add = |count: &AtomicU64| count.fetch_add(1, Ordering::Relaxed);
@@ -123,6 +123,7 @@ fn visit(
             Ok(answer) => match answer.status {
                 302 if answer.location == Some(target.as_bytes()) => {
                     add(&tally.redirected);
+                    std::thread::sleep(rest);
                     false
                 }
                 410 => {
