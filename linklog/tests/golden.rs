@@ -12,9 +12,10 @@ use linklog::codec::record::{self, Envelope, Kind};
 use linklog::codec::{Cursor, value};
 use linklog::digest::SectionHash;
 use linklog::entity::{
-    Budget, Domain, DomainAnswers, ExternalLink, Fleet, Group, Host, Member, MemberRole, MemberState,
-    PersonId, Scopes, Token, TokenLimits, User, WellKnown,
+    Budget, Domain, DomainAnswers, ExternalLink, Fleet, FreedCode, Group, Host, Member, MemberRole,
+    MemberState, Period, PersonId, Quota, QuotaId, Scopes, Token, TokenLimits, User, WellKnown,
 };
+use linklog::key::{Allowance, Code7};
 use linklog::link::extras::Limit;
 use linklog::link::rules::{Device, Rule, Variant};
 use linklog::{
@@ -220,6 +221,7 @@ fn link_of_level_2() -> Link {
             Variant { weight: 1, target: "https://example.org/a".into() },
             Variant { weight: 999, target: "https://example.org/b".into() },
         ],
+        quota: None,
     };
     Link { extras, ..link() }
 }
@@ -347,6 +349,7 @@ fn bodies_of_order_and_people_of_level_2() {
         creates: Some((1000, 86_400)),
         requests_per_s: Some(7),
         own_links_only: true,
+        redirects: None,
     };
     let token = Token { user: Some(person), expires_at_ms: Some(13), limits, ..token() };
     assert_eq!(Token::decode(Cursor::new(&frozen("body-token-2.hex", &token.encode()))), Ok(token));
@@ -376,7 +379,7 @@ fn bodies_of_order_and_people_of_level_2() {
 
 #[test]
 fn bodies_of_clicks_that_end_links_of_level_2() {
-    let limit = Limit { max: 1_000, used: 300, burned: 5 };
+    let limit = Limit { max: 1_000, used: 300, burned: 5, ended_at_ms: None };
     let link = Link {
         target: "https://a.example/".into(),
         extras: Extras { limit: Some(limit), ..Extras::default() },
@@ -392,6 +395,34 @@ fn bodies_of_clicks_that_end_links_of_level_2() {
         burned: 1,
     };
     assert_eq!(Budget::decode(Cursor::new(&frozen("body-budget-2.hex", &budget.encode()))), Ok(budget));
-    let key = StateKey::Budget(Key::new(DomainId(513), "docs".parse().unwrap()), "proxy-1".into());
+    let key =
+        StateKey::Budget(Allowance::Link(Key::new(DomainId(513), "docs".parse().unwrap())), "proxy-1".into());
     assert_eq!(StateKey::decode(&frozen("key-budget-2.hex", &key.encode())), Ok(key));
+}
+
+#[test]
+fn bodies_of_quotas_and_freed_codes_of_level_2() {
+    let quota =
+        Quota { start_s: 1_700_000_000, used: 300, burned: 5, ..Quota::new(1_000_000, Period::Month) };
+    assert_eq!(Quota::decode(Cursor::new(&frozen("body-quota-2.hex", &quota.encode()))), Ok(quota));
+    let id = QuotaId::of_token(*b"12345678");
+    let limit = Limit { max: 2, used: 2, burned: 0, ended_at_ms: Some(1_700_000_000_123) };
+    let link = Link {
+        target: "https://a.example/".into(),
+        extras: Extras { limit: Some(limit), quota: Some(id), ..Extras::default() },
+        ..Link::default()
+    };
+    assert_eq!(Link::decode(&frozen("body-link-quota-2.hex", &link.encode())), Ok(link));
+    let limits = TokenLimits { redirects: Some((1_000_000, Period::Day)), ..TokenLimits::default() };
+    let token = Token { limits, ..token() };
+    assert_eq!(Token::decode(Cursor::new(&frozen("body-token-quota-2.hex", &token.encode()))), Ok(token));
+    let freed = FreedCode { freed_at_ms: 1_700_000_000_123 };
+    assert_eq!(FreedCode::decode(Cursor::new(&frozen("body-freed-2.hex", &freed.encode()))), Ok(freed));
+    for (name, key) in [
+        ("key-quota-2.hex", StateKey::Quota(id)),
+        ("key-budget-quota-2.hex", StateKey::Budget(Allowance::Quota(id), "proxy-1".into())),
+        ("key-freed-2.hex", StateKey::FreedCode(DomainId(513), Code7::from_bytes(b"Ab3xY9z").unwrap())),
+    ] {
+        assert_eq!(StateKey::decode(&frozen(name, &key.encode())), Ok(key));
+    }
 }

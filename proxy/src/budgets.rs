@@ -1,16 +1,19 @@
-//! Links that end with a number of clicks: what this proxy may still spend of them.
+//! Links that end with a number of clicks, and quotas of redirects: what this proxy may still spend of them.
 //!
 //! Owned here: a click of such a link is spent out of a budget that the log has granted to this proxy, and recorded in `slots` before the
 //! answer is written. No two proxies ever hold the same click, so however they are cut off or killed, there are never more redirects than
-//! the link allows. What is idle goes back within a second; what the writer asks for goes back at once.
+//! the link allows. What is idle goes back within a second; what the writer asks for goes back at once. The same holds for a quota in each
+//! of its periods, but what is idle of it stays until the period is over: it is large, and moving it costs records.
 //!
 //! - Granted and settled: what the log says, applied by the follower ([`Budgets::apply`]).
 //! - Spent and given back: `slots`. Both only ever grow, so telling the writer twice changes nothing.
+//! - `quotas`: what links of a token may answer together, and when that begins anew.
 //! - `hold`: the stream on which the writer is told and asked.
 //!
 //! Deliberately not here: whether the link has ended, which its record says.
 
 mod hold;
+mod quotas;
 mod slots;
 
 use std::collections::{HashMap, HashSet};
@@ -23,14 +26,15 @@ use std::time::{Duration, Instant};
 
 use dashmap::{DashMap, Entry};
 use linklog::codec::value;
-use linklog::entity::Budget;
+use linklog::entity::{Budget, Quota, QuotaId};
 use linklog::store::Reader;
-use linklog::{Position, StateKey};
+use linklog::{Allowance, Position, StateKey};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
 pub use hold::{Holding, start};
+pub use quotas::Quoted;
 use slots::{SLOTS, Slots};
 
 /// The file in the folder of the click rings.
@@ -45,13 +49,19 @@ const IDLE: Duration = Duration::from_millis(400);
 const TELL_EVERY: Duration = Duration::from_millis(200);
 /// How often it is told again what it has not settled.
 const REPEAT_EVERY: Duration = Duration::from_secs(1);
+/// How often it is told of what is spent of a quota: that makes no record.
+const TELL_OF_QUOTA_EVERY: Duration = Duration::from_secs(1);
+/// How often it is told that again: it may have begun anew since.
+const REPEAT_OF_QUOTA_EVERY: Duration = Duration::from_secs(5);
 
 /// The budgets of this proxy.
 pub struct Budgets {
     member: String,
     slots: Slots,
     reader: Reader,
-    /// By the link's key in the log's encoding. Whoever holds an entry's lock may spend, give back, or forget.
+    /// As the log has them: as many as there are tokens with one.
+    quotas: DashMap<QuotaId, Quota>,
+    /// By the link's or the quota's key in the log's encoding. Whoever holds an entry's lock may spend, give back, or forget.
     held: DashMap<Box<[u8]>, Held>,
     /// Visitors that wait for a change of a link's budget, or of the link.
     waiting: DashMap<Box<[u8]>, Arc<Notify>>,
@@ -113,7 +123,7 @@ impl Budgets {
     /// Opens what an earlier process has left in `dir`, which is on tmpfs and locked by this one; `member` is our name.
     ///
     /// # Errors
-    /// The file cannot be made, reserved or mapped.
+    /// The file cannot be made, reserved or mapped, or the replica cannot be read.
     pub fn open(dir: &Path, member: String, reader: Reader) -> io::Result<Budgets> {
         Budgets::with_slots(dir, member, reader, SLOTS)
     }
@@ -123,6 +133,7 @@ impl Budgets {
         let budgets = Budgets {
             member,
             slots,
+            quotas: quotas::load(&reader).map_err(io::Error::other)?,
             reader,
             held: DashMap::new(),
             waiting: DashMap::new(),
@@ -154,6 +165,11 @@ impl Budgets {
     /// Which memory the budgets are in: another one after it was lost.
     pub fn holder(&self) -> [u8; 16] {
         self.slots.holder()
+    }
+
+    /// Says whether a click of the link with this key that was made at `created` is at hand.
+    pub fn has(&self, key: &[u8], created: Position) -> bool {
+        self.held.get(key).is_some_and(|held| held.created == created && held.at_hand() > 0)
     }
 
     /// Spends a click of the link with this key that was made at `created`; says whether there was one. From then on it is recorded, and
@@ -191,7 +207,7 @@ impl Budgets {
         let mut told = pin!(news.notified());
         told.as_mut().enable();
         // What has come before we listened.
-        if !self.held.get(key).is_some_and(|held| held.created == created && held.at_hand() > 0) {
+        if !self.has(key, created) {
             self.want(key, created);
             // Late is an answer too.
             let _ = timeout(WAIT_MAX, told).await;
@@ -202,8 +218,12 @@ impl Budgets {
     pub fn apply(&self, key: &[u8], serve_value: Option<&[u8]>) {
         match StateKey::decode(key) {
             Ok(StateKey::Link(_)) => self.tell_waiting(key),
-            Ok(StateKey::Budget(link, member)) if member == self.member => {
-                let link = link.encode();
+            Ok(StateKey::Quota(id)) => {
+                self.set_quota(id, serve_value);
+                self.tell_waiting(key);
+            }
+            Ok(StateKey::Budget(of, member)) if member == self.member => {
+                let link = of.encode();
                 match serve_value.and_then(read_row) {
                     Some(row) if row.holder == self.slots.holder() => self.granted(&link, &row),
                     // Another holder's: nothing of ours is in it.
@@ -310,8 +330,7 @@ impl Budgets {
 
     /// Our own budget of a link, as the replica has it.
     fn row(&self, link: &[u8]) -> Option<Budget> {
-        let Ok(StateKey::Link(key)) = StateKey::decode(link) else { return None };
-        let key = StateKey::Budget(key, self.member.clone()).encode();
+        let key = StateKey::Budget(Allowance::decode(link)?, self.member.clone()).encode();
         let row = self.reader.serve_value(&key, |value| value.and_then(read_row));
         match row {
             Ok(row) => row.filter(|row| row.holder == self.slots.holder()),
@@ -324,10 +343,18 @@ impl Budgets {
 
     /// What is to be told of a budget now; gives back what is idle, or all of it if it `must`. Forgets what is settled.
     fn step(&self, link: &[u8], now: Instant, must: bool) -> Step {
+        let quota = quotas::id_of(link);
         let Entry::Occupied(mut entry) = self.held.entry(link.into()) else { return Step::Done };
         let held = entry.get_mut();
+        if quota.is_some_and(|id| self.is_over(id, held.created)) {
+            // Nobody misses what is left of it.
+            self.slots.release(held.place);
+            entry.remove();
+            return Step::Done;
+        }
         let at_hand = held.at_hand();
-        if at_hand > 0 && (must || now.saturating_duration_since(held.used_at) >= IDLE) {
+        let is_idle = || quota.is_none() && now.saturating_duration_since(held.used_at) >= IDLE;
+        if at_hand > 0 && (must || is_idle()) {
             held.returned += at_hand;
             self.slots.set_returned(held.place, held.returned);
         }
@@ -337,10 +364,16 @@ impl Budgets {
             entry.remove();
             return Step::Done;
         }
+        let (tell_every, repeat_every) = match quota {
+            None => (TELL_EVERY, REPEAT_EVERY),
+            // What was given back is waited for.
+            Some(_) if held.returned > held.settled.1 => (TELL_OF_QUOTA_EVERY, REPEAT_EVERY),
+            Some(_) => (TELL_OF_QUOTA_EVERY, REPEAT_OF_QUOTA_EVERY),
+        };
         let since = held.told_at.map(|at| now.saturating_duration_since(at));
         let is_due = match is == held.told {
-            false => held.at_hand() == 0 || since.is_none_or(|since| since >= TELL_EVERY),
-            true => is != held.settled && since.is_none_or(|since| since >= REPEAT_EVERY),
+            false => held.at_hand() == 0 || since.is_none_or(|since| since >= tell_every),
+            true => is != held.settled && since.is_none_or(|since| since >= repeat_every),
         };
         if !is_due && !must {
             return Step::Later;

@@ -1,5 +1,6 @@
 //! Making links: one or a thousand, in one proposal to the writer.
 
+use linklog::entity::QuotaId;
 use linklog::store::{Reader, StoreError, StoredLink};
 use linklog::writer::{Decision, ProposeError};
 use linklog::{Code, Code7, Key, LinkManage, Position, Seq};
@@ -108,6 +109,7 @@ impl Links {
             request,
             now_ms: clock::now_ms(),
             actor: &request.caller.token.to_string(),
+            quota: self.tokens.quota_of(request.caller.token),
             made: vec![None; request.orders.len()],
             open: (0..request.orders.len()).map(|index| Open { index, attempt: 0 }).collect(),
             last: Position::ZERO,
@@ -146,6 +148,8 @@ struct Work<'a> {
     request: &'a Request<'a>,
     now_ms: u64,
     actor: &'a str,
+    /// What redirects of what is made are counted in.
+    quota: Option<QuotaId>,
     made: Vec<Option<Made>>,
     open: Vec<Open>,
     last: Position,
@@ -207,7 +211,7 @@ impl Work<'_> {
     }
 
     fn by(&self) -> By<'_> {
-        By { actor: self.actor, user: self.request.caller.user }
+        By { actor: self.actor, user: self.request.caller.user, quota: self.quota }
     }
 
     fn refuse_denied(&mut self) {
@@ -233,7 +237,9 @@ impl Work<'_> {
         for index in self.open.iter().map(|open| open.index) {
             let order = self.request.orders[index];
             let owner = order.keeping.owner.unwrap_or(caller.user);
-            let link = &order.settled(self.now_ms).link;
+            let mut link = order.settled(self.now_ms).link;
+            link.extras.quota = self.quota;
+            let link = &link;
             // An end that is counted from now on is never that of a link that is there.
             let any_end = order.link.expires_at_ms.is_none() && link.expires_at_ms.is_some();
             let wanted =

@@ -7,7 +7,7 @@ use super::record::{self, Envelope, Header, Kind};
 use super::{Cursor, DecodeError, DecodeErrorKind, frame, put_varint, value};
 use crate::change::{Change, CommandId, Operation, Part, Precondition};
 use crate::digest::{Digest, SectionHash};
-use crate::entity::{Fleet, Host, Scopes, Token};
+use crate::entity::{Fleet, Host, QuotaId, Scopes, Token};
 use crate::key::{DomainId, Key, StateKey};
 use crate::link::extras::{CACHE_SECONDS_MAX, CachePolicy, Ended, Extras, ExtrasView, Forward, Limit};
 use crate::link::rules::{Device, Rule, Variant, WEIGHT_MAX};
@@ -84,7 +84,8 @@ fn variants() -> impl Strategy<Value = Vec<Variant>> {
 
 fn extras() -> impl Strategy<Value = Extras> {
     let forward = any::<(bool, bool)>().prop_map(|(query, path)| Forward { query, path });
-    let limit = (1u64.., any::<(u64, u64)>()).prop_map(|(max, (used, burned))| Limit { max, used, burned });
+    let limit = (1u64.., any::<(u64, u64)>(), prop::option::of(1u64..))
+        .prop_map(|(max, (used, burned), ended_at_ms)| Limit { max, used, burned, ended_at_ms });
     let parts = (
         prop::option::of(1u64..),
         prop::option::of(ended()),
@@ -93,8 +94,9 @@ fn extras() -> impl Strategy<Value = Extras> {
         prop::option::of(limit),
         rules(),
         variants(),
+        prop::option::of(any::<[u8; 8]>().prop_map(QuotaId)),
     );
-    parts.prop_map(|(not_before_ms, ended, cache, forward, limit, rules, variants)| Extras {
+    parts.prop_map(|(not_before_ms, ended, cache, forward, limit, rules, variants, quota)| Extras {
         not_before_ms,
         ended,
         cache,
@@ -102,6 +104,7 @@ fn extras() -> impl Strategy<Value = Extras> {
         limit,
         rules,
         variants,
+        quota,
     })
 }
 

@@ -276,6 +276,9 @@ impl Budgets {
     }
 
     fn created_of(&self, link: &[u8]) -> Option<Position> {
+        if let Some(id) = super::quotas::id_of(link) {
+            return self.label_of(id);
+        }
         let stamp = self.reader.serve_value(link, |value| {
             let (stamp, _) = linklog::codec::value::split(value?).ok()?;
             stamp.live.then_some(stamp.created)

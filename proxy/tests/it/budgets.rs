@@ -48,7 +48,7 @@ impl Proxy {
 }
 
 fn grant(author: &mut Author, member: &str, budget: Budget) {
-    author.put(StateKey::Budget(link(), member.into()), budget.encode());
+    author.put(StateKey::Budget(linklog::Allowance::Link(link()), member.into()), budget.encode());
 }
 
 #[test]
