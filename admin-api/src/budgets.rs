@@ -8,10 +8,11 @@
 //! members keep what they got until the period is over or it is asked back, and what they say they have spent is kept in memory until there
 //! is a record to be written anyway. It only makes numbers that people see more recent; nothing is granted by it.
 //!
-//! - `book`: a link's clicks or a quota as the log has them · `quota`: a token's quota, set and shown · `stream`: what members say and are asked
+//! - `book`: a link's clicks or a quota as the log has them · `quota`: a token's quota, set · `freed`: what goes with a link that is deleted · `stream`: what members say and are asked
 //! - Spending itself, and giving back what is idle, is the proxies'.
 
 mod book;
+mod freed;
 mod quota;
 mod stream;
 
@@ -33,6 +34,7 @@ use wire::budgets::WriterMessage;
 use wire::budgets::writer_message::Message as FromWriter;
 use wire::identity::FleetId;
 
+pub(crate) use freed::Freed;
 pub(crate) use stream::HoldService;
 
 use crate::clock;

@@ -5,6 +5,7 @@ mod call;
 mod credentials;
 mod domains;
 mod proxies;
+mod sweep;
 mod tokens;
 
 use std::io::{self, Write};
@@ -58,6 +59,8 @@ enum Command {
     /// Domains that short links live on
     #[command(subcommand)]
     Domain(domains::Domain),
+    /// Show which links that have ended would be swept
+    Sweep(sweep::Sweep),
     /// Show the fleet's id and the head of the log
     Status,
 }
@@ -76,6 +79,7 @@ pub fn run(cli: Cli) -> Result<(), Exit> {
         Some(Command::Proxy(command)) => proxies::run(common, &command),
         Some(Command::Token(command)) => tokens::run(common, &command),
         Some(Command::Domain(command)) => domains::run(common, &command),
+        Some(Command::Sweep(command)) => sweep::run(common, &command),
         Some(Command::Status) => {
             let status = common.call("status", serde_json::Value::Null)?;
             print(&format!("{status:#}"))

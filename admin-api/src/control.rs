@@ -2,10 +2,11 @@
 //!
 //! Owned here: the tables in memory are renewed before a command is answered, so what an operator was told is in force.
 //!
-//! One file for each group of commands: `tokens`, `domains`, `proxies`.
+//! One file for each group of commands: `tokens`, `domains`, `proxies`, `sweep`.
 
 mod domains;
 mod proxies;
+mod sweep;
 mod tokens;
 
 use daemon::control::{Answer, Commands};
@@ -23,6 +24,7 @@ use crate::levels::Levels;
 use crate::log::Log;
 use crate::members::Members;
 use crate::replication::Replication;
+use crate::sweep::Sweep;
 
 /// Answers the commands, over these parts of the service.
 pub struct Operator {
@@ -40,6 +42,8 @@ pub struct Operator {
     pub replication: Replication,
     /// What they hold of limited links.
     pub budgets: Budgets,
+    /// What becomes of links that have ended.
+    pub sweep: Sweep,
     /// Whose writer this is.
     pub fleet: FleetId,
     /// One command that writes at a time: they look before they write, and there is one operator.
@@ -53,6 +57,7 @@ impl Operator {
             "token.list" => Ok(tokens::list(self)),
             "domain.list" => Ok(domains::list(self)),
             "proxy.list" => proxies::list(self).await,
+            "sweep.dry_run" => sweep::dry_run(self, &read(args)?).await,
             "proxy.check" => proxies::check(self, &read(args)?),
             _ => {
                 let _one = self.writing.lock().await;

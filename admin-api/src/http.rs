@@ -20,6 +20,7 @@ mod qr;
 pub mod query;
 pub mod replication;
 mod respond;
+mod sweep;
 mod takedowns;
 mod tokens;
 pub mod transfer;
@@ -46,6 +47,7 @@ use crate::links::idempotency::IdempotencyKey;
 use crate::metrics::Metrics;
 use crate::people::People;
 use crate::problem::Problem;
+use crate::sweep::Sweep;
 use body::BodyBudget;
 use dropin::DropIn;
 use health::ReadyDetail;
@@ -69,6 +71,8 @@ pub struct Api {
     pub ready: Arc<dyn ReadyDetail>,
     /// Which APIs of others are there.
     pub drop_in: DropIn,
+    /// What becomes of links that have ended.
+    pub sweep: Sweep,
     /// Who counts.
     pub metrics: Metrics,
 }
@@ -108,6 +112,7 @@ fn routes() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(import::import))
         .routes(routes!(takedowns::create))
         .routes(routes!(replication::status))
+        .routes(routes!(sweep::status))
         .routes(routes!(openapi::document))
         .routes(routes!(openapi::reader))
         .routes(routes!(openapi::problems))
@@ -137,6 +142,7 @@ async fn count(State(api): State<Arc<Api>>, request: Request, next: Next) -> Res
         Some("/v1/users" | "/v1/users/{id}" | "/v1/groups" | "/v1/groups/{id}") => "/v1/users",
         Some("/v1/tokens" | "/v1/tokens/self" | "/v1/tokens/{id}") => "/v1/tokens",
         Some("/v1/replication") => "/v1/replication",
+        Some("/v1/sweep") => "/v1/sweep",
         Some("/v1/takedowns") => "/v1/takedowns",
         Some("/healthz" | "/readyz") => "health",
         Some("/v1/openapi.json" | "/v1/docs" | "/v1/problems") => "docs",

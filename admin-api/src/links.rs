@@ -278,6 +278,9 @@ impl Links {
     ) -> Change {
         let actor = caller.token.to_string();
         new.manage.updated_at_ms = now_ms;
+        if let Some(limit) = &mut new.link.extras.limit {
+            *limit = limit.noticed(now_ms);
+        }
         // It came with a later format level: nothing else is held up for it.
         if self.levels.is_highest() {
             new.manage.last_changed_by = Some(actor.clone());

@@ -49,6 +49,8 @@ use crate::members::Members;
 use crate::metrics::{Metrics, Observed};
 use crate::people::People;
 use crate::replication::{MemberStatus, Replication};
+use crate::sweep::Sweep;
+use crate::sweep::window::Window;
 use listen::HttpServer;
 use open::OpenLog;
 use probe::HealthProbe;
@@ -275,18 +277,6 @@ async fn start_tasks(
     let budgets = Budgets::load(opened.fleet, log.clone(), members.clone(), metrics.budgets.clone())
         .map_err(OpenLogError::from)?;
     others.spawn(serve_feed(feed, source, click_source, budgets.clone(), stop_others.clone()));
-    let operator = Operator {
-        log: log.clone(),
-        tokens: tokens.clone(),
-        members,
-        domains: domains.clone(),
-        levels: levels.clone(),
-        replication: replication.clone(),
-        budgets: budgets.clone(),
-        fleet: opened.fleet,
-        writing: Default::default(),
-    };
-    others.spawn(control.serve(Arc::new(operator), stop_others.clone()));
 
     let lags = Arc::new(RwLock::new(Vec::new()));
     others.spawn(look(replication.clone(), log.clone(), lags.clone(), stop_others.clone()));
@@ -295,6 +285,7 @@ async fn start_tasks(
         codes: codes.clone(),
         marks: marks.clone(),
         clicks: clicks.clone(),
+        sweep: metrics.sweep.clone(),
         members: lags,
     });
     probe.open(metrics.registry(observed.clone()), observed.clone());
@@ -318,6 +309,20 @@ async fn start_tasks(
         tokens: tokens.clone(),
         people: people.clone(),
     };
+    let sweep = start_sweep(config, &links, &mut others, &stop_others);
+    let operator = Operator {
+        log: links.log.clone(),
+        tokens: tokens.clone(),
+        members,
+        domains: links.domains.clone(),
+        levels: links.levels.clone(),
+        replication: links.replication.clone(),
+        budgets: links.budgets.clone(),
+        sweep: sweep.clone(),
+        fleet: opened.fleet,
+        writing: Default::default(),
+    };
+    others.spawn(control.serve(Arc::new(operator), stop_others.clone()));
     let limits = config.limits;
     let api = Api {
         links,
@@ -328,12 +333,23 @@ async fn start_tasks(
         transfers: Default::default(),
         ready: observed,
         drop_in: config.drop_in,
+        sweep,
         metrics: metrics.clone(),
     };
     let mut serving = JoinSet::new();
     let server = HttpServer { router: http::router(Arc::new(api)), metrics };
     serving.spawn(server.serve(http, stop));
     Ok((addresses, Tasks { http: serving, others, stop_others }))
+}
+
+/// Begins to sweep, if that is wanted. Only here, where there is a writer.
+fn start_sweep(config: &Config, links: &Links, tasks: &mut JoinSet<()>, stop: &CancellationToken) -> Sweep {
+    let cursor = config.data_dir.join("sweep");
+    let sweep = Sweep::new(config.sweep, links.clone(), links.metrics.sweep.clone(), cursor);
+    if config.sweep.window != Window::Off {
+        tasks.spawn(sweep.clone().run(stop.clone()));
+    }
+    sweep
 }
 
 /// Brings up to date what tokens have used, and keeps it so.

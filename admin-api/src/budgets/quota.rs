@@ -1,4 +1,4 @@
-//! A token's quota of redirects: set with the token's record, and shown.
+//! A token's quota of redirects: set with the token's record.
 
 use linklog::entity::{Period, Quota, QuotaId};
 use linklog::store::Reader;
