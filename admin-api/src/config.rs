@@ -15,6 +15,7 @@ use wire::identity::Role;
 
 use crate::alias::AliasRules;
 use crate::codes::CodesOptions;
+use crate::codes::reuse::Reuse;
 use crate::domains::ShortUrlBase;
 use crate::http::dropin::DropIn;
 use crate::replication::ReplicationOptions;
@@ -163,7 +164,14 @@ fn codes(section: &mut Section) -> CodesOptions {
     CodesOptions {
         block: section.in_range("block", 10_000, 1..=wire::limits::LEASE_CODES_MAX),
         low_watermark: section.in_range("low_watermark", 5_000, 1..=1_000_000),
+        reuse: reuse(section),
     }
+}
+
+fn reuse(section: &mut Section) -> Reuse {
+    let (is_on, days) =
+        (section.value("reuse", false), section.in_range("reuse_after_days", 90, 0..=3_650_u64));
+    Reuse { after_ms: is_on.then_some(days * DAY_MS) }
 }
 
 const DAY_MS: u64 = 24 * 3_600_000;

@@ -47,6 +47,7 @@ use crate::budgets::{Budgets, Turn};
 use crate::clicks::Clicks;
 use crate::codes::Codes;
 use crate::codes::mark::Marks;
+use crate::codes::reuse::Reuse;
 use crate::domains::Domains;
 use crate::levels::{LevelError, Levels};
 use crate::log::{Ending, Log};
@@ -75,6 +76,8 @@ pub struct Links {
     pub log: Log,
     /// Where generated codes come from.
     pub codes: Codes,
+    /// Whether those of deleted links come back.
+    pub reuse: Reuse,
     /// Which aliases look like generated codes.
     pub marks: Marks,
     /// Where they live.

@@ -36,6 +36,7 @@ use crate::clicks::{ClickSource, Clicks, Reporters};
 use crate::codes::mark::{self, Marks};
 use crate::codes::pool::Pool;
 use crate::codes::refill::Refill;
+use crate::codes::release;
 use crate::codes::{Codes, CodesError};
 use crate::config::Config;
 use crate::control::Operator;
@@ -295,6 +296,7 @@ async fn start_tasks(
     let links = Links {
         log,
         codes,
+        reuse: config.codes.reuse,
         marks,
         domains,
         levels,
@@ -383,7 +385,10 @@ fn start_codes(
     let dir = config.data_dir.join("codes");
     let (codes, store) = Codes::open(&dir, config.codes, epoch, log.reader(), &ids)?;
     let marks = Marks::default();
-    tasks.spawn(mark::run(marks.clone(), pools.clone(), dir, log.journal().clone(), stop.clone()));
+    tasks.spawn(mark::run(marks.clone(), pools.clone(), dir.clone(), log.journal().clone(), stop.clone()));
+    if config.codes.reuse.after_ms.is_some() {
+        tasks.spawn(release::run(pools.clone(), dir.clone(), log.journal().clone(), stop.clone()));
+    }
     let refill =
         Refill { codes: codes.clone(), store, pools, options: config.codes, epoch, metrics: metrics.clone() };
     tasks.spawn(refill.run(stop.clone()));

@@ -1,4 +1,4 @@
-//! Deleting a link: its key becomes a tombstone, and a generated code never comes back.
+//! Deleting a link: its key becomes a tombstone. A generated code never comes back, unless the operator allows it ([`crate::codes::reuse`]).
 
 use linklog::store::StoredLink;
 use linklog::writer::Decision;
@@ -10,6 +10,7 @@ use super::order::folded_key;
 use super::{ChangeError, Links, TRIES_MAX};
 use crate::auth::Caller;
 use crate::budgets::Freed;
+use crate::clock;
 use crate::replication::ReplicationReport;
 
 impl Links {
@@ -91,6 +92,10 @@ impl Links {
             parts.push(delete(claim, Precondition::Any));
         }
         parts.extend(external_parts(&key, Some(&stored.manage), None));
+        // The mark came with a later format level: no deletion is held up for it.
+        if self.levels.is_highest() {
+            parts.extend(self.reuse.mark(key, stored, clock::now_ms()));
+        }
         Change::new(actor, parts)
     }
 }
