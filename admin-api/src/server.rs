@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use clicklog::accounts::Accounts;
 use daemon::control::ControlSocket;
+use daemon::disk::{DiskReserve, Room};
 use daemon::health::HealthServer;
 use linklog::writer::{Writer, WriterHandle};
 use parking_lot::RwLock;
@@ -288,6 +289,7 @@ async fn start_tasks(
     };
     others.spawn(control.serve(Arc::new(operator), stop_others.clone()));
 
+    let disk = keep_room(config, opened, &mut others, &stop_others);
     let lags = Arc::new(RwLock::new(Vec::new()));
     others.spawn(look(replication.clone(), log.clone(), lags.clone(), stop_others.clone()));
     let observed = Arc::new(Observed {
@@ -295,6 +297,7 @@ async fn start_tasks(
         codes: codes.clone(),
         marks: marks.clone(),
         clicks: clicks.clone(),
+        disk,
         members: lags,
     });
     probe.open(metrics.registry(observed.clone()), observed.clone());
@@ -334,6 +337,24 @@ async fn start_tasks(
     let server = HttpServer { router: http::router(Arc::new(api)), metrics };
     serving.spawn(server.serve(http, stop));
     Ok((addresses, Tasks { http: serving, others, stop_others }))
+}
+
+/// Takes no more changes while the disk is low; while it is very low, no more clicks either: the proxies keep those.
+fn keep_room(
+    config: &Config,
+    opened: &OpenLog,
+    tasks: &mut JoinSet<()>,
+    stop: &CancellationToken,
+) -> DiskReserve {
+    let disk = DiskReserve::new(&config.data_dir, config.disk_reserve_bytes);
+    let (writer, accounts) = (opened.writer.handle(), opened.accounts.handle());
+    let tell = move |room| {
+        writer.hold_back(room != Room::Enough);
+        accounts.hold_back(room == Room::VeryLow);
+    };
+    tell(disk.room());
+    tasks.spawn(disk.clone().watch(stop.clone(), tell));
+    disk
 }
 
 /// Brings up to date what tokens have used, and keeps it so.
