@@ -389,8 +389,15 @@ fn start_codes(
     let (codes, store) = Codes::open(&dir, config.codes, epoch, log.reader(), &ids)?;
     let marks = Marks::default();
     tasks.spawn(mark::run(marks.clone(), pools.clone(), dir, log.journal().clone(), stop.clone()));
-    let refill =
-        Refill { codes: codes.clone(), store, pools, options: config.codes, epoch, metrics: metrics.clone() };
+    let refill = Refill {
+        codes: codes.clone(),
+        store,
+        log: log.clone(),
+        pools,
+        options: config.codes,
+        epoch,
+        metrics: metrics.clone(),
+    };
     tasks.spawn(refill.run(stop.clone()));
     Ok((codes, marks))
 }
