@@ -229,6 +229,16 @@ impl Store {
         tables::table_options(table, &cache, &self.options)
     }
 
+    /// Returns how many bytes of a table on disk and in memory are no older versions of something, roughly.
+    pub(crate) fn live_bytes(&self, table: &'static str) -> Result<u64, StoreError> {
+        let property = |name| {
+            let value = self.db.property_int_value_cf(self.table(table), name);
+            value.map_err(|source| StoreError::Io { action: "read", source })
+        };
+        let on_disk = property(rocksdb::properties::ESTIMATE_LIVE_DATA_SIZE)?.unwrap_or(0);
+        Ok(on_disk + property(rocksdb::properties::CUR_SIZE_ALL_MEM_TABLES)?.unwrap_or(0))
+    }
+
     pub(crate) fn has_table(&self, name: &'static str) -> bool {
         self.db.cf_handle(name).is_some()
     }
