@@ -34,6 +34,8 @@ pub struct Config {
     pub health_listen: SocketAddr,
     /// Where followers connect.
     pub feed_listen: SocketAddr,
+    /// How many bytes of snapshots are sent each second, to all followers together; 0: as fast as it goes.
+    pub snapshot_bytes_per_s: u64,
     /// The writer's credential bundle; none: plain, loopback only.
     pub tls_dir: Option<PathBuf>,
     /// The control socket.
@@ -98,6 +100,7 @@ pub fn read(root: &mut Section) -> Config {
     if tls_dir.is_none() && !feed_listen.ip().is_loopback() {
         feed.problem("listen", "others can reach this address: set tls_dir, or listen on 127.0.0.1");
     }
+    let snapshot_bytes_per_s = feed.in_range("snapshot_bytes_per_s", 256 << 20, 0..=1 << 40);
     let control_socket =
         root.section("control").value("socket", PathBuf::from("/run/signpost-admin/control.sock"));
     let keypools = root.sections("keypool").iter_mut().map(|pool| keypool(pool, tls_dir.is_some())).collect();
@@ -108,6 +111,7 @@ pub fn read(root: &mut Section) -> Config {
         http_listen,
         health_listen,
         feed_listen,
+        snapshot_bytes_per_s,
         tls_dir,
         control_socket,
         keypools,

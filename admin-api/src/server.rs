@@ -50,12 +50,15 @@ use crate::members::Members;
 use crate::metrics::{Metrics, Observed};
 use crate::people::People;
 use crate::replication::{MemberStatus, Replication};
+use crate::snapshots::{Shelf, ShelfOptions};
 use listen::HttpServer;
 use open::OpenLog;
 use probe::HealthProbe;
 
 pub use open::OpenLogError;
 
+/// Where in the data directory the snapshots for followers lie.
+const SNAPSHOTS_DIR: &str = "snapshots";
 /// How long requests that were accepted may take once the service is told to stop.
 pub const DRAIN_MAX: Duration = Duration::from_secs(10);
 /// How long everything else may take to end after that, before it is left behind.
@@ -275,7 +278,14 @@ async fn start_tasks(
     };
     let budgets = Budgets::load(opened.fleet, log.clone(), members.clone(), metrics.budgets.clone())
         .map_err(OpenLogError::from)?;
-    others.spawn(serve_feed(feed, source, click_source, budgets.clone(), stop_others.clone()));
+    let shelf = ShelfOptions {
+        dir: config.data_dir.join(SNAPSHOTS_DIR),
+        fleet: opened.fleet,
+        bytes_per_s: config.snapshot_bytes_per_s,
+    };
+    let shelf = Shelf::open(shelf, &reader, opened.writer.journal(), stop_others.clone())?;
+    others.spawn(shelf.clone().tidy());
+    others.spawn(serve_feed(feed, source, click_source, budgets.clone(), shelf, stop_others.clone()));
     let operator = Operator {
         log: log.clone(),
         tokens: tokens.clone(),
@@ -445,9 +455,10 @@ async fn serve_feed(
     source: FeedSource,
     clicks: ClickSource,
     budgets: Budgets,
+    shelf: Shelf,
     stop: CancellationToken,
 ) {
-    if let Err(error) = feed.serve(source, clicks, budgets, stop).await {
+    if let Err(error) = feed.serve(source, clicks, budgets, shelf, stop).await {
         tracing::error!(%error, "the feed has ended");
     }
 }
