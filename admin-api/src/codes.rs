@@ -10,7 +10,8 @@
 //! mistake makes one link, not two. Only a code that was freed ([`reuse`]) is used a second time.
 //!
 //! - [`lease`]: a lease as it lies on disk · [`store`]: the directory of them · [`stock`]: what is left · [`pool`]: one key pool's
-//!   client · [`refill`]: the task that keeps the stock up · [`mark`]: telling the pools about aliases that look like codes · [`reuse`], [`release`]: codes of deleted links, if they may come back
+//!   client · [`refill`]: the task that keeps the stock up · [`mark`]: telling the pools about aliases that look like codes ·
+//!   [`teach`]: telling a new pool what is in use · [`reuse`], [`release`]: codes of deleted links, if they may come back
 
 pub mod lease;
 pub mod mark;
@@ -20,6 +21,7 @@ pub mod release;
 pub mod reuse;
 pub mod stock;
 pub mod store;
+pub mod teach;
 
 use std::io;
 use std::path::Path;

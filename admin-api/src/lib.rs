@@ -31,5 +31,6 @@ pub mod people;
 pub mod problem;
 pub mod replication;
 pub mod server;
+pub mod snapshots;
 pub mod sweep;
 pub mod target;

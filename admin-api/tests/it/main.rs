@@ -5,7 +5,7 @@
 //! - [`clicks`]: reports of a proxy, and what the API shows of them
 //! - [`tokens`], [`operator`]: the real binary against a running service · [`codes`]: key pools that come and go
 //! - [`sweep`]: what becomes of links that ended long ago
-//! - [`ends`]: restarts, a stop under load, kill -9
+//! - [`disk`]: a disk that is nearly full · [`ends`]: restarts, a stop under load, kill -9
 #![allow(clippy::unwrap_used, unreachable_pub)]
 
 mod abuse;
@@ -13,6 +13,7 @@ mod bad_input;
 mod batch;
 mod clicks;
 mod codes;
+mod disk;
 mod domains;
 mod drop_in;
 mod ends;
