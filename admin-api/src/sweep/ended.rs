@@ -47,7 +47,7 @@ impl Sweep {
             let what = Ends { limit: limit - looked_at, ..what };
             let after = ended.after[usize::from(what.archived)].clone();
             let read = move |reader: &Reader| ended_links(reader, &what, after.as_ref());
-            let (rows, links) = self.0.links.log.read(read).await??;
+            let Page { rows, links } = self.0.links.log.read(read).await??;
             let Some(last) = rows.last() else { continue };
             looked_at += rows.len();
             self.remove(links, Why::Ended, now_ms).await?;
@@ -60,12 +60,14 @@ impl Sweep {
     }
 }
 
+/// Rows of the index, and those of their links that are due.
+struct Page {
+    rows: Vec<End>,
+    links: Vec<(Key, StoredLink)>,
+}
+
 /// Reads the links as they are now: the row of one that was changed since says nothing.
-fn ended_links(
-    reader: &Reader,
-    what: &Ends,
-    after: Option<&End>,
-) -> Result<(Vec<End>, Vec<(Key, StoredLink)>), StoreError> {
+fn ended_links(reader: &Reader, what: &Ends, after: Option<&End>) -> Result<Page, StoreError> {
     let rows = reader.ended(what, after)?;
     let mut links = Vec::with_capacity(rows.len());
     for End { key, .. } in &rows {
@@ -75,5 +77,5 @@ fn ended_links(
         };
         links.extend(reader.link(key)?.filter(is_due).map(|stored| (*key, stored)));
     }
-    Ok((rows, links))
+    Ok(Page { rows, links })
 }

@@ -23,10 +23,7 @@ pub enum Quoted {
         retry_after_s: u32,
     },
     /// Nothing of this period is at hand.
-    NotAtHand {
-        /// The period.
-        label: Position,
-    },
+    NotAtHand,
 }
 
 impl Budgets {
@@ -39,10 +36,13 @@ impl Budgets {
             let left_s = quota.period.end_s(now_ms.max(label.seq.0 * 1_000)).saturating_sub(now_ms / 1_000);
             return Quoted::UsedUp { retry_after_s: u32::try_from(left_s).unwrap_or(u32::MAX) };
         }
-        if self.spend(&Allowance::Quota(id).encode(), label) {
-            Quoted::Free
-        } else {
-            Quoted::NotAtHand { label }
+        if self.spend(&Allowance::Quota(id).encode(), label) { Quoted::Free } else { Quoted::NotAtHand }
+    }
+
+    /// Waits until something has changed that may let [`Budgets::spend_of_quota`] take a redirect out of a quota, but not for long.
+    pub async fn wait_for_quota(&self, id: QuotaId) {
+        if let Some(label) = self.label_of(id) {
+            self.wait(&Allowance::Quota(id).encode(), label).await;
         }
     }
 

@@ -7,7 +7,7 @@
 use clicklog::Kind;
 use linklog::entity::QuotaId;
 use linklog::store::StoreError;
-use linklog::{Allowance, Code, DomainId, Ended, ExtrasView, Position};
+use linklog::{Code, DomainId, Ended, ExtrasView, Position};
 
 use super::clock::now_ms;
 use super::parse::Says;
@@ -222,8 +222,8 @@ enum Later {
 enum Lack {
     /// A click of the link, which ends with a number of them and was made there.
     Click(Position),
-    /// A redirect of a quota in a period.
-    Redirect(QuotaId, Position),
+    /// A redirect of a quota in this period.
+    Redirect(QuotaId),
 }
 
 /// Looks a link up on the disk, when what it takes was granted; afterwards `wanted` has the key it goes by.
@@ -231,7 +231,7 @@ pub(super) async fn find_on_disk(worker: &Worker, wanted: &mut Wanted) -> Result
     if let Some((lack, budgets)) = wanted.lacks.zip(worker.shared.budgets.as_ref()) {
         match lack {
             Lack::Click(created) => budgets.wait(wanted.key.bytes(), created).await,
-            Lack::Redirect(quota, label) => budgets.wait(&Allowance::Quota(quota).encode(), label).await,
+            Lack::Redirect(quota) => budgets.wait_for_quota(quota).await,
         }
     }
     let found = worker.look_up_on_disk(wanted.key).await;
@@ -409,10 +409,10 @@ fn over_quota(
 ) -> Result<Option<Answer<'static>>, Lack> {
     let Some(quota) = extras.quota else { return Ok(None) };
     // Where nothing is recorded, nothing can be counted out.
-    let Some(budgets) = &worker.shared.budgets else { return Err(Lack::Redirect(quota, Position::ZERO)) };
+    let Some(budgets) = &worker.shared.budgets else { return Err(Lack::Redirect(quota)) };
     match budgets.spend_of_quota(quota, now_ms) {
         Quoted::Free => Ok(None),
-        Quoted::NotAtHand { label } => Err(Lack::Redirect(quota, label)),
+        Quoted::NotAtHand => Err(Lack::Redirect(quota)),
         Quoted::UsedUp { retry_after_s } => {
             worker.counters.reached(Limit::Redirects);
             Ok(Some(Answer::Limited { retry_after_s }))
