@@ -11,6 +11,7 @@
 //! | `full` | a disk that takes no more ends the writer in order |
 //! | `kills` | nothing acknowledged is lost when the writer is killed |
 //! | `limits` | links that end with a number of clicks end with exactly that |
+//! | `secrets` | no log holds a token, a target or what a visitor sent |
 //! | `units` | the systemd units |
 //! | `updates` | no old target after an acknowledged change |
 //!
@@ -28,6 +29,7 @@ mod full;
 mod kills;
 mod limits;
 mod outage;
+mod secrets;
 mod units;
 mod updates;
 mod web;
