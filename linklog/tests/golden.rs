@@ -340,7 +340,9 @@ fn bodies_of_order_and_people_of_level_2() {
         last_changed_by: Some("fedcba9876543210".into()),
         ..manage()
     };
-    assert_eq!(LinkManage::decode(&frozen("body-manage-2.hex", &manage.encode())), Ok(manage));
+    assert_eq!(LinkManage::decode(&frozen("body-manage-2.hex", &manage.encode())), Ok(manage.clone()));
+    let imported = LinkManage { imported_clicks: 70_000, ..manage };
+    assert_eq!(LinkManage::decode(&frozen("body-manage-imported-2.hex", &imported.encode())), Ok(imported));
     let limits = TokenLimits {
         domains: vec![DomainId(1), DomainId(300)],
         alias_prefix: Some("u123_".into()),

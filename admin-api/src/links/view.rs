@@ -85,7 +85,9 @@ pub struct LinkView<'a> {
     last_changed_by: Option<&'a str>,
     /// Counts its changes; also its entity tag.
     version: u64,
-    /// How many people followed it; in answers to reads.
+    /// How many people had followed it elsewhere before it was imported.
+    imported_clicks: u64,
+    /// How many people followed it, those before it was imported among them; in answers to reads.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     clicks: Option<u64>,
@@ -142,6 +144,7 @@ impl<'a> LinkView<'a> {
             updated_at: Rfc3339(manage.updated_at_ms),
             last_changed_by: manage.last_changed_by.as_deref(),
             version: shown.version,
+            imported_clicks: manage.imported_clicks,
             clicks: None,
             replication: shown.replication,
         }
@@ -153,10 +156,10 @@ impl<'a> LinkView<'a> {
         LinkView { expires_at: expires_at_ms.map(Rfc3339), ..self }
     }
 
-    /// Shows besides how many people followed it.
+    /// Shows besides how many people followed it, of whom `counted` were counted here.
     #[must_use]
-    pub fn with_clicks(self, clicks: u64) -> LinkView<'a> {
-        LinkView { clicks: Some(clicks), ..self }
+    pub fn with_clicks(self, counted: u64) -> LinkView<'a> {
+        LinkView { clicks: Some(counted.saturating_add(self.imported_clicks)), ..self }
     }
 
     /// Shows a link as it is stored.

@@ -296,6 +296,7 @@ proptest! {
             owner: full.then_some(crate::entity::PersonId([3; 8])),
             archived_at_ms: full.then_some(updated_at_ms),
             last_changed_by: full.then(|| "another".to_owned()),
+            imported_clicks: if full { created_at_ms } else { 0 },
             notes,
         };
         prop_assert_eq!(LinkManage::decode(&manage.encode()), Ok(manage));
