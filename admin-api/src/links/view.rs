@@ -3,7 +3,7 @@
 use std::fmt;
 
 use jiff::Timestamp;
-use linklog::link::rules::{Device, Rule, Variant};
+use linklog::link::rules::{Country, Device, Rule, Variant};
 use linklog::store::StoredLink;
 use linklog::{CachePolicy, Code, Ended, Link, LinkManage, LinkState};
 use serde::{Serialize, Serializer};
@@ -215,6 +215,9 @@ struct RuleView<'a> {
     /// If the visitor likes one of these best; empty: any.
     #[schema(value_type = Vec<String>)]
     language: &'a [String],
+    /// If the visitor comes from one of these countries (ISO 3166-1 alpha-2), which the proxies need a database for; empty: any.
+    #[schema(value_type = Vec<String>)]
+    country: Vec<&'a str>,
     /// If the query has this parameter.
     #[schema(required)]
     query: Option<ParameterView<'a>>,
@@ -238,6 +241,7 @@ impl<'a> RuleView<'a> {
                 .map(|(name, _)| *name)
                 .collect(),
             language: &rule.languages,
+            country: rule.countries.iter().map(Country::as_str).collect(),
             query: parameter.map(|(name, value)| ParameterView { name, value: value.as_deref() }),
             from: rule.from_ms.map(Rfc3339),
             until: rule.until_ms.map(Rfc3339),

@@ -28,6 +28,7 @@ mod framing;
 mod full;
 mod kills;
 mod limits;
+mod mmdb;
 mod outage;
 mod secrets;
 mod units;
