@@ -10,6 +10,7 @@
 //! | `outage` | proxies need nobody |
 //! | `full` | a disk that takes no more ends the writer in order |
 //! | `kills` | nothing acknowledged is lost when the writer is killed |
+//! | `leases` | no code is handed out twice |
 //! | `limits` | links that end with a number of clicks end with exactly that |
 //! | `secrets` | no log holds a token, a target or what a visitor sent |
 //! | `units` | the systemd units |
@@ -27,6 +28,7 @@ mod follow;
 mod framing;
 mod full;
 mod kills;
+mod leases;
 mod limits;
 mod mmdb;
 mod outage;
