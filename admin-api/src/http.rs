@@ -22,7 +22,7 @@ pub mod replication;
 mod respond;
 mod sweep;
 mod takedowns;
-mod tokens;
+pub(crate) mod tokens;
 pub mod transfer;
 mod users;
 

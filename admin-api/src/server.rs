@@ -328,6 +328,7 @@ async fn start_tasks(
     let operator = Operator {
         log: links.log.clone(),
         tokens: tokens.clone(),
+        people: people.clone(),
         members,
         domains: links.domains.clone(),
         levels: links.levels.clone(),

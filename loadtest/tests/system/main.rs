@@ -13,6 +13,7 @@
 //! | `leases` | no code is handed out twice |
 //! | `limits` | links that end with a number of clicks end with exactly that |
 //! | `quotas` | all links of a token answer no more redirects than it may |
+//! | `secrets` | no log holds a token, a target or what a visitor sent |
 //! | `units` | the systemd units |
 //! | `updates` | no old target after an acknowledged change |
 //!
@@ -30,8 +31,10 @@ mod full;
 mod kills;
 mod leases;
 mod limits;
+mod mmdb;
 mod outage;
 mod quotas;
+mod secrets;
 mod units;
 mod updates;
 mod web;

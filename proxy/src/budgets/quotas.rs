@@ -9,7 +9,7 @@ use linklog::entity::{Quota, QuotaId};
 use linklog::store::{Reader, StoreError};
 use linklog::{Allowance, DecodeError, Position, StateKey};
 
-use super::Budgets;
+use super::{Budgets, Patience};
 use crate::wall_clock;
 
 /// What a quota says to a redirect.
@@ -39,10 +39,15 @@ impl Budgets {
         if self.spend(&Allowance::Quota(id).encode(), label) { Quoted::Free } else { Quoted::NotAtHand }
     }
 
-    /// Waits until something has changed that may let [`Budgets::spend_of_quota`] take a redirect out of a quota, but not for long.
-    pub async fn wait_for_quota(&self, id: QuotaId) {
-        if let Some(label) = self.label_of(id) {
-            self.wait(&Allowance::Quota(id).encode(), label).await;
+    /// As [`Budgets::wait`], until [`Budgets::spend_of_quota`] is worth a try.
+    ///
+    /// # Cancel safety
+    /// As [`Budgets::wait`].
+    pub async fn wait_for_quota(&self, id: QuotaId, patience: Patience) -> bool {
+        match self.label_of(id) {
+            Some(label) => self.wait(&Allowance::Quota(id).encode(), label, patience).await,
+            // It is gone, and limits nothing any more.
+            None => true,
         }
     }
 
