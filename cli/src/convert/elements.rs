@@ -1,6 +1,6 @@
 //! The elements of the lists in JSON documents that follow each other: answers of an API, saved one after the other.
 //!
-//! One document is in memory at a time: as much as the API that wrote it gives in one answer, and [`DOCUMENT_BYTES_MAX`] at most.
+//! One document is in memory at a time: as much as the API that wrote it gives in one answer, and `DOCUMENT_BYTES_MAX` at most.
 
 use std::io::BufRead;
 
