@@ -1,4 +1,4 @@
-//! What the log holds besides links: domains and hosts, tokens, users and groups, members, the fleet itself.
+//! What the log holds besides links: domains and hosts, tokens, users and groups, what lets visitors follow private links, members, the fleet itself.
 //!
 //! Bodies are `fields` (see [`crate::codec::fields`]) only, so each may grow.
 
@@ -6,6 +6,7 @@ mod budget;
 mod domain;
 mod fleet;
 mod member;
+mod pass;
 mod token;
 mod user;
 
@@ -13,6 +14,7 @@ pub use budget::Budget;
 pub use domain::{Domain, DomainAnswers, Host, WellKnown};
 pub use fleet::Fleet;
 pub use member::{Member, MemberRole, MemberState};
+pub use pass::{Pass, SigningKey};
 pub use token::{Scopes, TOKEN_DOMAINS_MAX, Token, TokenLimits};
 pub use user::{ExternalLink, GROUPS_MAX, Group, PersonId, PersonIdError, User};
 
@@ -43,6 +45,14 @@ pub fn check_bodies(key: &StateKey, serve: &[u8], manage: Option<&[u8]>) -> Resu
         }
         StateKey::Budget(..) => {
             Budget::decode(serve_cursor)?;
+            manage.map_or(Ok(()), empty)
+        }
+        StateKey::Pass(_) => {
+            Pass::decode(serve_cursor)?;
+            manage.map_or(Ok(()), empty)
+        }
+        StateKey::SigningKey(_) => {
+            SigningKey::decode(serve_cursor)?;
             manage.map_or(Ok(()), empty)
         }
         StateKey::Fleet => {

@@ -18,10 +18,12 @@
 //! | `0x16` | external id | 8 bytes owner (0: nobody), 1–200 bytes of UTF-8 without control characters |
 //! | `0x17` | budget, since level 2 | u8 length of the link's key, the link's key, 1–63 bytes, name of the member |
 //! | `0x18` | fleet | nothing |
+//! | `0x1c` | pass, since level 2 | 8 bytes, the token's id |
+//! | `0x1d` | signing key, since level 2 | 8 bytes, random id |
 //! | `0x1f` | folded code, since level 2 | 8 bytes, one big-endian u64: 16 bits domain, 48 bits code |
 //!
-//! Budgets are held where their links are; hosts, domains, users and the fleet by every member; tokens, members, groups, external ids and folded codes exist in the `manage`
-//! part only. Users, groups, external ids, budgets and folded codes came with format level 2. New kinds (signing keys) come with a new format
+//! Budgets are held where their links are; hosts, domains, users, passes, signing keys and the fleet by every member; tokens, members, groups, external ids and folded codes exist in the `manage`
+//! part only. Users, groups, external ids, budgets, passes, signing keys and folded codes came with format level 2. New kinds come with a new format
 //! level, each with a first byte of its own from the numbers not used here, and say
 //! themselves who holds them and which slot they are summed in.
 

@@ -4,6 +4,7 @@
 //! visitors ─▶ server ─▶ http ─▶ route, hosts ─▶ lookup ─▶ hot_map ─▶ replica (RocksDB) ─▶ disk threads
 //!                         ▲ answer, render                   ▲            ▲
 //! writer ─▶ follow/stream ─▶ follow/applier ─────────────────┴────────────┘ ─▶ acknowledgement
+//! http/door ─▶ visitors, passwords: links that are not for everybody
 //! http ─▶ clicks (rings) ─▶ clicks/drain ─▶ ledger (RocksDB) ─▶ clicks/report ─▶ writer
 //! health listener, control socket ─▶ readiness, metrics
 //! ```
@@ -33,6 +34,7 @@ pub mod lookup;
 pub mod metrics;
 pub mod network;
 mod open_files;
+pub mod passwords;
 pub mod proxy_protocol;
 pub mod quota;
 pub mod readiness;
@@ -41,6 +43,7 @@ pub mod server;
 mod start;
 pub mod tls;
 mod turn;
+pub mod visitors;
 pub mod wall_clock;
 pub mod worker;
 

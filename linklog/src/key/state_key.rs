@@ -15,6 +15,8 @@ const GROUP: u8 = 0x15;
 const EXTERNAL: u8 = 0x16;
 const BUDGET: u8 = 0x17;
 const FLEET: u8 = 0x18;
+const PASS: u8 = 0x1c;
+const SIGNING_KEY: u8 = 0x1d;
 const FOLDED: u8 = 0x1f;
 
 /// Longest host name, in bytes (RFC 1035 §2.3.4, without the final dot).
@@ -46,6 +48,10 @@ pub enum StateKey {
     External(PersonId, String),
     /// What a member may spend of a link that ends with a number of clicks.
     Budget(Key, String),
+    /// A user's token as proxies see it, by the token's public id.
+    Pass([u8; 8]),
+    /// A key that links and cookies are signed with, by its id.
+    SigningKey([u8; 8]),
     /// The fleet: its id and the format level. There is one.
     Fleet,
     /// On a domain whose aliases are found in any case: who has the 7 characters of a code in lower case. Nothing is in it; that it is
@@ -97,6 +103,8 @@ impl StateKey {
             StateKey::Budget(link, member) => {
                 [StateKey::budgets_of(link).as_slice(), member.as_bytes()].concat()
             }
+            StateKey::Pass(id) => tagged(PASS, id),
+            StateKey::SigningKey(id) => tagged(SIGNING_KEY, id),
             StateKey::Fleet => vec![FLEET],
             StateKey::FoldedCode(domain, code) => {
                 let word = u64::from(domain.0) << 48 | code.value();
@@ -148,6 +156,8 @@ impl StateKey {
                 let member = name(member, MEMBER_BYTES_MAX, is_member_byte).ok_or(malformed)?;
                 Ok(StateKey::Budget(link, member))
             }
+            PASS => Ok(StateKey::Pass(rest.try_into().map_err(|_| malformed)?)),
+            SIGNING_KEY => Ok(StateKey::SigningKey(rest.try_into().map_err(|_| malformed)?)),
             FOLDED => {
                 let word = u64::from_be_bytes(rest.try_into().map_err(|_| malformed)?);
                 let code = Code7::new(word & ((1 << 48) - 1)).ok_or(malformed)?;
@@ -175,6 +185,8 @@ impl StateKey {
             | StateKey::Host(_)
             | StateKey::Domain(_)
             | StateKey::User(_)
+            | StateKey::Pass(_)
+            | StateKey::SigningKey(_)
             | StateKey::Fleet => Visibility::Served,
             StateKey::Token(_)
             | StateKey::Member(_)
@@ -203,6 +215,10 @@ impl StateKey {
     pub const BUDGETS: u8 = BUDGET;
     /// The first byte of all keys of hosts, for scans.
     pub const HOSTS: u8 = HOST;
+    /// The first byte of all keys of passes, for scans.
+    pub const PASSES: u8 = PASS;
+    /// The first byte of all keys of signing keys, for scans.
+    pub const SIGNING_KEYS: u8 = SIGNING_KEY;
     /// The first byte of all keys of domains, for scans.
     pub const DOMAINS: u8 = DOMAIN;
 }

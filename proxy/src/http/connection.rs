@@ -214,7 +214,8 @@ impl Connection<'_, '_> {
     }
 
     async fn answer_from_disk(&mut self, request: &mut OnDisk) -> io::Result<()> {
-        let found = reply::find_on_disk(self.worker, &mut request.wanted).await;
+        let who = (self.visit.client, &request.kept);
+        let found = reply::find_on_disk(self.worker, who, &mut request.wanted).await;
         let (worker, client, stream) = (self.worker, self.visit.client, &mut self.stream);
         let written = once(|cx, scratch| {
             let now_ms = scratch.now_ms;

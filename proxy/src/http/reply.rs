@@ -5,14 +5,16 @@
 //! disk, which each does in its way between [`from_memory`] and [`from_disk`].
 
 use clicklog::Kind;
+use linklog::link::access::PasswordHash;
 use linklog::store::StoreError;
 use linklog::{Code, DomainId, Ended, ExtrasView, Position};
 
 use super::clock::now_ms;
+use super::door::{self as http_door, Door, Visit};
 use super::parse::Says;
 use crate::answer::rich::{self, Ask, Decision};
 use crate::answer::where_to::Visitor;
-use crate::answer::{Answer, Facts, Page, limited, on_domain, preview};
+use crate::answer::{Answer, Facts, Page, door, limited, on_domain, preview};
 use crate::clicks::kind::kind_of;
 use crate::clicks::record::{Asker, Click, KeptSays};
 use crate::client::Client;
@@ -21,6 +23,8 @@ use crate::hosts::UnknownHost;
 use crate::hot_map::Block;
 use crate::link_key::LinkKey;
 use crate::lookup::InMemory;
+use crate::passwords::Outcome;
+use crate::passwords::attempts::Guesser;
 use crate::quota::Verdict;
 use crate::route::{Route, deeper, route};
 use crate::worker::{Event, Worker};
@@ -44,7 +48,7 @@ impl<'a> Asked<'a> {
         &self.target[..end]
     }
 
-    fn query(&self) -> &'a [u8] {
+    pub(super) fn query(&self) -> &'a [u8] {
         memchr::memchr(b'?', self.target).map_or(&[], |mark| &self.target[mark + 1..])
     }
 }
@@ -55,18 +59,30 @@ pub(super) struct Kept {
     post: bool,
     says: KeptSays,
     target: Box<[u8]>,
+    authorization: Box<[u8]>,
+    cookie: Box<[u8]>,
+    form: Box<[u8]>,
 }
 
 impl Kept {
     /// Copies what an answer may need.
     pub(super) fn new(asked: &Asked<'_>) -> Kept {
-        let Who { head, post, says, .. } = &asked.who;
-        Kept { head: *head, post: *post, says: KeptSays::new(says), target: asked.target.into() }
+        let Who { head, post, says, form, .. } = &asked.who;
+        Kept {
+            head: *head,
+            post: *post,
+            says: KeptSays::new(says),
+            target: asked.target.into(),
+            authorization: says.authorization.into(),
+            cookie: says.cookie.into(),
+            form: (*form).into(),
+        }
     }
 
     /// The request again, as far as it is needed once it is known which link is wanted.
     fn asked<'a>(&'a self, client: &'a Client) -> Asked<'a> {
-        let who = Who { client, head: self.head, post: self.post, says: self.says.says() };
+        let says = Says { authorization: &self.authorization, cookie: &self.cookie, ..self.says.says() };
+        let who = Who { client, head: self.head, post: self.post, form: &self.form, says };
         Asked { who, host: &[], path: &[], target: &self.target }
     }
 }
@@ -78,8 +94,10 @@ pub(super) struct Who<'a> {
     pub(super) client: &'a Client,
     /// With HEAD.
     pub(super) head: bool,
-    /// With POST, which only links with a limit know: the button of [`limited::page`].
+    /// With POST, which only links with a limit know, by the button of [`limited::page`], and those with a password.
     pub(super) post: bool,
+    /// What it sent with that; empty if it is longer than any form of ours.
+    pub(super) form: &'a [u8],
     /// What its headers say.
     pub(super) says: Says<'a>,
 }
@@ -103,11 +121,29 @@ pub(super) struct Wanted {
     verdict: Verdict,
     /// What of the link.
     what: What,
-    /// A click of the link that was made there has to be had first.
-    click_of: Option<Position>,
+    /// What has to be had first.
+    pub(super) first: First,
+}
+
+/// What an answer waits for besides the disk.
+#[derive(Clone, Copy)]
+pub(super) enum First {
+    /// Nothing.
+    Nothing,
+    /// A click of the link that was made there.
+    Click(Position),
+    /// The visitor's password, compared with this.
+    Guess(PasswordHash),
+    /// It was compared with this.
+    Guessed(PasswordHash, Outcome),
 }
 
 impl Wanted {
+    /// Whether only where the link leads is wanted.
+    pub(super) fn is_preview(&self) -> bool {
+        self.what == What::Preview
+    }
+
     /// The same with the code in lower case, where a domain's aliases are found whatever their case and this is not how they are kept.
     #[cold]
     fn folded(&self, worker: &Worker) -> Option<Wanted> {
@@ -163,7 +199,7 @@ pub(super) fn from_memory<R>(
             }
         },
     };
-    let wanted = Wanted { key, domain, verdict, what, click_of: None };
+    let wanted = Wanted { key, domain, verdict, what, first: First::Nothing };
     look_up(worker, &asked, wanted, now_ms, write)
 }
 
@@ -188,7 +224,13 @@ fn look_up<R>(
         }
         let created = facts.as_ref().map(|facts| facts.created);
         let written = of_link(worker, asked, &wanted, facts, now_ms, &mut write);
-        written.map_err(|NoClick| Later::Click(Wanted { click_of: created, ..wanted }))
+        written.map_err(|wait| {
+            let first = match wait {
+                Wait::Click => created.map_or(First::Nothing, First::Click),
+                Wait::Password(kept) => First::Guess(kept),
+            };
+            Later::First(Wanted { first, ..wanted })
+        })
     };
     match worker.shared.lookups.in_memory(&wanted.key, answer) {
         InMemory::Known(tier, Ok(written)) => {
@@ -198,7 +240,7 @@ fn look_up<R>(
         InMemory::Known(_, Err(Later::Folded(folded))) => {
             return look_up(worker, asked, folded, now_ms, write);
         }
-        InMemory::Known(_, Err(Later::Click(wanted))) => return Reply::OnDisk(wanted),
+        InMemory::Known(_, Err(Later::First(wanted))) => return Reply::OnDisk(wanted),
         InMemory::NeedsDisk => return Reply::OnDisk(wanted),
         InMemory::Failed(error) => worker.failed(&error),
         InMemory::Incomplete => worker.counters.count(Event::Incomplete),
@@ -211,17 +253,36 @@ fn look_up<R>(
 enum Later {
     /// It is another key.
     Folded(Wanted),
-    /// A click has to be had first.
-    Click(Wanted),
+    /// Something has to be had first.
+    First(Wanted),
 }
 
-/// The link ends with a number of clicks, and none of them is at hand.
-struct NoClick;
+/// Why a link cannot be answered about at once.
+enum Wait {
+    /// It ends with a number of clicks, and none of them is at hand.
+    Click,
+    /// What the visitor takes for its password has to be compared with this.
+    Password(PasswordHash),
+}
 
-/// Looks a link up on the disk, when a click of it was granted, if it takes one; afterwards `wanted` has the key it goes by.
-pub(super) async fn find_on_disk(worker: &Worker, wanted: &mut Wanted) -> Result<Option<Block>, Unsure> {
-    if let Some((created, budgets)) = wanted.click_of.zip(worker.shared.budgets.as_ref()) {
-        budgets.wait(wanted.key.bytes(), created).await;
+/// Looks a link up on the disk, when what it takes first was had: a click of it, or a password compared. Afterwards `wanted` has the key it
+/// goes by.
+pub(super) async fn find_on_disk(
+    worker: &Worker,
+    (client, kept): (&Client, &Kept),
+    wanted: &mut Wanted,
+) -> Result<Option<Block>, Unsure> {
+    match (wanted.first, worker.shared.budgets.as_ref()) {
+        (First::Click(created), Some(budgets)) => {
+            budgets.wait(wanted.key.bytes(), created).await;
+        }
+        (First::Guess(with), _) => {
+            let guesser = Guesser::of(client, wanted.key.bytes());
+            let password = door::password_in(&kept.form).unwrap_or_default();
+            let compared = worker.shared.passwords.compare(guesser, password, with, now_ms());
+            wanted.first = First::Guessed(with, Box::pin(compared).await);
+        }
+        _ => {}
     }
     let found = worker.look_up_on_disk(wanted.key).await;
     let folded = if matches!(found, Ok(None)) { wanted.folded(worker) } else { None };
@@ -259,8 +320,9 @@ pub(super) async fn wherever<R>(
     match from_memory(worker, asked, now_ms(), &mut write) {
         Reply::Written(written) => written,
         Reply::OnDisk(mut wanted) => {
-            let found = find_on_disk(worker, &mut wanted).await;
-            from_disk(worker, (asked.who.client, &Kept::new(&asked)), &wanted, &found, now_ms(), write)
+            let kept = Kept::new(&asked);
+            let found = find_on_disk(worker, (asked.who.client, &kept), &mut wanted).await;
+            from_disk(worker, (asked.who.client, &kept), &wanted, &found, now_ms(), write)
         }
     }
 }
@@ -274,7 +336,7 @@ fn of_link<R>(
     facts: Option<Facts<'_>>,
     now_ms: u64,
     write: impl FnOnce(Answer<'_>) -> R,
-) -> Result<R, NoClick> {
+) -> Result<R, Wait> {
     let who = &asked.who;
     if let Some(facts) = &facts
         && (!facts.extras.is_empty() || wanted.what != What::Target || who.post)
@@ -282,7 +344,7 @@ fn of_link<R>(
         return of_rich_link(worker, asked, wanted, facts, now_ms, write);
     }
     if who.post {
-        // Only a link that ends with a number of clicks takes a POST.
+        // Only a link that ends with a number of clicks, or has a password, takes a POST.
         let answer = worker.limited(who.client, wanted.verdict, Answer::Page(Page::MethodNotAllowed), now_ms);
         return Ok(write(answer));
     }
@@ -320,7 +382,7 @@ fn of_rich_link<R>(
     facts: &Facts<'_>,
     now_ms: u64,
     write: impl FnOnce(Answer<'_>) -> R,
-) -> Result<R, NoClick> {
+) -> Result<R, Wait> {
     let place = Place { client: asked.who.client, verdict: wanted.verdict, domain: wanted.domain };
     let limit = |answer| worker.limited(place.client, place.verdict, answer, now_ms);
     let extras = match ExtrasView::decode(facts.extras) {
@@ -335,14 +397,28 @@ fn of_rich_link<R>(
         What::Target | What::Preview => None,
     };
     let says = asked.who.says;
-    // A preview shows what the link on it leads to, which has no query.
-    let query = if wanted.what == What::Preview { &[][..] } else { asked.query() };
-    let visitor =
-        Visitor { address: asked.who.client.address, agent: says.agent, language: says.language, query };
-    let ask = Ask { visitor, rest, post: asked.who.post };
-    if ask.post && extras.limit.is_none() {
+    let takes_post = extras.limit.is_some() || extras.access.password.is_some() && !wanted.is_preview();
+    if asked.who.post && !takes_post {
         return Ok(write(limit(Answer::Page(Page::MethodNotAllowed))));
     }
+    if !extras.access.is_public() && rich::nowhere(facts, &extras, now_ms).is_none() {
+        let visit = Visit { worker, asked, wanted, rest, now_ms };
+        match http_door::of(visit, facts, &extras.access) {
+            Door::Open => {}
+            Door::Closed(composed) => return Ok(write(limit(Answer::Composed(&composed)))),
+            Door::Page(answer) => return Ok(write(limit(answer))),
+            Door::Ask(kept) => return Err(Wait::Password(kept)),
+        }
+    }
+    // A preview shows what the link on it leads to, which has no query.
+    let query = if wanted.is_preview() { Default::default() } else { door::without_signature(asked.query()) };
+    let visitor = Visitor {
+        address: asked.who.client.address,
+        agent: says.agent,
+        language: says.language,
+        query: &query,
+    };
+    let ask = Ask { visitor, rest, post: asked.who.post };
     Ok(match rich::decide(facts, &extras, &ask, now_ms) {
         Decision::Limited(composed) => {
             let who = &asked.who;
@@ -355,7 +431,7 @@ fn of_rich_link<R>(
             if let Answer::Composed(_) = answer {
                 let budgets = worker.shared.budgets.as_ref();
                 if !budgets.is_some_and(|budgets| budgets.spend(wanted.key.bytes(), facts.created)) {
-                    return Err(NoClick);
+                    return Err(Wait::Click);
                 }
                 record(worker, who, wanted, facts, composed.status, now_ms);
             }

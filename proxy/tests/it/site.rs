@@ -20,6 +20,8 @@ use signpost_proxy::hosts::Hosts;
 use signpost_proxy::hot_map::HotMap;
 use signpost_proxy::http::begin::{self, Speaks};
 use signpost_proxy::http::render::Pieces;
+use signpost_proxy::passwords::attempts::Attempts;
+use signpost_proxy::passwords::{PasswordOptions, Passwords};
 use signpost_proxy::lookup::{Lookups, Source, Whole};
 use signpost_proxy::quota::{QuotaOptions, Quotas};
 use signpost_proxy::worker::{Counters, Event, FailureLog, Limits, STATUSES, Shared, Worker};
@@ -83,6 +85,8 @@ impl Site {
             clients: Clients::default(),
             quotas: quotas.and_then(Quotas::new).map(Arc::new),
             budgets: None,
+            visitors: Arc::default(),
+            passwords: Passwords::start(PasswordOptions::default(), Arc::new(Attempts::new(1, Duration::from_secs(1)))).unwrap(),
         };
         let rings = RingDir::open(&dir.path().join("rings"), true).unwrap();
         let ring = rings.create(8 << 20, [1; 16], 1).unwrap();
