@@ -3,7 +3,11 @@
 //! 19 MiB, two passes, one lane: the least that OWASP's Password Storage Cheat Sheet recommends, since a proxy pays it for every guess. What is
 //! kept says what it takes, so stronger parameters later leave older passwords valid.
 
+use std::fmt::Write;
+
 use argon2::{Algorithm, Argon2, Params, Version};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD_NO_PAD;
 use linklog::link::access::PasswordHash;
 use subtle::ConstantTimeEq;
 
@@ -36,6 +40,30 @@ pub fn matches(password: &[u8], kept: &PasswordHash) -> Result<bool, PasswordErr
     Ok(digest(password, kept)?.ct_eq(&kept.hash).into())
 }
 
+/// Returns what is kept of a password as text, in the form that everybody has for it (PHC string format).
+pub fn to_phc(kept: &PasswordHash) -> String {
+    let PasswordHash { memory_kib, passes, lanes, salt, hash } = kept;
+    let mut text = format!("$argon2id$v=19$m={memory_kib},t={passes},p={lanes}");
+    for part in [&salt[..], hash] {
+        let _ = write!(text, "${}", STANDARD_NO_PAD.encode(part));
+    }
+    text
+}
+
+/// Reads such a text; `None` for another algorithm, for lengths other than ours, and for costs that are out of bounds.
+pub fn of_phc(text: &str) -> Option<PasswordHash> {
+    let mut parts = text.strip_prefix("$argon2id$v=19$")?.split('$');
+    let (costs, salt, hash) = (parts.next()?, parts.next()?, parts.next()?);
+    let mut costs = costs.split(',');
+    let mut cost = |name: &str| costs.next()?.strip_prefix(name)?.parse().ok();
+    let (memory_kib, passes, lanes) = (cost("m=")?, cost("t=")?, cost("p=")?);
+    let is_whole = costs.next().is_none() && parts.next().is_none();
+    let salt = STANDARD_NO_PAD.decode(salt).ok()?.try_into().ok()?;
+    let hash = STANDARD_NO_PAD.decode(hash).ok()?.try_into().ok()?;
+    let kept = PasswordHash { memory_kib, passes, lanes, salt, hash };
+    Some(kept).filter(|kept| is_whole && kept.is_within_bounds())
+}
+
 fn digest(password: &[u8], kept: &PasswordHash) -> Result<[u8; 32], PasswordError> {
     if !kept.is_within_bounds() {
         return Err(PasswordError);
@@ -59,6 +87,12 @@ mod tests {
         assert_eq!(matches("pässword".as_bytes(), &kept), Ok(true));
         assert_eq!(matches(b"password", &kept), Ok(false));
         assert_ne!(hash("pässword".as_bytes(), [4; 16]).unwrap().hash, kept.hash);
+        let text = to_phc(&kept);
+        assert!(text.starts_with("$argon2id$v=19$m=19456,t=2,p=1$AwMDAwMDAwMDAwMDAwMDAw$"), "{text}");
+        assert_eq!(of_phc(&text), Some(kept));
+        for wrong in ["", "$argon2i$v=19$m=19456,t=2,p=1$a$b", &format!("{text}$"), &text.replace("t=2", "t=5")] {
+            assert_eq!(of_phc(wrong), None, "{wrong}");
+        }
         let costly = PasswordHash { memory_kib: u32::MAX, ..kept };
         assert_eq!(matches(b"password", &costly), Err(PasswordError));
     }

@@ -5,7 +5,7 @@ use clap_complete::Shell;
 use daemon::exit::Exit;
 
 use crate::client::Client;
-use crate::commands::{api, clicks, create, delete, edit, export, get, import, list};
+use crate::commands::{api, clicks, create, delete, edit, export, get, import, list, sign};
 use crate::output;
 use crate::settings::{Common, Settings};
 
@@ -36,6 +36,8 @@ enum Command {
     List(list::List),
     /// Show how often a link was followed
     Clicks(clicks::Clicks),
+    /// Print a URL under which a private link may be followed until some time
+    Sign(sign::Sign),
     /// Write all links as lines of JSON
     Export(export::Export),
     /// Read links from an export, of this API or of another shortener
@@ -72,6 +74,7 @@ pub fn run(cli: Cli) -> Result<(), Exit> {
             Command::Delete(delete) => delete.run(&mut client).await,
             Command::List(list) => list.run(&mut client, output).await,
             Command::Clicks(clicks) => clicks.run(&mut client, output).await,
+            Command::Sign(sign) => sign.run(&mut client, output).await,
             Command::Export(export) => export.run(&mut client).await,
             Command::Import(import) => import.run(&mut client, output).await,
             Command::Api(api) => api.run(&mut client, output).await,

@@ -9,6 +9,7 @@ pub mod export;
 pub mod get;
 pub mod import;
 pub mod list;
+pub mod sign;
 
 use std::time::Duration;
 

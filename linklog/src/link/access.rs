@@ -14,9 +14,9 @@ pub const ALLOWED_MAX: usize = 64;
 /// Most memory that comparing a password may take, in KiB.
 pub const PASSWORD_MEMORY_KIB_MAX: u32 = 64 << 10;
 /// Most passes over that memory.
-pub const PASSWORD_PASSES_MAX: u32 = 16;
+pub const PASSWORD_PASSES_MAX: u32 = 4;
 /// Most lanes of that memory.
-pub const PASSWORD_LANES_MAX: u32 = 16;
+pub const PASSWORD_LANES_MAX: u32 = 4;
 
 const PRIVATE: u8 = 1;
 const PASSWORD: u8 = 2;

@@ -6,6 +6,7 @@
 use std::fmt;
 
 use linklog::Code;
+use linklog::link::access::PasswordHash;
 use serde::Deserializer;
 use serde::de::{Deserialize, IgnoredAny, MapAccess, Visitor};
 
@@ -39,6 +40,8 @@ pub struct LineFields<'a> {
     code: Option<Json<'a>>,
     created_at: Option<Json<'a>>,
     updated_at: Option<Json<'a>>,
+    has_password: Option<Json<'a>>,
+    password_hash: Option<Json<'a>>,
     is_mark: bool,
 }
 
@@ -59,6 +62,8 @@ impl<'de: 'a, 'a> Deserialize<'de> for Line<'a> {
                         "code" => &mut fields.code,
                         "created_at" => &mut fields.created_at,
                         "updated_at" => &mut fields.updated_at,
+                        "has_password" => &mut fields.has_password,
+                        "password_hash" => &mut fields.password_hash,
                         "cursor" | "end" | "links" => {
                             map.next_value::<IgnoredAny>()?;
                             fields.is_mark = true;
@@ -117,6 +122,32 @@ impl LineFields<'_> {
         }
     }
 
+    /// Judges what is kept of a password. A link that has one does not come back without it.
+    fn password(&self, judge: &mut Judge) -> Option<PasswordHash> {
+        const FIELD: &str = "password_hash";
+        let named = |json: &Option<Json<'_>>| !matches!(json, None | Some(Json::Null));
+        let kept = match judge.text(FIELD, self.password_hash.as_ref()) {
+            None => None,
+            Some(text) => {
+                let kept = access::password::of_phc(text);
+                if kept.is_none() {
+                    let expected = "expected what an export shows: $argon2id$v=19$m=…,t=…,p=…$…$…";
+                    judge.find(FIELD, "password_hash_not_valid", expected);
+                }
+                kept
+            }
+        };
+        if named(&self.password_hash) && named(&self.link.password) {
+            judge.find("password", "unknown_field", "the line has a password_hash already");
+        }
+        let has_password = matches!(self.has_password, Some(Json::Bool(true)));
+        if has_password && !named(&self.password_hash) && !named(&self.link.password) {
+            let detail = "the link has a password, which the line does not have: export it with a token that has the scope admin, or give a new one";
+            judge.find("password", "password_missing", detail);
+        }
+        kept
+    }
+
     /// Judges the line. A `code` is kept as it is, whatever the rules for new aliases say today; an `alias` has to be one that may be
     /// chosen. An owner of nobody is none that is said: so exports show links that belong to no one.
     ///
@@ -149,8 +180,12 @@ impl LineFields<'_> {
             created_at_ms: judge.past_ms("created_at", self.created_at.as_ref()),
             updated_at_ms: judge.past_ms("updated_at", self.updated_at.as_ref()),
         };
+        let password = self.password(&mut judge);
         let domain = judge.text("domain", self.link.domain.as_ref());
         let mut order = judge_kept(judge, &self.link, code, kept, rules, domains)?;
+        if password.is_some() {
+            order.link.extras.password = password;
+        }
         order.keeping.owner = order.keeping.owner.filter(|owner| owners == Owners::Keep && owner.is_some());
         let domain = domain_named(domain, domains).map_err(Refusal::UnknownDomain)?;
         Ok(order.on(domain, domains))
