@@ -68,7 +68,8 @@ fn digest(password: &[u8], kept: &PasswordHash) -> Result<[u8; 32], PasswordErro
     if !kept.is_within_bounds() {
         return Err(PasswordError);
     }
-    let params = Params::new(kept.memory_kib, kept.passes, kept.lanes, Some(32)).map_err(|_| PasswordError)?;
+    let params =
+        Params::new(kept.memory_kib, kept.passes, kept.lanes, Some(32)).map_err(|_| PasswordError)?;
     let mut out = [0; 32];
     let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
     argon2.hash_password_into(password, &kept.salt, &mut out).map_err(|_| PasswordError)?;
@@ -90,7 +91,9 @@ mod tests {
         let text = to_phc(&kept);
         assert!(text.starts_with("$argon2id$v=19$m=19456,t=2,p=1$AwMDAwMDAwMDAwMDAwMDAw$"), "{text}");
         assert_eq!(of_phc(&text), Some(kept));
-        for wrong in ["", "$argon2i$v=19$m=19456,t=2,p=1$a$b", &format!("{text}$"), &text.replace("t=2", "t=5")] {
+        for wrong in
+            ["", "$argon2i$v=19$m=19456,t=2,p=1$a$b", &format!("{text}$"), &text.replace("t=2", "t=5")]
+        {
             assert_eq!(of_phc(wrong), None, "{wrong}");
         }
         let costly = PasswordHash { memory_kib: u32::MAX, ..kept };

@@ -59,7 +59,10 @@ pub struct Signature {
 impl std::fmt::Debug for Signature {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Signature { user, expires_at_ms, .. } = self;
-        f.debug_struct("Signature").field("user", user).field("expires_at_ms", expires_at_ms).finish_non_exhaustive()
+        f.debug_struct("Signature")
+            .field("user", user)
+            .field("expires_at_ms", expires_at_ms)
+            .finish_non_exhaustive()
     }
 }
 

@@ -48,7 +48,8 @@ mod tests {
     #[test]
     fn a_token_is_read_whatever_the_case_of_the_scheme() {
         let secret = "a".repeat(SECRET_CHARS);
-        let shown = |scheme: &str| Shown::of_header(format!("{scheme} sp_00ff00ff00ff00ff_{secret}").as_bytes());
+        let shown =
+            |scheme: &str| Shown::of_header(format!("{scheme} sp_00ff00ff00ff00ff_{secret}").as_bytes());
         for scheme in ["Bearer", "bearer", "BEARER "] {
             let shown = shown(scheme).expect("a token");
             assert_eq!(shown.id, [0, 255, 0, 255, 0, 255, 0, 255]);

@@ -53,8 +53,8 @@ use crate::levels::{LevelError, Levels};
 use crate::log::{Ending, Log};
 use crate::metrics::Metrics;
 use crate::people::People;
-use crate::signing::Signing;
 use crate::replication::{OutcomeUnknown, Replication, ReplicationReport};
+use crate::signing::Signing;
 use crate::target::TargetRules;
 use keeping::Keeping;
 

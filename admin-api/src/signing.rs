@@ -11,8 +11,8 @@ use linklog::codec::value;
 use linklog::entity::{PersonId, SigningKey};
 use linklog::limits::PARTS_MAX;
 use linklog::store::{Reader, StoreError};
-use linklog::{Change, Operation, Part, Position, Precondition, StateKey};
 use linklog::writer::Decision;
+use linklog::{Change, Operation, Part, Position, Precondition, StateKey};
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
@@ -181,7 +181,13 @@ fn replacing(all: &[Stored], id: KeyId, key: SigningKey, now_ms: u64) -> Vec<Par
         put(old.id, Precondition::Version(old.version), &SigningKey { valid_until_ms, ..old.key })
     }));
     let over = all.iter().filter(|old| !old.key.holds_at(now_ms)).take(PARTS_MAX - parts.len());
-    let over: Vec<_> = over.map(|old| Part { key: key_of(old.id), precondition: Precondition::Any, operation: Operation::Delete }).collect();
+    let over: Vec<_> = over
+        .map(|old| Part {
+            key: key_of(old.id),
+            precondition: Precondition::Any,
+            operation: Operation::Delete,
+        })
+        .collect();
     parts.extend(over);
     parts
 }
@@ -231,6 +237,9 @@ mod tests {
     fn a_key_is_due_at_its_age_and_never_without_one() {
         let key = stored(10, None).key;
         assert_eq!([9, 10, 11].map(|now| is_due(&key, Some(0), now)), [false, true, true]);
-        assert_eq!((is_due(&key, Some(5), 14), is_due(&key, Some(5), 15), is_due(&key, None, 1 << 40)), (false, true, false));
+        assert_eq!(
+            (is_due(&key, Some(5), 14), is_due(&key, Some(5), 15), is_due(&key, None, 1 << 40)),
+            (false, true, false)
+        );
     }
 }

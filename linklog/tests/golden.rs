@@ -12,8 +12,8 @@ use linklog::codec::record::{self, Envelope, Kind};
 use linklog::codec::{Cursor, value};
 use linklog::digest::SectionHash;
 use linklog::entity::{
-    Budget, Domain, DomainAnswers, ExternalLink, Fleet, Group, Host, Member, MemberRole, MemberState,
-    Pass, PersonId, Scopes, SigningKey, Token, TokenLimits, User, WellKnown,
+    Budget, Domain, DomainAnswers, ExternalLink, Fleet, Group, Host, Member, MemberRole, MemberState, Pass,
+    PersonId, Scopes, SigningKey, Token, TokenLimits, User, WellKnown,
 };
 use linklog::link::access::PasswordHash;
 use linklog::link::extras::Limit;

@@ -85,7 +85,13 @@ impl Passwords {
     ///
     /// # Cancel safety
     /// The guess counts all the same.
-    pub async fn compare(&self, guesser: Guesser, password: Vec<u8>, kept: PasswordHash, now_ms: u64) -> Outcome {
+    pub async fn compare(
+        &self,
+        guesser: Guesser,
+        password: Vec<u8>,
+        kept: PasswordHash,
+        now_ms: u64,
+    ) -> Outcome {
         if let Err(retry_after_s) = self.attempts.begin(guesser, now_ms) {
             return Outcome::TooMany(retry_after_s);
         }
@@ -148,10 +154,9 @@ mod tests {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         let (pool, kept) = (pool(2, 8), access::password::hash(b"secret", [1; 16]).unwrap());
         let guesser = Guesser::new(None, b"link");
-        let guess = |password: &[u8]| {
-            runtime.block_on(pool.compare(guesser, password.to_vec(), kept, 1_000))
-        };
-        let outcomes = [b"secret", b"public", b"secret", b"Secret", b"secret"].map(|password| guess(password));
+        let guess = |password: &[u8]| runtime.block_on(pool.compare(guesser, password.to_vec(), kept, 1_000));
+        let outcomes =
+            [b"secret", b"public", b"secret", b"Secret", b"secret"].map(|password| guess(password));
         use Outcome::{Right, TooMany, Wrong};
         assert_eq!(outcomes, [Right, Wrong, Right, Wrong, TooMany(600)]);
     }
@@ -160,7 +165,7 @@ mod tests {
     fn a_full_queue_is_said_at_once_and_is_no_guess() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         // Nobody takes anything out of a queue without room before the thread asks for the next one.
-        let (pool, kept) = (pool(1, 0), access::password::hash(b"secret", [1; 16]).unwrap());
+        let (pool, kept) = (pool(8, 0), access::password::hash(b"secret", [1; 16]).unwrap());
         let guesser = Guesser::new(None, b"link");
         let guess = || pool.compare(guesser, b"secret".to_vec(), kept, 1_000);
         let outcomes = runtime.block_on(async {

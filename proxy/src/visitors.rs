@@ -131,7 +131,8 @@ impl Visitors {
     pub fn holds(&self, signature: &Signature, link: Link<'_>, purpose: Purpose<'_>, now_ms: u64) -> bool {
         let keys = self.keys.load();
         let key = keys.iter().find(|(id, key)| *id == signature.key && key.holds_at(now_ms));
-        key.is_some_and(|(_, key)| signature.is_of(&key.secret, link, purpose)) && now_ms < signature.expires_at_ms
+        key.is_some_and(|(_, key)| signature.is_of(&key.secret, link, purpose))
+            && now_ms < signature.expires_at_ms
     }
 
     /// Signs with the youngest key; `None` if there is none yet.
@@ -174,7 +175,8 @@ mod tests {
         assert_eq!(who(8), None);
 
         let of_group = Extras { allowed: Some(vec![group]), ..Extras::default() };
-        let bytes = linklog::Link { target: "t".into(), extras: of_group, ..linklog::Link::default() }.encode();
+        let bytes =
+            linklog::Link { target: "t".into(), extras: of_group, ..linklog::Link::default() }.encode();
         let allowed = ExtrasView::decode(&bytes[3..]).unwrap().access.allowed.unwrap();
         assert!(!visitors.is_allowed(user, allowed), "nobody knows them");
         let record = User { groups: vec![group], ..User::default() };

@@ -24,7 +24,13 @@ fn part(id: TokenId, pass: Option<Pass>) -> Part {
 }
 
 /// The change that writes a token; `old` is what it was.
-pub fn change_token(actor: &str, id: TokenId, old: Option<&Token>, new: &Token, precondition: Precondition) -> Change {
+pub fn change_token(
+    actor: &str,
+    id: TokenId,
+    old: Option<&Token>,
+    new: &Token,
+    precondition: Precondition,
+) -> Change {
     let operation = Operation::Put { serve: Vec::new(), manage: new.encode() };
     let mut parts = vec![Part { key: StateKey::Token(id.0), precondition, operation }];
     let (before, pass) = (old.and_then(pass_of), pass_of(new));
@@ -54,8 +60,7 @@ pub enum PassError {
 /// # Errors
 /// The log cannot be read or written.
 pub async fn write_missing(log: &Log, tokens: &Tokens) -> Result<(), PassError> {
-    let wanted: Vec<_> =
-        tokens.all().iter().filter_map(|(id, token)| Some((*id, pass_of(token)?))).collect();
+    let wanted: Vec<_> = tokens.all().iter().filter_map(|(id, token)| Some((*id, pass_of(token)?))).collect();
     let missing = move |reader: &Reader| {
         let mut missing = Vec::new();
         for (id, pass) in wanted {
@@ -67,7 +72,9 @@ pub async fn write_missing(log: &Log, tokens: &Tokens) -> Result<(), PassError> 
     };
     for (id, pass) in log.read(missing).await?? {
         let part = Part { precondition: Precondition::NeverUsed, ..part(id, Some(pass)) };
-        if let Some(Decision::Applied { .. }) = log.propose(vec![Change::new("passes", vec![part])]).await?.pop() {
+        if let Some(Decision::Applied { .. }) =
+            log.propose(vec![Change::new("passes", vec![part])]).await?.pop()
+        {
             tracing::info!(token = %id, "proxies know this token from now on");
         }
     }

@@ -1,7 +1,7 @@
 //! `token create | list | revoke`.
 
-use linklog::entity::{Scopes, Token};
 use linklog::Precondition;
+use linklog::entity::{Scopes, Token};
 use serde::Deserialize;
 use serde_json::{Value, json};
 

@@ -76,7 +76,8 @@ async fn try_create(api: &Api, request: Request) -> Result<Response, Problem> {
 async fn hash_passwords(api: &Api, items: &mut [Item]) -> Result<(), Problem> {
     let with_password = items.iter().flatten().filter(|order| order.password.is_some()).count();
     if with_password > PASSWORDS_MAX {
-        let detail = format!("a batch has at most {PASSWORDS_MAX} links with a password, this one {with_password}");
+        let detail =
+            format!("a batch has at most {PASSWORDS_MAX} links with a password, this one {with_password}");
         return Err(Problem::field("links", "too_many_passwords", detail));
     }
     Ok(api.links.hash_passwords(items.iter_mut().flatten()).await?)

@@ -19,9 +19,9 @@ use super::query::{Query, key_of};
 use super::users::IdInPath;
 use super::{Api, answer, respond};
 use crate::clock;
+use crate::links::ChangeError;
 use crate::links::fields::Judge;
 use crate::links::view::Rfc3339;
-use crate::links::ChangeError;
 use crate::problem::Problem;
 use crate::signing::{KeyId, Stored};
 
@@ -103,7 +103,9 @@ async fn try_sign(api: &Api, code: CodeInPath, request: Request) -> Result<Respo
     api.tokens.may_touch(caller, &key).map_err(ChangeError::from)?;
     let allowed = link.link.extras.allowed.as_deref().ok_or_else(Problem::not_private)?;
     if let Some(user) = user.filter(|user| !is_allowed(api, *user, allowed)) {
-        let detail = format!("the user {user} may not follow this link, or is switched off: a link in this name would lead nowhere");
+        let detail = format!(
+            "the user {user} may not follow this link, or is switched off: a link in this name would lead nowhere"
+        );
         return Err(Problem::field("user", "user_not_allowed", detail));
     }
     let signer = api.links.signing.youngest().await?;
@@ -118,13 +120,7 @@ async fn try_sign(api: &Api, code: CodeInPath, request: Request) -> Result<Respo
     Ok(respond::json(StatusCode::CREATED, &view))
 }
 
-fn signed(
-    signer: &Stored,
-    key: &[u8],
-    link: &StoredLink,
-    user: Option<PersonId>,
-    end_ms: u64,
-) -> Signature {
+fn signed(signer: &Stored, key: &[u8], link: &StoredLink, user: Option<PersonId>, end_ms: u64) -> Signature {
     let by = signature::Key { id: signer.id.0, secret: &signer.key.secret };
     let link = signature::Link { key, created: link.stamp.created };
     Signature::new(by, link, Purpose::Follow, user, end_ms)

@@ -6,8 +6,8 @@ use axum::extract::{Path, Request, State};
 use axum::response::Response;
 use http::StatusCode;
 use http::request::Parts;
-use linklog::entity::{Scopes, TOKEN_DOMAINS_MAX, Token, TokenLimits};
 use linklog::Precondition;
+use linklog::entity::{Scopes, TOKEN_DOMAINS_MAX, Token, TokenLimits};
 use serde::Serialize;
 
 use super::object::{Object, person, whole};

@@ -138,7 +138,11 @@ fn allowed(judge: &mut Judge, json: &Json<'_>) -> Vec<PersonId> {
         }
     };
     if len > ALLOWED_MAX {
-        judge.find(FIELD, "too_many_allowed", format!("at most {ALLOWED_MAX} users and groups, these are {len}"));
+        judge.find(
+            FIELD,
+            "too_many_allowed",
+            format!("at most {ALLOWED_MAX} users and groups, these are {len}"),
+        );
         return Vec::new();
     }
     let mut allowed = Vec::with_capacity(list.len());
@@ -160,7 +164,11 @@ fn password(judge: &mut Judge, json: &Json<'_>) -> Option<Password> {
         Json::Null => None,
         Json::Text(text) if (1..=PASSWORD_BYTES_MAX).contains(&text.len()) => Some(Password((**text).into())),
         Json::Text(_) => {
-            judge.find("password", "password_length", format!("a password has 1 to {PASSWORD_BYTES_MAX} bytes"));
+            judge.find(
+                "password",
+                "password_length",
+                format!("a password has 1 to {PASSWORD_BYTES_MAX} bytes"),
+            );
             None
         }
         other => {

@@ -38,7 +38,12 @@ impl Links {
     ///
     /// # Errors
     /// The state cannot be read.
-    pub async fn export(&self, wanted: &Wanted, until: Seq, with_passwords: bool) -> Result<Piece, ChangeError> {
+    pub async fn export(
+        &self,
+        wanted: &Wanted,
+        until: Seq,
+        with_passwords: bool,
+    ) -> Result<Piece, ChangeError> {
         let mut piece = Piece { reached: wanted.cursor, ..Piece::default() };
         while !piece.is_last && piece.lines.len() < PIECE_BYTES {
             let page = self.list(Wanted { cursor: piece.reached, limit: ROWS, ..wanted.clone() }).await?;

@@ -112,16 +112,8 @@ fn extras() -> impl Strategy<Value = Extras> {
         rules(),
         variants(),
     );
-    parts.prop_map(|(not_before_ms, ended, cache, forward, limit, (allowed, password), rules, variants)| Extras {
-        not_before_ms,
-        ended,
-        cache,
-        forward,
-        limit,
-        allowed,
-        password,
-        rules,
-        variants,
+    parts.prop_map(|(not_before_ms, ended, cache, forward, limit, (allowed, password), rules, variants)| {
+        Extras { not_before_ms, ended, cache, forward, limit, allowed, password, rules, variants }
     })
 }
 

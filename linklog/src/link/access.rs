@@ -51,7 +51,9 @@ impl PasswordHash {
     }
 
     fn write(&self, out: &mut Vec<u8>) {
-        [self.memory_kib, self.passes, self.lanes].iter().for_each(|number| put_varint(out, (*number).into()));
+        [self.memory_kib, self.passes, self.lanes]
+            .iter()
+            .for_each(|number| put_varint(out, (*number).into()));
         out.extend_from_slice(&self.salt);
         out.extend_from_slice(&self.hash);
     }
@@ -60,13 +62,18 @@ impl PasswordHash {
         let at = field.offset();
         let mut number = || {
             let at = field.offset();
-            u32::try_from(field.varint("password cost")?).map_err(|_| DecodeError::invalid(at, "password cost"))
+            u32::try_from(field.varint("password cost")?)
+                .map_err(|_| DecodeError::invalid(at, "password cost"))
         };
         let (memory_kib, passes, lanes) = (number()?, number()?, number()?);
         let salt = field.array("password salt")?;
         let hash = field.array("password hash")?;
         let password = PasswordHash { memory_kib, passes, lanes, salt, hash };
-        if password.is_within_bounds() { Ok(password) } else { Err(DecodeError::invalid(at, "password cost")) }
+        if password.is_within_bounds() {
+            Ok(password)
+        } else {
+            Err(DecodeError::invalid(at, "password cost"))
+        }
     }
 }
 

@@ -4,8 +4,9 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use super::eventually;
+use super::ends::in_ms;
 use super::web::{Answer, Town, ask};
+use super::{all_in_sync, eventually};
 
 const TARGET: &str = "https://example.org/there";
 const NEVER_KEPT: Option<&str> = Some("private, no-store");
@@ -35,6 +36,12 @@ fn person(town: &Town, groups: &[&str]) -> Person {
     let token = json!({ "name": "theirs", "scopes": ["links:read"], "user": user });
     let token = made(town, "/v1/tokens", &token);
     Person { id: user, bearer: format!("Bearer {}", token["token"].as_str().unwrap()), token: id(&token) }
+}
+
+/// Starts the writer again; from then on it waits for the proxy.
+fn writer_is_back(town: &Town) {
+    town.fleet.must("start admin");
+    eventually("the proxy follows again", || all_in_sync(&town.fleet));
 }
 
 /// Follows a link with a token.
@@ -68,7 +75,8 @@ fn sign(town: &Town, code: &str, body: &Value) -> Answer {
 
 /// Posts a form to the first proxy.
 fn post(town: &Town, path: &str, form: &str, headers: &[(&str, &str)]) -> Answer {
-    let kind = [("Content-Type", "application/x-www-form-urlencoded"), ("User-Agent", "Mozilla/5.0 Firefox/140.0")];
+    let kind =
+        [("Content-Type", "application/x-www-form-urlencoded"), ("User-Agent", "Mozilla/5.0 Firefox/140.0")];
     let headers: Vec<_> = kind.into_iter().chain(headers.iter().copied()).collect();
     ask(&town.fleet.ready().proxies[0], "POST", path, &headers, form)
 }
@@ -86,7 +94,8 @@ fn a_private_link_is_for_tokens_of_users_and_groups_that_are_allowed_with_and_wi
     let town = Town::new(dir.path());
     let group = id(&made(&town, "/v1/groups", &json!({ "name": "friends" })));
     let (ada, bob, eve) = (person(&town, &[]), person(&town, &[&group]), person(&town, &[]));
-    let link = json!({ "long_url": TARGET, "visibility": "private", "allowed": [ada.id, group], "status": 301 });
+    let link =
+        json!({ "long_url": TARGET, "visibility": "private", "allowed": [ada.id, group], "status": 301 });
     let link = town.link(&link);
     assert_eq!((&link["visibility"], &link["allowed"]), (&json!("private"), &json!([ada.id, group])));
     let code = link["code"].as_str().unwrap();
@@ -114,7 +123,7 @@ fn a_private_link_is_for_tokens_of_users_and_groups_that_are_allowed_with_and_wi
     town.fleet.must("start proxy-0");
     leads_there(&visit_as(&town, &path, &ada.bearer));
     is_refused(&town.visit(&path));
-    town.fleet.must("start admin");
+    writer_is_back(&town);
 
     // Whoever loses the right loses it at once.
     let status = |bearer: &str| visit_as(&town, &path, bearer).status;
@@ -126,7 +135,8 @@ fn a_private_link_is_for_tokens_of_users_and_groups_that_are_allowed_with_and_wi
     eventually("a user who is switched off is refused", || status(&bob.bearer) == 401);
     town.patch(code, &json!({ "allowed": [eve.id] }));
     assert_eq!(status(&eve.bearer), 302);
-    let soon = json!({ "name": "short", "scopes": ["links:read"], "user": eve.id, "expires_at": soon() });
+    let soon =
+        json!({ "name": "short", "scopes": ["links:read"], "user": eve.id, "expires_at": in_ms(1_500) });
     let token = made(&town, "/v1/tokens", &soon);
     let bearer = format!("Bearer {}", token["token"].as_str().unwrap());
     eventually("a token is refused from its end on", || status(&bearer) == 401);
@@ -148,23 +158,6 @@ fn a_private_link_is_for_tokens_of_users_and_groups_that_are_allowed_with_and_wi
     }
     let refused = town.api("PATCH", &format!("/v1/links/{code}"), &json!({ "allowed": [eve.id] }));
     assert_eq!((refused.status, refused.json()["errors"][0]["field"].clone()), (422, json!("allowed")));
-}
-
-/// A time in the very next future.
-fn soon() -> String {
-    let in_ms = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs() + 2;
-    let (days, rest) = (in_ms / 86_400, in_ms % 86_400);
-    // Civil from days (Howard Hinnant), for the years of this test.
-    let z = days as i64 + 719_468;
-    let era = z / 146_097;
-    let doe = z - era * 146_097;
-    let yoe = (doe - doe / 1_460 + doe / 36_524 - doe / 146_096) / 365;
-    let doy = doe - (365 * yoe + yoe / 4 - yoe / 100);
-    let mp = (5 * doy + 2) / 153;
-    let (day, month) = (doy - (153 * mp + 2) / 5 + 1, if mp < 10 { mp + 3 } else { mp - 9 });
-    let year = yoe + era * 400 + i64::from(month <= 2);
-    let (hour, minute, second) = (rest / 3_600, rest / 60 % 60, rest % 60);
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
 }
 
 #[test]
@@ -204,7 +197,7 @@ fn a_signed_link_leads_there_until_its_end_and_only_as_long_as_its_user_and_its_
     leads_there(&town.visit(&newer));
     town.fleet.must("kill admin 9");
     leads_there(&town.visit(&newer));
-    town.fleet.must("start admin");
+    writer_is_back(&town);
     let first = format!("/v1/signing-keys/{}", first.as_str().unwrap());
     assert_eq!(town.api("DELETE", &first, &Value::Null).status, 204);
     is_refused(&town.visit(&path));
@@ -232,7 +225,11 @@ fn a_signed_link_leads_there_until_its_end_and_only_as_long_as_its_user_and_its_
         (json!({ "ttl": 60, "who": "me" }), "who"),
     ] {
         let refused = sign(&town, &code, &body);
-        assert_eq!((refused.status, refused.json()["errors"][0]["field"].clone()), (422, json!(field)), "{body}");
+        assert_eq!(
+            (refused.status, refused.json()["errors"][0]["field"].clone()),
+            (422, json!(field)),
+            "{body}"
+        );
     }
 }
 
@@ -281,7 +278,7 @@ fn a_password_is_asked_for_once_and_is_nowhere_to_be_read() {
     town.fleet.must("kill admin 9");
     leads_there(&visit(&path, &known));
     assert_eq!(post(&town, &path, FORM, &[]).status, 303);
-    town.fleet.must("start admin");
+    writer_is_back(&town);
     town.patch(code, &json!({ "title": "the same password" }));
     leads_there(&visit(&path, &known));
     town.patch(code, &json!({ "password": PASSWORD }));
@@ -370,7 +367,8 @@ fn an_end_counts_before_who_may_follow_and_every_condition_has_to_hold() {
     town.all_counted();
     assert_eq!(town.clicks(&code), 2);
 
-    let later = town.code(&json!({ "long_url": TARGET, "visibility": "private", "not_before": "2200-01-01T00:00:00Z" }));
+    let later = town
+        .code(&json!({ "long_url": TARGET, "visibility": "private", "not_before": "2200-01-01T00:00:00Z" }));
     assert_eq!(town.visit(&format!("/{later}")).status, 404);
     town.patch(&later, &json!({ "state": "banned" }));
     assert_eq!(town.visit(&format!("/{later}")).status, 451);

@@ -57,7 +57,8 @@ pub fn private() -> Composed<'static> {
 /// Asks for the password; the form is sent to `action`. `was_wrong`: there was one already.
 pub fn form(action: &[u8], was_wrong: bool) -> Composed<'static> {
     let (status, said) = if was_wrong { (403, "<p>That was not it.") } else { (200, "") };
-    let action = String::from_utf8_lossy(action).replace('&', "&amp;").replace('"', "&quot;").replace('<', "&lt;");
+    let action =
+        String::from_utf8_lossy(action).replace('&', "&amp;").replace('"', "&quot;").replace('<', "&lt;");
     let body = format!(
         "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content=\"width=device-width\">\
          <title>Password</title><h1>This link has a password</h1>{said}<form method=post action=\"{action}\">\
@@ -71,7 +72,8 @@ pub fn form(action: &[u8], was_wrong: bool) -> Composed<'static> {
 pub fn go_on(location: Vec<u8>, path: &str, signature: &str, is_secure: bool) -> Composed<'static> {
     let secure = if is_secure { "; Secure" } else { "" };
     let seconds = REMEMBERED_MS / 1_000;
-    let cookie = format!("{COOKIE}={signature}; Path={path}; Max-Age={seconds}; HttpOnly; SameSite=Lax{secure}");
+    let cookie =
+        format!("{COOKIE}={signature}; Path={path}; Max-Age={seconds}; HttpOnly; SameSite=Lax{secure}");
     Composed { set_cookie: Some(cookie), ..Composed::redirect(303, Cow::Owned(location), NEVER_KEPT) }
 }
 

@@ -64,13 +64,15 @@ impl Visit<'_> {
         let signature = door::signature_in(self.asked.query()).and_then(Signature::of_text);
         // In whose name it is signed has to be allowed still.
         signature.is_some_and(|signature| {
-            visitors.holds(&signature, link, Purpose::Follow, self.now_ms) && signature.user.is_none_or(is_allowed)
+            visitors.holds(&signature, link, Purpose::Follow, self.now_ms)
+                && signature.user.is_none_or(is_allowed)
         })
     }
 
     fn password(&self, link: Link<'_>, kept: &PasswordHash) -> Door {
         let form = |was_wrong| Door::Closed(door::form(&self.address(), was_wrong));
-        let guess = door::password_in(self.asked.who.form).filter(|_| self.asked.who.post && !self.wanted.is_preview());
+        let guess = door::password_in(self.asked.who.form)
+            .filter(|_| self.asked.who.post && !self.wanted.is_preview());
         if let Some(guess) = guess {
             return match &self.wanted.first {
                 First::Guessed(with, outcome) if with == kept => self.guessed(link, kept, *outcome),
@@ -81,7 +83,8 @@ impl Visit<'_> {
         let visitors = &self.worker.shared.visitors;
         let holds = |cookie| {
             let signature = Signature::of_text(cookie);
-            signature.is_some_and(|cookie| visitors.holds(&cookie, link, Purpose::Password(kept), self.now_ms))
+            signature
+                .is_some_and(|cookie| visitors.holds(&cookie, link, Purpose::Password(kept), self.now_ms))
         };
         if door::cookies(self.asked.who.says.cookie).any(holds) { Door::Open } else { form(false) }
     }

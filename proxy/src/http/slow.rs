@@ -177,7 +177,9 @@ async fn read_body(
     let mut bytes = 0;
     let whole = timeout(worker.limits.body, async {
         loop {
-            let Ok(read) = body.read_data(unread, |data| form.append(data)) else { return Read::Not(Page::BadRequest) };
+            let Ok(read) = body.read_data(unread, |data| form.append(data)) else {
+                return Read::Not(Page::BadRequest);
+            };
             unread.drain(..read);
             bytes += read;
             if body.is_done() {
