@@ -32,4 +32,5 @@ pub mod problem;
 pub mod replication;
 pub mod server;
 pub mod signing;
+pub mod snapshots;
 pub mod target;

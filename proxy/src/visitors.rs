@@ -52,18 +52,30 @@ impl Visitors {
     /// The replica cannot be read or is damaged.
     pub fn load(reader: &Reader) -> Result<Visitors, VisitorsError> {
         let visitors = Visitors::default();
+        visitors.reload(reader)?;
+        Ok(visitors)
+    }
+
+    /// Builds them anew, for another replica. Until it is done, some are nobody who are somebody; nobody is who should not be.
+    ///
+    /// # Errors
+    /// As [`Visitors::load`]; whom it did not come to is then nobody.
+    pub fn reload(&self, reader: &Reader) -> Result<(), VisitorsError> {
+        self.passes.clear();
+        self.users.clear();
+        self.keys.store(Arc::default());
         for kind in KINDS {
             let mut damage = Ok(());
             reader.scan_served(&[kind], |key, value| {
                 let is_of_kind = key.first() == Some(&kind);
                 if is_of_kind {
-                    damage = visitors.set(key, Some(value));
+                    damage = self.set(key, Some(value));
                 }
                 is_of_kind && damage.is_ok()
             })?;
             damage?;
         }
-        Ok(visitors)
+        Ok(())
     }
 
     /// Takes over a changed record: its key and new value; keys of other kinds are passed over.

@@ -75,7 +75,7 @@ impl Visit<'_> {
             .filter(|_| self.asked.who.post && !self.wanted.is_preview());
         if let Some(guess) = guess {
             return match &self.wanted.first {
-                First::Guessed(with, outcome) if with == kept => self.guessed(link, kept, *outcome),
+                First::Guessed(salt, outcome) if *salt == kept.salt => self.guessed(link, kept, *outcome),
                 _ if (1..=PASSWORD_BYTES_MAX).contains(&guess.len()) => Door::Ask(*kept),
                 _ => form(true),
             };

@@ -132,10 +132,8 @@ pub(super) enum First {
     Nothing,
     /// A click of the link that was made there.
     Click(Position),
-    /// The visitor's password, compared with this.
-    Guess(PasswordHash),
-    /// It was compared with this.
-    Guessed(PasswordHash, Outcome),
+    /// The visitor's password was compared with the one that has this salt.
+    Guessed([u8; 16], Outcome),
 }
 
 impl Wanted {
@@ -227,7 +225,7 @@ fn look_up<R>(
         written.map_err(|wait| {
             let first = match wait {
                 Wait::Click => created.map_or(First::Nothing, First::Click),
-                Wait::Password(kept) => First::Guess(kept),
+                Wait::Password => First::Nothing,
             };
             Later::First(Wanted { first, ..wanted })
         })
@@ -261,34 +259,56 @@ enum Later {
 enum Wait {
     /// It ends with a number of clicks, and none of them is at hand.
     Click,
-    /// What the visitor takes for its password has to be compared with this.
-    Password(PasswordHash),
+    /// What the visitor takes for its password has to be compared.
+    Password,
 }
 
-/// Looks a link up on the disk, when what it takes first was had: a click of it, or a password compared. Afterwards `wanted` has the key it
-/// goes by.
+/// Looks a link up on the disk, when a click of it was granted, if it takes one; and again when a password was compared, if it asks for one.
+/// Afterwards `wanted` has the key it goes by, and what came of the password.
 pub(super) async fn find_on_disk(
     worker: &Worker,
     (client, kept): (&Client, &Kept),
     wanted: &mut Wanted,
 ) -> Result<Option<Block>, Unsure> {
-    match (wanted.first, worker.shared.budgets.as_ref()) {
-        (First::Click(created), Some(budgets)) => {
-            budgets.wait(wanted.key.bytes(), created).await;
-        }
-        (First::Guess(with), _) => {
-            let guesser = Guesser::of(client, wanted.key.bytes());
-            let password = door::password_in(&kept.form).unwrap_or_default();
-            let compared = worker.shared.passwords.compare(guesser, password, with, now_ms());
-            wanted.first = First::Guessed(with, Box::pin(compared).await);
-        }
-        _ => {}
+    if let (First::Click(created), Some(budgets)) = (wanted.first, worker.shared.budgets.as_ref()) {
+        budgets.wait(wanted.key.bytes(), created).await;
     }
-    let found = worker.look_up_on_disk(wanted.key).await;
-    let folded = if matches!(found, Ok(None)) { wanted.folded(worker) } else { None };
-    let Some(folded) = folded else { return found };
-    *wanted = folded;
+    let mut found = worker.look_up_on_disk(wanted.key).await;
+    if let Ok(None) = found
+        && let Some(folded) = wanted.folded(worker)
+    {
+        *wanted = folded;
+        found = worker.look_up_on_disk(wanted.key).await;
+    }
+    let password = match &found {
+        Ok(Some(block)) if kept.post => password_of(worker, &kept.asked(client), wanted, &block.facts()),
+        _ => None,
+    };
+    let Some(password) = password else { return found };
+    let guesser = Guesser::of(client, wanted.key.bytes());
+    let guess = door::password_in(&kept.form).unwrap_or_default();
+    let compared = worker.shared.passwords.compare(guesser, guess, password, now_ms());
+    wanted.first = First::Guessed(password.salt, Box::pin(compared).await);
     worker.look_up_on_disk(wanted.key).await
+}
+
+/// What a visitor's password has to be compared with, if there is one that matters.
+fn password_of(
+    worker: &Worker,
+    asked: &Asked<'_>,
+    wanted: &Wanted,
+    facts: &Facts<'_>,
+) -> Option<PasswordHash> {
+    let now_ms = now_ms();
+    let extras = ExtrasView::decode(facts.extras).ok()?;
+    if rich::nowhere(facts, &extras, now_ms).is_some() {
+        return None;
+    }
+    let visit = Visit { worker, asked, wanted, rest: None, now_ms };
+    match http_door::of(visit, facts, &extras.access) {
+        Door::Ask(password) => Some(password),
+        Door::Open | Door::Closed(_) | Door::Page(_) => None,
+    }
 }
 
 /// Answers with what [`find_on_disk`] found.
@@ -407,7 +427,7 @@ fn of_rich_link<R>(
             Door::Open => {}
             Door::Closed(composed) => return Ok(write(limit(Answer::Composed(&composed)))),
             Door::Page(answer) => return Ok(write(limit(answer))),
-            Door::Ask(kept) => return Err(Wait::Password(kept)),
+            Door::Ask(_) => return Err(Wait::Password),
         }
     }
     // A preview shows what the link on it leads to, which has no query.
