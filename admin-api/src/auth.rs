@@ -7,6 +7,7 @@
 //! Owned here: a secret is compared in constant time; unknown, wrong and revoked are one answer, so nobody learns which ids exist.
 
 pub mod allow;
+pub mod pass;
 mod rate;
 pub mod tally;
 mod token;

@@ -61,6 +61,8 @@ pub struct Config {
     pub aliases: AliasRules,
     /// Where links may lead.
     pub targets: Targets,
+    /// How old a key gets that links are signed with, in milliseconds; `None`: as old as nobody asks for another one.
+    pub signing_key_rotate_after_ms: Option<u64>,
     /// Which APIs of others are there.
     pub drop_in: DropIn,
     /// What a client may use up.
@@ -136,6 +138,7 @@ pub fn read(root: &mut Section) -> Config {
         sweep: sweep(&mut root.section("sweep")),
         aliases: aliases(&mut root.section("aliases")),
         targets: targets::read(&mut root.section("targets"), limits.url_bytes_max),
+        signing_key_rotate_after_ms: signing(&mut root.section("signing")),
         drop_in: drop_in(&mut root.section("drop_in")),
         limits,
         log: LogConfig::read(&mut root.section("log")),
@@ -233,6 +236,11 @@ fn drop_in(section: &mut Section) -> DropIn {
         bitly: section.value("bitly", false),
         shorten: section.value("shorten", false),
     }
+}
+
+fn signing(section: &mut Section) -> Option<u64> {
+    let days = section.in_range("rotate_after_days", 90u64, 0..=3_650);
+    (days > 0).then_some(days * 24 * 3_600 * 1_000)
 }
 
 fn limits(section: &mut Section) -> Limits {

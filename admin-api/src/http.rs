@@ -20,6 +20,7 @@ mod qr;
 pub mod query;
 pub mod replication;
 mod respond;
+mod signing;
 mod sweep;
 mod takedowns;
 pub(crate) mod tokens;
@@ -100,6 +101,9 @@ fn routes() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(domains::get, domains::patch))
         .routes(routes!(clicks::of_link))
         .routes(routes!(limit::of_link))
+        .routes(routes!(signing::sign))
+        .routes(routes!(signing::rotate, signing::list))
+        .routes(routes!(signing::revoke))
         .routes(routes!(history::of_link))
         .routes(routes!(users::create_user, users::list_users))
         .routes(routes!(users::get_user, users::patch_user))
@@ -136,6 +140,8 @@ async fn count(State(api): State<Arc<Api>>, request: Request, next: Next) -> Res
         Some("/v1/links/{code}/qr") => "/v1/links/{code}/qr",
         Some("/v1/links/{code}/clicks") => "/v1/links/{code}/clicks",
         Some("/v1/links/{code}/limit") => "/v1/links/{code}/limit",
+        Some("/v1/links/{code}/signatures") => "/v1/links/{code}/signatures",
+        Some("/v1/signing-keys" | "/v1/signing-keys/{id}") => "/v1/signing-keys",
         Some("/v1/export") => "/v1/export",
         Some("/v1/import") => "/v1/import",
         Some("/v1/links/{code}/history") => "/v1/links/{code}/history",

@@ -31,6 +31,7 @@ pub mod people;
 pub mod problem;
 pub mod replication;
 pub mod server;
+pub mod signing;
 pub mod snapshots;
 pub mod sweep;
 pub mod target;

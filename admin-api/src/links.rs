@@ -3,11 +3,12 @@
 //! Owned here: whatever is acknowledged is durable in the log first, and every change of a link carries the precondition under which
 //! it was decided, so two clients never overwrite each other unseen.
 //!
-//! - [`fields`], [`extras`]: what a client says about a link, judged
+//! - [`fields`], [`extras`], [`access`]: what a client says about a link, judged
 //! - [`order`]: a link to be made · [`create`] · [`put`] · [`patch`] · [`delete`] · [`list`] · [`takedown`]
 //! - [`export`]: all of them, oldest first · [`import`]: links from elsewhere, as they were
 //! - [`idempotency`]: commands that arrive twice · [`condition`]: If-Match · [`view`]: a link as answers show it
 
+pub mod access;
 pub mod condition;
 pub mod create;
 pub mod dedupe;
@@ -54,6 +55,7 @@ use crate::log::{Ending, Log};
 use crate::metrics::Metrics;
 use crate::people::People;
 use crate::replication::{OutcomeUnknown, Replication, ReplicationReport};
+use crate::signing::Signing;
 use crate::target::TargetRules;
 use keeping::Keeping;
 
@@ -104,6 +106,10 @@ pub struct Links {
     pub in_flight: idempotency::InFlight,
     /// Which targets are being looked for among the links that are there.
     pub duplicates: dedupe::Duplicates,
+    /// Who hashes passwords.
+    pub passwords: access::Passwords,
+    /// What links are signed with.
+    pub signing: Signing,
 }
 
 /// Why a change was not made, or is not known to have been made.
@@ -162,6 +168,15 @@ pub enum ChangeError {
     /// It has no target.
     #[error("a reserved alias has no target: give it a long_url")]
     NoTarget,
+    /// It is for everybody.
+    #[error("the link is public: say visibility private besides")]
+    NotPrivate,
+    /// A password or a key could not be made.
+    #[error("a password could not be hashed, or a key not be made: {0}")]
+    NoHash(String),
+    /// There are as many signing keys as there may be.
+    #[error("there are as many signing keys as there may be: wait until old ones are over, or revoke some")]
+    TooManyKeys,
     /// It would end before it begins.
     #[error("not_before is not before expires_at")]
     EndsFirst,
@@ -310,6 +325,17 @@ impl Links {
         match keeping.owner {
             Some(owner) if owner != stays => may_give(caller, &self.people, owner),
             _ => Ok(()),
+        }
+    }
+
+    /// Says whether those who alone may follow a link are anybody.
+    fn may_allow(&self, link: &Link, before: Option<&Link>) -> Result<(), Denied> {
+        let known = |id: &PersonId| self.people.user(*id).is_some() || self.people.group(*id).is_some();
+        let was = before.and_then(|link| link.extras.allowed.as_deref()).unwrap_or_default();
+        let mut new = link.extras.allowed.iter().flatten().filter(|id| !was.contains(id));
+        match new.find(|id| !known(id)) {
+            Some(id) => Err(Denied::NobodyAllowed { id: *id }),
+            None => Ok(()),
         }
     }
 

@@ -70,6 +70,14 @@ impl Members {
         self.table.borrow().clone()
     }
 
+    /// Returns how many members answer visitors: active ones that hold a replica to serve from.
+    pub fn active_proxies(&self) -> u32 {
+        let table = self.table.borrow();
+        let is_one =
+            |member: &&Member| member.role == MemberRole::Read && member.state == MemberState::Active;
+        table.values().filter(is_one).count() as u32
+    }
+
     /// Returns a receiver that is told of every change of the table.
     pub fn changes(&self) -> watch::Receiver<MemberTable> {
         self.table.subscribe()

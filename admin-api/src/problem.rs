@@ -209,7 +209,9 @@ impl Problem {
             Denied::Domain => kind::DOMAIN_NOT_ALLOWED,
             Denied::Prefix { .. } => kind::ALIAS_PREFIX_MISSING,
             Denied::Owner => kind::OWNER_NOT_ALLOWED,
-            Denied::NoSuchUser => return Problem::field(denied.field(), denied.code(), detail),
+            Denied::NoSuchUser | Denied::NobodyAllowed { .. } => {
+                return Problem::field(denied.field(), denied.code(), detail);
+            }
         };
         let finding = Finding { field: denied.field().into(), code: denied.code(), detail: detail.clone() };
         Problem::new(kind, detail).with(|parts| parts.errors = vec![finding])
@@ -223,6 +225,19 @@ impl Problem {
     /// No such group.
     pub fn no_group() -> Problem {
         Problem::new(kind::GROUP_NOT_FOUND, "there is no group with this id")
+    }
+
+    /// No such signing key.
+    pub fn no_signing_key() -> Problem {
+        Problem::new(kind::SIGNING_KEY_NOT_FOUND, "there is no signing key with this id")
+    }
+
+    /// The link is for everybody.
+    pub fn not_private() -> Problem {
+        Problem::new(
+            kind::LINK_NOT_PRIVATE,
+            "the link is public: whoever has it follows it without a signature",
+        )
     }
 
     /// No such token.

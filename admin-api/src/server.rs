@@ -30,8 +30,8 @@ use wire::identity::{Identity, IdentityError};
 use crate::abuse::Gate;
 use crate::abuse::files::{BlockFiles, FileError};
 use crate::abuse::verdict::VerdictService;
-use crate::auth::Tokens;
 use crate::auth::tally::Tally;
+use crate::auth::{Tokens, pass};
 use crate::budgets::Budgets;
 use crate::clicks::{ClickSource, Clicks, Reporters};
 use crate::codes::mark::{self, Marks};
@@ -51,6 +51,7 @@ use crate::members::Members;
 use crate::metrics::{Metrics, Observed};
 use crate::people::People;
 use crate::replication::{MemberStatus, Replication};
+use crate::signing::Signing;
 use crate::snapshots::{Shelf, ShelfOptions};
 use crate::sweep::Sweep;
 use crate::sweep::window::Window;
@@ -306,6 +307,11 @@ async fn start_tasks(
 
     let rules = Rules { target: config.targets.rules.clone(), alias: config.aliases.clone() };
     let gate = start_gate(config, &metrics, &mut others, &stop_others)?;
+    let signing = Signing::new(log.clone(), levels.clone(), config.signing_key_rotate_after_ms);
+    others.spawn(signing.clone().run(stop_others.clone()));
+    if let Err(error) = pass::write_missing(&log, &tokens).await {
+        tracing::warn!(%error, "proxies do not know every token of a user yet; tried again at the next start");
+    }
     let links = Links {
         log,
         codes,
@@ -321,6 +327,8 @@ async fn start_tasks(
         metrics: metrics.clone(),
         in_flight: Default::default(),
         duplicates: Default::default(),
+        passwords: Default::default(),
+        signing,
         tokens: tokens.clone(),
         people: people.clone(),
     };

@@ -6,7 +6,7 @@ use daemon::exit::Exit;
 
 use crate::client::Client;
 use crate::commands::{
-    api, clicks, create, delete, domains, edit, export, get, groups, import, list, qr, tokens, users,
+    api, clicks, create, delete, domains, edit, export, get, groups, import, list, qr, sign, tokens, users,
 };
 use crate::output;
 use crate::settings::{Common, Settings};
@@ -40,6 +40,8 @@ enum Command {
     Clicks(clicks::Clicks),
     /// Draw the short URL of a link as a QR code
     Qr(qr::Qr),
+    /// Print a URL under which a private link may be followed until some time
+    Sign(sign::Sign),
     /// Write all links as lines of JSON
     Export(export::Export),
     /// Read links from an export, of this API or of another shortener
@@ -93,6 +95,7 @@ pub fn run(cli: Cli) -> Result<(), Exit> {
             Command::Groups(groups) => groups.run(&mut client, output).await,
             Command::Tokens(tokens) => tokens.run(&mut client, output).await,
             Command::Domains(domains) => domains.run(&mut client, output).await,
+            Command::Sign(sign) => sign.run(&mut client, output).await,
             Command::Export(export) => export.run(&mut client).await,
             Command::Import(import) => import.run(&mut client, output).await,
             Command::Api(api) => api.run(&mut client, output).await,

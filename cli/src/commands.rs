@@ -13,6 +13,7 @@ pub mod import;
 pub mod list;
 pub mod qr;
 mod records;
+pub mod sign;
 pub mod tokens;
 pub mod users;
 

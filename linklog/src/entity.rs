@@ -1,4 +1,5 @@
-//! What the log holds besides links: domains and hosts, tokens and their quotas, users and groups, members, the fleet itself.
+//! What the log holds besides links: domains and hosts, tokens and their quotas, users and groups, what lets visitors follow private links, members,
+//! the fleet itself.
 //!
 //! Bodies are `fields` (see [`crate::codec::fields`]) only, so each may grow.
 
@@ -7,6 +8,7 @@ mod domain;
 mod fleet;
 mod freed;
 mod member;
+mod pass;
 mod quota;
 mod token;
 mod user;
@@ -16,6 +18,7 @@ pub use domain::{Domain, DomainAnswers, Host, WellKnown};
 pub use fleet::Fleet;
 pub use freed::FreedCode;
 pub use member::{Member, MemberRole, MemberState};
+pub use pass::{Pass, SigningKey};
 pub use quota::{Period, Quota, QuotaId};
 pub use token::{Scopes, TOKEN_DOMAINS_MAX, Token, TokenLimits};
 pub use user::{ExternalLink, GROUPS_MAX, Group, PersonId, PersonIdError, User};
@@ -54,6 +57,14 @@ pub fn check_bodies(key: &StateKey, serve: &[u8], manage: Option<&[u8]>) -> Resu
             manage.map_or(Ok(()), empty)
         }
         StateKey::FreedCode(..) => manage_cursor.map_or(Ok(()), |manage| FreedCode::decode(manage).map(drop)),
+        StateKey::Pass(_) => {
+            Pass::decode(serve_cursor)?;
+            manage.map_or(Ok(()), empty)
+        }
+        StateKey::SigningKey(_) => {
+            SigningKey::decode(serve_cursor)?;
+            manage.map_or(Ok(()), empty)
+        }
         StateKey::Fleet => {
             Fleet::decode(serve_cursor)?;
             manage.map_or(Ok(()), empty)

@@ -18,13 +18,15 @@
 //! | `0x16` | external id | 8 bytes owner (0: nobody), 1–200 bytes of UTF-8 without control characters |
 //! | `0x17` | budget, since level 2 | u8 length of the key of the link or the quota it is of, that key, 1–63 bytes, name of the member |
 //! | `0x18` | fleet | nothing |
+//! | `0x19` | pass, since level 2 | 8 bytes, the token's id |
+//! | `0x1a` | signing key, since level 2 | 8 bytes, random id |
 //! | `0x1c` | quota of redirects, since level 2 | 8 bytes, derived from its token's id |
 //! | `0x1d` | freed code, since level 2 | the key of a link with a 7-character code |
 //! | `0x1f` | folded code, since level 2 | 8 bytes, one big-endian u64: 16 bits domain, 48 bits code |
 //!
-//! Budgets of links are held where their links are; hosts, domains, users, quotas with their budgets and the fleet by every member; tokens,
-//! members, groups, external ids, folded and freed codes exist in the `manage` part only. Users, groups, external ids, budgets, quotas, folded
-//! and freed codes came with format level 2. New kinds (signing keys) come with a new format
+//! Budgets of links are held where their links are; hosts, domains, users, passes, signing keys, quotas with their budgets and the fleet by every member; tokens,
+//! members, groups, external ids, folded and freed codes exist in the `manage` part only. Users, groups, external ids, budgets, passes, signing keys, quotas, folded
+//! and freed codes came with format level 2. New kinds come with a new format
 //! level, each with a first byte of its own from the numbers not used here, and say
 //! themselves who holds them and which slot they are summed in.
 

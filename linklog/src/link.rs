@@ -15,6 +15,7 @@
 //! ```
 //! `fields` are described in [`crate::codec::fields`].
 
+pub mod access;
 pub mod extras;
 mod manage;
 pub mod rules;

@@ -13,9 +13,11 @@ use linklog::codec::{Cursor, value};
 use linklog::digest::SectionHash;
 use linklog::entity::{
     Budget, Domain, DomainAnswers, ExternalLink, Fleet, FreedCode, Group, Host, Member, MemberRole,
-    MemberState, Period, PersonId, Quota, QuotaId, Scopes, Token, TokenLimits, User, WellKnown,
+    MemberState, Pass, Period, PersonId, Quota, QuotaId, Scopes, SigningKey, Token, TokenLimits, User,
+    WellKnown,
 };
 use linklog::key::{Allowance, Code7};
+use linklog::link::access::PasswordHash;
 use linklog::link::extras::Limit;
 use linklog::link::rules::{Country, Device, Rule, Variant};
 use linklog::{
@@ -202,6 +204,8 @@ fn link_of_level_2() -> Link {
         }),
         forward: Forward { query: true, path: true },
         limit: None,
+        allowed: None,
+        password: None,
         rules: vec![
             Rule {
                 device: Device(65),
@@ -431,6 +435,32 @@ fn bodies_of_quotas_and_freed_codes_of_level_2() {
         ("key-budget-quota-2.hex", StateKey::Budget(Allowance::Quota(id), "proxy-1".into())),
         ("key-freed-2.hex", StateKey::FreedCode(DomainId(513), Code7::from_bytes(b"Ab3xY9z").unwrap())),
     ] {
+        assert_eq!(StateKey::decode(&frozen(name, &key.encode())), Ok(key));
+    }
+}
+
+#[test]
+fn bodies_of_who_may_follow_of_level_2() {
+    let password =
+        PasswordHash { memory_kib: 19_456, passes: 2, lanes: 1, salt: [0x0a; 16], hash: [0x0b; 32] };
+    let allowed = Some(vec![PersonId([1; 8]), PersonId([2; 8])]);
+    for (name, allowed, password) in [
+        ("body-link-private-2.hex", allowed.clone(), None),
+        ("body-link-password-2.hex", None, Some(password)),
+        ("body-link-private-password-2.hex", allowed, Some(password)),
+        ("body-link-private-to-nobody-2.hex", Some(Vec::new()), None),
+    ] {
+        let extras = Extras { allowed, password, ..Extras::default() };
+        let link = Link { target: "https://a.example/".into(), extras, ..Link::default() };
+        assert_eq!(Link::decode(&frozen(name, &link.encode())), Ok(link));
+    }
+    let pass = Pass { user: PersonId([0xee; 8]), secret_hash: [0xab; 32], expires_at_ms: Some(17) };
+    assert_eq!(Pass::decode(Cursor::new(&frozen("body-pass-2.hex", &pass.encode()))), Ok(pass));
+    let key = SigningKey { secret: [0xcd; 32], created_at_ms: 18, valid_until_ms: Some(19) };
+    assert_eq!(SigningKey::decode(Cursor::new(&frozen("body-signing-key-2.hex", &key.encode()))), Ok(key));
+    for (name, key) in
+        [("key-pass-2.hex", StateKey::Pass([3; 8])), ("key-signing-key-2.hex", StateKey::SigningKey([4; 8]))]
+    {
         assert_eq!(StateKey::decode(&frozen(name, &key.encode())), Ok(key));
     }
 }

@@ -12,11 +12,13 @@
 //! | 400, 404, 405, 408, 410, 431, 451, 505 | `private, no-cache` | a link may come, come back or change in the next moment |
 //! | 404 before a link begins | `no-store` | it begins to the millisecond |
 //! | a link that ends with a number of clicks | `no-store`, and never permanent | every visit counts |
+//! | a link that is not for everybody, and what asks who wants to follow it | `private, no-store`, and never permanent | another visitor may not |
 //! | 429, 503 | `no-store` | it says nothing about the link |
 //! | `/favicon.ico`, `/robots.txt` | `public, max-age=86400` | they never change |
 //! | `/` | `private, no-cache` | the operator may change it |
 
 pub mod composed;
+pub mod door;
 pub mod limited;
 pub mod on_domain;
 pub mod preview;

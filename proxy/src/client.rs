@@ -28,11 +28,13 @@ pub struct Client {
     pub address: Option<IpAddr>,
     /// What its requests are counted under; `None`: they are not.
     pub(crate) network: Option<Network>,
+    /// The connection has TLS up to here.
+    pub(crate) is_secure: bool,
 }
 
 impl Client {
     /// Somebody.
-    pub const UNKNOWN: Client = Client { address: None, network: None };
+    pub const UNKNOWN: Client = Client { address: None, network: None, is_secure: false };
 }
 
 /// Who counts as one client, and who is not limited.
@@ -49,12 +51,13 @@ impl Clients {
     pub fn at(&self, address: IpAddr) -> Client {
         let address = address.to_canonical();
         let is_limited = !self.exempt.contains(address);
-        Client { address: Some(address), network: is_limited.then(|| Network::of(address, self.prefixes)) }
+        let network = is_limited.then(|| Network::of(address, self.prefixes));
+        Client { address: Some(address), network, is_secure: false }
     }
 
     /// A balancer that speaks for itself, as its health checks do: never limited.
     pub fn balancer(&self, address: IpAddr) -> Client {
-        Client { address: Some(address.to_canonical()), network: None }
+        Client { address: Some(address.to_canonical()), ..Client::UNKNOWN }
     }
 }
 

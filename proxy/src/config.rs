@@ -20,6 +20,7 @@ use wire::identity::{Role, check_name};
 use crate::clicks::options::ClickOptions;
 use crate::client::ClientAddress;
 use crate::hosts::UnknownHost;
+use crate::passwords::PasswordOptions;
 
 pub use self::geo::GeoFile;
 pub use self::limits::{LimitsConfig, PerNetwork};
@@ -52,6 +53,8 @@ pub struct Config {
     pub geo: Option<GeoFile>,
     /// How clicks are counted.
     pub clicks: ClickOptions,
+    /// What comparing passwords may take.
+    pub passwords: PasswordOptions,
     /// Memory and disk.
     pub cache: Cache,
     /// When to be ready.
@@ -118,6 +121,7 @@ impl Config {
         let control_socket =
             root.section("control").value("socket", PathBuf::from("/run/signpost-proxy/control.sock"));
         let clicks = ClickOptions::read(&mut root.section("clicks"));
+        let passwords = read_passwords(&mut root.section("passwords"));
         let cache = read_cache(&mut root.section("cache"));
         let ready = read_ready(&mut root.section("ready"));
         let root_redirect = read_root(&mut root.section("root"));
@@ -134,6 +138,7 @@ impl Config {
             control_socket,
             geo,
             clicks,
+            passwords,
             cache,
             ready,
             root_redirect,
@@ -176,6 +181,17 @@ fn read_writers(section: &mut Section) -> Writers {
         None => {}
     }
     Writers { urls, tls_dir, name }
+}
+
+fn read_passwords(section: &mut Section) -> PasswordOptions {
+    let default = PasswordOptions::default();
+    let window_s = section.in_range("attempts_window_s", default.attempts_window.as_secs(), 1..=86_400);
+    PasswordOptions {
+        threads: section.in_range("threads", default.threads, 1..=64),
+        queue_max: section.in_range("queue_max", default.queue_max, 1..=4_096),
+        attempts_max: section.in_range("attempts_max", default.attempts_max, 1..=1_000_000),
+        attempts_window: Duration::from_secs(window_s),
+    }
 }
 
 fn read_cache(section: &mut Section) -> Cache {

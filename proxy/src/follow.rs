@@ -28,6 +28,8 @@ use wire::identity::Identity;
 use crate::budgets::Budgets;
 use crate::hosts::Hosts;
 use crate::hot_map::HotMap;
+use crate::passwords::attempts::Attempts;
+use crate::visitors::Visitors;
 use applier::{Applier, WORK_MAX, Work};
 use backoff::Backoff;
 use status::{FeedState, Status};
@@ -55,6 +57,10 @@ pub struct Followed {
     pub status: Arc<Status>,
     /// What may be spent of limited links.
     pub budgets: Option<Arc<Budgets>>,
+    /// Who visitors are.
+    pub visitors: Arc<Visitors>,
+    /// Who has guessed passwords: a share of the fleet's limit.
+    pub attempts: Arc<Attempts>,
     /// From the fsync on the writer to visible here.
     pub lag: Latency,
 }
@@ -77,9 +83,11 @@ pub fn start(
     generation: u64,
     followed: Followed,
 ) -> io::Result<Following> {
-    let Followed { hot, hosts, status, budgets, lag } = followed;
+    let Followed { hot, hosts, status, budgets, visitors, attempts, lag } = followed;
     let (work, waiting) = mpsc::channel(WORK_MAX);
-    let applier = Applier { replica, generation, hot, hosts, budgets, status: Arc::clone(&status), lag };
+    let status_of = Arc::clone(&status);
+    let applier =
+        Applier { replica, generation, hot, hosts, budgets, visitors, attempts, status: status_of, lag };
     let apply = std::thread::Builder::new().name("apply".into()).spawn(move || applier.run(waiting))?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let stop = CancellationToken::new();

@@ -8,6 +8,7 @@ pub mod begin;
 pub mod body;
 pub mod clock;
 pub mod connection;
+mod door;
 mod header;
 mod http2;
 pub mod parse;

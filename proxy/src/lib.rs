@@ -4,6 +4,7 @@
 //! visitors ─▶ server ─▶ http ─▶ route, hosts ─▶ lookup ─▶ hot_map ─▶ replica (RocksDB) ─▶ disk threads
 //!                         ▲ answer, render                   ▲            ▲
 //! writer ─▶ follow/stream ─▶ follow/applier ─────────────────┴────────────┘ ─▶ acknowledgement
+//! http/door ─▶ visitors, passwords: links that are not for everybody
 //! http ─▶ clicks (rings) ─▶ clicks/drain ─▶ ledger (RocksDB) ─▶ clicks/report ─▶ writer
 //! health listener, control socket ─▶ readiness, metrics
 //! ```
@@ -34,6 +35,7 @@ pub mod lookup;
 pub mod metrics;
 pub mod network;
 mod open_files;
+pub mod passwords;
 pub mod proxy_protocol;
 pub mod quota;
 pub mod readiness;
@@ -42,6 +44,7 @@ pub mod server;
 mod start;
 pub mod tls;
 mod turn;
+pub mod visitors;
 pub mod wall_clock;
 pub mod watch;
 pub mod worker;

@@ -35,10 +35,13 @@ use crate::listeners;
 use crate::lookup::{Lookups, Source, Whole};
 use crate::metrics::{Measured, ProxyProbe};
 use crate::open_files;
+use crate::passwords::Passwords;
+use crate::passwords::attempts::Attempts;
 use crate::quota::Quotas;
 use crate::readiness::ReadyState;
 use crate::server::{self, Entrance, Stop};
 use crate::tls::Tls;
+use crate::visitors::Visitors;
 use crate::watch::{self, Every};
 use crate::worker::{Counters, FailureLog, Shared, Worker};
 
@@ -84,6 +87,9 @@ pub fn run(config: Config) -> Result<(), Exit> {
     };
     let (clicks, mut rings) =
         clicks.map_or((None, Vec::new()), |started| (Some(started.clicks), started.rings));
+    let visitors = Arc::new(Visitors::load(&replica.reader()).map_err(Exit::failure)?);
+    let attempts = Arc::new(Attempts::new(config.passwords.attempts_max, config.passwords.attempts_window));
+    let passwords = Passwords::start(config.passwords, Arc::clone(&attempts)).map_err(Exit::failure)?;
     let budgets = open_budgets(&config, &follow_as, &replica)?;
     let per_network = config.limits.per_network;
     let census = Arc::new(Census::new(
@@ -125,6 +131,8 @@ pub fn run(config: Config) -> Result<(), Exit> {
         quotas,
         budgets: budgets.clone(),
         geo: geo.clone(),
+        visitors: Arc::clone(&visitors),
+        passwords,
     });
 
     let health = HealthServer::start(config.health, Arc::new(ProxyProbe::new(measured.clone())));
@@ -153,7 +161,8 @@ pub fn run(config: Config) -> Result<(), Exit> {
     let holding =
         budgets.clone().map(|budgets| budgets::start(follow_as.clone(), Arc::clone(&status), budgets));
     let holding: Option<Holding> = holding.transpose().map_err(Exit::failure)?;
-    let followed = Followed { hot, hosts, status, budgets, lag: measured.replication_lag.clone() };
+    let lag = measured.replication_lag.clone();
+    let followed = Followed { hot, hosts, status, budgets, visitors, attempts, lag };
     let following = follow::start(follow_as, replica, GENERATION, followed).map_err(Exit::failure)?;
 
     let limits = config.limits.limits;

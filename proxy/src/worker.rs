@@ -26,7 +26,9 @@ use crate::limits::Limit;
 pub use crate::limits::Limits;
 use crate::link_key::LinkKey;
 use crate::lookup::{Lookups, Tier};
+use crate::passwords::Passwords;
 use crate::quota::{Quotas, Verdict};
+use crate::visitors::Visitors;
 
 /// What all workers answer from.
 pub struct Shared {
@@ -50,6 +52,10 @@ pub struct Shared {
     pub budgets: Option<Arc<Budgets>>,
     /// Where visitors come from, if there is a database that says it.
     pub geo: Option<Arc<Geo>>,
+    /// Who visitors are.
+    pub visitors: Arc<Visitors>,
+    /// Where passwords are compared.
+    pub passwords: Passwords,
 }
 
 impl Shared {
@@ -191,8 +197,8 @@ impl Worker {
 }
 
 /// The statuses we answer with; anything else is a bug and counted as the last.
-pub const STATUSES: [u16; 16] =
-    [302, 301, 307, 308, 303, 200, 404, 410, 451, 503, 400, 405, 408, 429, 431, 505];
+pub const STATUSES: [u16; 18] =
+    [302, 301, 307, 308, 303, 200, 404, 410, 451, 503, 400, 401, 403, 405, 408, 429, 431, 505];
 
 /// What a request took, besides its answer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

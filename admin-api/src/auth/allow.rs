@@ -24,6 +24,12 @@ pub enum Denied {
     /// Links for others.
     #[error("only a token with the scope admin may give links to somebody else")]
     Owner,
+    /// A private link for somebody who is not known.
+    #[error("there is neither a user nor a group {id}")]
+    NobodyAllowed {
+        /// The id.
+        id: PersonId,
+    },
     /// Links for nobody that is known.
     #[error("there is no user with this id")]
     NoSuchUser,
@@ -37,6 +43,7 @@ impl Denied {
             Denied::Prefix { .. } => "alias_prefix_missing",
             Denied::Owner => "owner_not_allowed",
             Denied::NoSuchUser => "user_not_found",
+            Denied::NobodyAllowed { .. } => "person_not_found",
         }
     }
 
@@ -46,6 +53,7 @@ impl Denied {
             Denied::Domain => "domain",
             Denied::Prefix { .. } => "alias",
             Denied::Owner | Denied::NoSuchUser => "owner",
+            Denied::NobodyAllowed { .. } => "allowed",
         }
     }
 }

@@ -4,11 +4,8 @@ use std::fmt;
 use std::io;
 use std::str::FromStr;
 
-use sha2::{Digest, Sha256};
-use subtle::ConstantTimeEq;
+use access::token::{SECRET_CHARS, Shown, secret_hash};
 
-/// 62^43 > 2^256.
-const SECRET_CHARS: usize = 43;
 const ALPHABET: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 
 /// A token's public name; 16 lower-case hex digits in text form.
@@ -42,10 +39,6 @@ impl FromStr for TokenId {
         }
         u64::from_str_radix(text, 16).map(|id| TokenId(id.to_be_bytes())).map_err(|_| TokenIdError)
     }
-}
-
-fn hash(secret: &str) -> [u8; 32] {
-    Sha256::digest(secret.as_bytes()).into()
 }
 
 /// A token that was just made; the only time its secret is known here.
@@ -87,7 +80,7 @@ impl NewToken {
 
     /// Returns what is kept of the secret.
     pub fn secret_hash(&self) -> [u8; 32] {
-        hash(&self.text[self.text.len() - SECRET_CHARS..])
+        secret_hash(&self.text[self.text.len() - SECRET_CHARS..])
     }
 }
 
@@ -101,25 +94,18 @@ impl fmt::Debug for NewToken {
 pub struct Presented {
     /// Whose it claims to be.
     pub id: TokenId,
-    hash: [u8; 32],
+    shown: Shown,
 }
 
 impl Presented {
-    /// Reads the value of an `Authorization` header (RFC 6750 section 2.1; the scheme's case does not matter).
+    /// Reads the value of an `Authorization` header.
     pub fn of_header(value: &[u8]) -> Option<Presented> {
-        let text = std::str::from_utf8(value).ok()?;
-        let (scheme, token) = text.split_once(' ')?;
-        if !scheme.eq_ignore_ascii_case("bearer") {
-            return None;
-        }
-        let (id, secret) = token.trim_start_matches(' ').strip_prefix("sp_")?.split_once('_')?;
-        let well_formed = secret.len() == SECRET_CHARS && secret.bytes().all(|b| b.is_ascii_alphanumeric());
-        Some(Presented { id: id.parse().ok().filter(|_| well_formed)?, hash: hash(secret) })
+        Shown::of_header(value).map(|shown| Presented { id: TokenId(shown.id), shown })
     }
 
     /// Compares with what is kept, in constant time.
     pub fn matches(&self, secret_hash: &[u8; 32]) -> bool {
-        self.hash.ct_eq(secret_hash).into()
+        self.shown.matches(secret_hash)
     }
 }
 

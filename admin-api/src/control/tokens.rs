@@ -1,16 +1,20 @@
 //! `token create | list | revoke`.
 
+use linklog::Precondition;
 use linklog::entity::Token;
-use linklog::{Change, Operation, Part, Precondition, StateKey};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{Operator, failed};
+use crate::auth::pass::change_token;
 use crate::auth::{self, NewToken, TOKENS_MAX, TokenId, scope_names};
 use crate::clock;
 use crate::http::tokens::described;
 use crate::links::view::Rfc3339;
 use crate::problem::Problem;
+
+/// Who asks, in the log.
+const ACTOR: &str = "operator";
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -27,7 +31,7 @@ pub(super) async fn create(operator: &Operator, args: &Value) -> Result<Value, S
     }
     let new = NewToken::generate().map_err(|error| format!("no random numbers to be had: {error}"))?;
     let record = Token { secret_hash: new.secret_hash(), ..record };
-    let change = put(new.id(), &record, Precondition::NeverUsed);
+    let change = change_token(ACTOR, new.id(), None, &record, Precondition::NeverUsed);
     if operator.write_then(change, in_force(operator, new.id(), &record)).await?.is_err() {
         return Err("the random id is in use: run the command again".to_owned());
     }
@@ -57,8 +61,9 @@ pub(super) async fn revoke(operator: &Operator, args: &Revoke) -> Result<Value, 
     if record.revoked_at_ms.is_some() {
         return Ok(shown(id, &record));
     }
-    let record = Token { revoked_at_ms: Some(clock::now_ms()), ..record };
-    let change = put(id, &record, Precondition::Version(version));
+    let known = record;
+    let record = Token { revoked_at_ms: Some(clock::now_ms()), ..known.clone() };
+    let change = change_token(ACTOR, id, Some(&known), &record, Precondition::Version(version));
     if operator.write_then(change, in_force(operator, id, &record)).await?.is_err() {
         return Err("the token was changed meanwhile: run the command again".to_owned());
     }
@@ -70,11 +75,6 @@ pub(super) async fn revoke(operator: &Operator, args: &Revoke) -> Result<Value, 
 fn in_force(operator: &Operator, id: TokenId, record: &Token) -> impl FnOnce(u64) + Send + use<> {
     let (tokens, record) = (operator.tokens.clone(), record.clone());
     move |version| tokens.put_if_newer(id, record, version)
-}
-
-fn put(id: TokenId, record: &Token, precondition: Precondition) -> Change {
-    let operation = Operation::Put { serve: Vec::new(), manage: record.encode() };
-    Change::new("operator", vec![Part { key: StateKey::Token(id.0), precondition, operation }])
 }
 
 pub(super) fn list(operator: &Operator) -> Value {

@@ -238,6 +238,7 @@ impl<'a> Stream<'a> {
             serve_sum: self.serve_sum.map(|sum| sum.to_bytes().to_vec()).unwrap_or_default(),
             clock_ms: crate::clock::now_ms(),
             head: Some(on_wire(commit.head.position)),
+            active_proxies: self.source.members.active_proxies(),
         };
         // A full outbox says that it is alive by itself.
         let _ = self.outbox.try_send(Ok(message(FromWriter::Heartbeat(heartbeat))));

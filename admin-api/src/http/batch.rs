@@ -35,6 +35,8 @@ use crate::replication::ReplicationReport;
 pub const LINKS_MAX: usize = PROPOSAL_CHANGES_MAX;
 /// From this many bytes on a body is read on a thread that may take its time.
 const LARGE_BODY_BYTES: usize = 512 << 10;
+/// Most links of a batch that have a password: each is hashed, which takes its time.
+const PASSWORDS_MAX: usize = 64;
 
 /// An item: what is to be made, or why not.
 type Item = Result<Order, Problem>;
@@ -57,8 +59,9 @@ async fn try_create(api: &Api, request: Request) -> Result<Response, Problem> {
     let expected = Expected { bytes_max: api.limits.batch_body_bytes_max, merge_patch: false };
     let held = api.bodies.read(&head.headers, body, expected).await?;
     let domains = api.links.domains.table();
-    let items = read_items(held.bytes.clone(), api.links.rules.clone(), domains.clone()).await?;
+    let mut items = read_items(held.bytes.clone(), api.links.rules.clone(), domains.clone()).await?;
     drop(held);
+    hash_passwords(api, &mut items).await?;
     let key = key.map(|key| (key, request_hash(&canonical(&items))));
     let skip_proxies = prefers_async(&head.headers);
     let orders: Vec<&Order> = items.iter().filter_map(|item| item.as_ref().ok()).collect();
@@ -67,6 +70,17 @@ async fn try_create(api: &Api, request: Request) -> Result<Response, Problem> {
     let response = respond::bytes_of_json(StatusCode::OK, write(&items, &batch, &domains)?);
     let response = if batch.replayed { respond::with_replayed(response) } else { response };
     Ok(respond::with_preference(response, skip_proxies))
+}
+
+/// Every password costs the time of some hundred links.
+async fn hash_passwords(api: &Api, items: &mut [Item]) -> Result<(), Problem> {
+    let with_password = items.iter().flatten().filter(|order| order.password.is_some()).count();
+    if with_password > PASSWORDS_MAX {
+        let detail =
+            format!("a batch has at most {PASSWORDS_MAX} links with a password, this one {with_password}");
+        return Err(Problem::field("links", "too_many_passwords", detail));
+    }
+    Ok(api.links.hash_passwords(items.iter_mut().flatten()).await?)
 }
 
 async fn read_items(bytes: Bytes, rules: Rules, domains: Arc<DomainTable>) -> Result<Vec<Item>, Problem> {

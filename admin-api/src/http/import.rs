@@ -152,6 +152,12 @@ impl Reading {
         let judge = move |line| judge(line, before, max, |fields| fields.judge(&rules, &domains, owners));
         let judging = move || batch.into_iter().filter_map(judge).collect();
         let judged: Vec<Judged> = tokio::task::spawn_blocking(judging).await.map_err(drop)?;
+        let mut judged = judged;
+        let orders = judged.iter_mut().filter_map(|judged| judged.order.as_mut().ok());
+        if let Err(error) = links.hash_passwords(orders).await {
+            let _ = self.batches.send(Step::Broken(error.into())).await;
+            return Err(());
+        }
         self.batches.send(Step::Batch { judged, last }).await.map_err(drop)
     }
 }

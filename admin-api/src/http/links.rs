@@ -56,8 +56,9 @@ async fn try_create(api: &Api, request: Request) -> Result<Response, Problem> {
     let expected = Expected { bytes_max: api.limits.body_bytes_max, merge_patch: false };
     let held = api.bodies.read(&head.headers, body, expected).await?;
     let domains = api.links.domains.table();
-    let order = order::judge(fields_of(&held.bytes)?, &api.links.rules, &domains)?;
+    let mut order = order::judge(fields_of(&held.bytes)?, &api.links.rules, &domains)?;
     drop(held);
+    api.links.hash_passwords(std::iter::once(&mut order)).await?;
     let key = key.map(|key| {
         let mut canonical = Vec::with_capacity(order.link.target.len() + 128);
         order.write_canonical(&mut canonical);
@@ -188,9 +189,10 @@ async fn try_patch(api: &Api, code: CodeInPath, request: Request) -> Result<Resp
     let condition = condition(&head.headers)?;
     let expected = Expected { bytes_max: api.limits.body_bytes_max, merge_patch: true };
     let held = api.bodies.read(&head.headers, body, expected).await?;
-    let patch =
+    let mut patch =
         patch::judge(fields_of(&held.bytes)?, &api.links.rules, &domains).map_err(Problem::invalid)?;
     drop(held);
+    api.links.hash_password_of(&mut patch).await?;
     let skip_proxies = prefers_async(&head.headers);
     let changed = api.links.patch(caller, key, &patch, &condition, skip_proxies).await?;
     let domain = known(&domains, key.domain)?;
@@ -227,9 +229,10 @@ async fn try_put(api: &Api, code: CodeInPath, request: Request) -> Result<Respon
     let condition = Condition::of_headers(header(IF_MATCH), header(IF_NONE_MATCH))?;
     let expected = Expected { bytes_max: api.limits.body_bytes_max, merge_patch: false };
     let held = api.bodies.read(&head.headers, body, expected).await?;
-    let order = order::judge_whole(fields_of(&held.bytes)?, key, &api.links.rules, &domains)
+    let mut order = order::judge_whole(fields_of(&held.bytes)?, key, &api.links.rules, &domains)
         .map_err(Problem::invalid)?;
     drop(held);
+    api.links.hash_passwords(std::iter::once(&mut order)).await?;
     let skip_proxies = prefers_async(&head.headers);
     let put = api.links.put(caller, key, &order, &condition, skip_proxies).await?;
     put_answer(&domains, key, &put, skip_proxies)
@@ -279,11 +282,12 @@ async fn try_upsert(api: &Api, request: Request) -> Result<Response, Problem> {
         return Err(Problem::field("reserve", "unknown_field", "reserve an alias with POST"));
     }
     let names_domain = fields.domain.is_some();
-    let order = order::judge(fields, &api.links.rules, &domains)?;
+    let mut order = order::judge(fields, &api.links.rules, &domains)?;
     if order.dedupe {
         return Err(Problem::field("dedupe", "dedupe_with_name", "the external id says which link is meant"));
     }
     drop(held);
+    api.links.hash_passwords(std::iter::once(&mut order)).await?;
     let skip_proxies = prefers_async(&head.headers);
     match api.links.upsert(caller, &order, id, names_domain, skip_proxies).await? {
         Upserted::Put(key, put) => put_answer(&domains, key, &put, skip_proxies),

@@ -12,9 +12,9 @@ mod parts;
 pub use parts::{
     CodeParam, Conflict, DomainParam, DomainPatch, ExportParams, ExternalIdParam, FilterParams, Gone,
     GroupPatch, HostParam, IdParam, IdempotencyKeyParam, IfMatchParam, IfNoneMatchParam, ImportParams,
-    LimitParam, LinkPatch, ListParams, NewDomain, NewGroup, NewLink, NewLinks, NewToken, NewUser, NotFound,
-    PageParams, PreconditionFailed, PreferParam, ProblemView, QrParams, TokenPatch, UserParam, UserPatch,
-    WholeLink,
+    LimitParam, LinkPatch, ListParams, NewDomain, NewGroup, NewLink, NewLinks, NewSignature, NewToken,
+    NewUser, NotFound, PageParams, PreconditionFailed, PreferParam, ProblemView, QrParams, TokenPatch,
+    UserParam, UserPatch, WholeLink,
 };
 
 use std::sync::LazyLock;

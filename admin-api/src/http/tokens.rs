@@ -7,7 +7,7 @@ use axum::response::Response;
 use http::StatusCode;
 use http::request::Parts;
 use linklog::entity::{Period, QuotaId, Scopes, TOKEN_DOMAINS_MAX, Token, TokenLimits};
-use linklog::{Allowance, Change, Operation, Part, Precondition, StateKey};
+use linklog::{Allowance, Precondition};
 use serde::Serialize;
 
 use super::object::{Object, person, whole};
@@ -18,6 +18,7 @@ use super::query::Query;
 use super::users::{IdInPath, PAGE_DEFAULT, PAGE_MAX, admitted, with_tag, write};
 use super::{Api, answer, respond};
 use crate::alias;
+use crate::auth::pass::change_token;
 use crate::auth::{self, NewToken, TOKENS_MAX, TokenId, scope_named, scope_names};
 use crate::budgets::Standing;
 use crate::clock;
@@ -233,7 +234,8 @@ async fn try_create(api: &Arc<Api>, request: Request) -> Result<Response, Proble
     let record = Token { secret_hash: new.secret_hash(), ..record };
     let quota =
         api.links.budgets.change_quota(QuotaId::of_token(new.id().0), record.limits.redirects).await?;
-    let mut change = change(&caller.token.to_string(), new.id(), &record, Precondition::NeverUsed);
+    let actor = caller.token.to_string();
+    let mut change = change_token(&actor, new.id(), None, &record, Precondition::NeverUsed);
     change.parts.extend(quota.part.clone());
     let version = write(api, change, in_force(api, new.id(), &record)).await?;
     tracing::info!(token = %new.id(), by = %caller.token, "made a token");
@@ -407,11 +409,6 @@ fn redirects(judge: &mut Judge, json: &Json<'_>) -> Option<(u64, Period)> {
     }
 }
 
-fn change(actor: &str, id: TokenId, record: &Token, precondition: Precondition) -> Change {
-    let operation = Operation::Put { serve: Vec::new(), manage: record.encode() };
-    Change::new(actor, vec![Part { key: StateKey::Token(id.0), precondition, operation }])
-}
-
 /// Lists tokens
 #[utoipa::path(get, path = "/v1/tokens", operation_id = "list_tokens", tag = "people", params(PageParams, UserParam),
     responses((status = 200, description = "A page, in the order of ids", body = TokenPage<'static>)))]
@@ -527,7 +524,8 @@ async fn try_patch(api: &Arc<Api>, id: IdInPath, request: Request) -> Result<Res
     let token = judge.end(Some(token)).map_err(Problem::invalid)?;
     if token != known {
         let quota = api.links.budgets.change_quota(QuotaId::of_token(id.0), token.limits.redirects).await?;
-        let mut change = change(&caller.token.to_string(), id, &token, Precondition::Version(version));
+        let actor = caller.token.to_string();
+        let mut change = change_token(&actor, id, Some(&known), &token, Precondition::Version(version));
         change.parts.extend(quota.part.clone());
         write(api, change, in_force(api, id, &token)).await?;
         api.links.budgets.quota_changed(quota).await?;
@@ -550,8 +548,9 @@ async fn try_revoke(api: &Arc<Api>, id: IdInPath, head: Parts) -> Result<Respons
     let id = id_of(id)?;
     let (known, version) = refreshed(api, id).await?;
     if known.revoked_at_ms.is_none() {
-        let token = Token { revoked_at_ms: Some(clock::now_ms()), ..known };
-        let change = change(&caller.token.to_string(), id, &token, Precondition::Version(version));
+        let token = Token { revoked_at_ms: Some(clock::now_ms()), ..known.clone() };
+        let actor = caller.token.to_string();
+        let change = change_token(&actor, id, Some(&known), &token, Precondition::Version(version));
         write(api, change, in_force(api, id, &token)).await?;
         tracing::info!(token = %id, by = %caller.token, "revoked a token");
     }

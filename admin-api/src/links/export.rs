@@ -34,11 +34,16 @@ impl Links {
     }
 
     /// Reads a piece of what `wanted` describes, which begins with the oldest. Links made after record `until` are not in it, so that an export
-    /// ends.
+    /// ends. `with_passwords`: what is kept of passwords is in it.
     ///
     /// # Errors
     /// The state cannot be read.
-    pub async fn export(&self, wanted: &Wanted, until: Seq) -> Result<Piece, ChangeError> {
+    pub async fn export(
+        &self,
+        wanted: &Wanted,
+        until: Seq,
+        with_passwords: bool,
+    ) -> Result<Piece, ChangeError> {
         let mut piece = Piece { reached: wanted.cursor, ..Piece::default() };
         while !piece.is_last && piece.lines.len() < PIECE_BYTES {
             let page = self.list(Wanted { cursor: piece.reached, limit: ROWS, ..wanted.clone() }).await?;
@@ -54,6 +59,7 @@ impl Links {
                 }
                 let Some(domain) = domains.get(key.domain) else { continue };
                 let view = LinkView::of_stored(&key.code, link, domain, None).with_clicks(totals.clicks());
+                let view = if with_passwords { view.with_password_of(&link.link) } else { view };
                 serde_json::to_writer(&mut piece.lines, &view).expect("memory takes every text");
                 piece.lines.push(b'\n');
                 piece.links += 1;

@@ -6,6 +6,7 @@
 use linklog::link::extras::{CACHE_SECONDS_MAX, CachePolicy, Ended, Extras, Limit};
 use linklog::link::rules::{Rule, Variant};
 
+use super::access::AccessPatch;
 use super::fields::{Judge, LinkFields};
 use super::{Rules, where_to};
 use crate::domains::DomainTable;
@@ -30,6 +31,9 @@ impl LinkFields<'_> {
                 ("cache", &self.cache),
                 ("forward_query", &self.forward_query),
                 ("forward_path", &self.forward_path),
+                ("visibility", &self.visibility),
+                ("allowed", &self.allowed),
+                ("password", &self.password),
                 ("rules", &self.rules),
                 ("variants", &self.variants),
             ] {
@@ -54,6 +58,8 @@ pub struct ExtrasPatch {
     forward_query: Option<bool>,
     forward_path: Option<bool>,
     max_clicks: Option<Option<u64>>,
+    /// Who may follow it.
+    pub(super) access: AccessPatch,
     rules: Option<Vec<Rule>>,
     variants: Option<Vec<Variant>>,
 }
@@ -80,6 +86,7 @@ impl ExtrasPatch {
             forward_query: fields.forward_query.as_ref().map(|json| flag(judge, "forward_query", json)),
             forward_path: fields.forward_path.as_ref().map(|json| flag(judge, "forward_path", json)),
             max_clicks: fields.max_clicks.as_ref().map(|json| max_clicks(judge, json)),
+            access: AccessPatch::judge(judge, fields),
             rules: fields.rules.as_ref().map(|json| where_to::rules(judge, json, rules, domains)),
             variants: fields.variants.as_ref().map(|json| where_to::variants(judge, json, rules, domains)),
         }
@@ -103,6 +110,7 @@ impl ExtrasPatch {
             let old = extras.limit.unwrap_or_default();
             extras.limit = max.map(|max| Limit { max, ..old });
         }
+        self.access.apply(extras);
         if let Some(rules) = &self.rules {
             extras.rules.clone_from(rules);
         }

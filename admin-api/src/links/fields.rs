@@ -78,6 +78,12 @@ link_fields! {
     reserve,
     /// After how many clicks it ends.
     max_clicks,
+    /// Whether everybody may follow it.
+    visibility,
+    /// Who may besides those who have a signed link.
+    allowed,
+    /// What has to be known.
+    password,
     /// From when on.
     not_before,
     /// How it answers afterwards.

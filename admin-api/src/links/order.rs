@@ -7,6 +7,7 @@ use linklog::{
     Precondition, StateKey,
 };
 
+use super::access::Password;
 use super::extras::ExtrasPatch;
 use super::fields::{Finding, Judge, LinkFields};
 use super::import::Kept;
@@ -44,6 +45,8 @@ pub struct Order {
     pub keeping: Keeping,
     /// Whether a link that is there already will do.
     pub dedupe: bool,
+    /// The password that has to be hashed before the link is made ([`super::Links::hash_passwords`]).
+    pub password: Option<Password>,
 }
 
 /// Who makes a link.
@@ -192,6 +195,7 @@ fn described(
     let given = ExtrasPatch::judge(judge, fields, expires_at_ms.is_some(), rules, domains);
     let mut extras = Extras::default();
     given.apply(&mut extras);
+    given.access.judge_whole(judge);
     let link = Link {
         target: target.unwrap_or_default(),
         status: judge.status(fields.status.as_ref()),
@@ -216,6 +220,7 @@ fn described(
         kept: None,
         keeping,
         dedupe: false,
+        password: given.access.password().cloned(),
     }
 }
 
@@ -391,13 +396,15 @@ impl Order {
         if self.dedupe {
             out.extend_from_slice(b"dedupe");
         }
-        if self.ttl_s.is_some() || self.link.extras != Extras::default() {
+        // That there is a password, and not which: a quick hash of it would be kept.
+        if self.password.is_some() || self.link.extras.password.is_some() {
+            out.extend_from_slice(b"password");
+        }
+        let extras = Extras { password: None, ..self.link.extras.clone() };
+        if self.ttl_s.is_some() || extras != Extras::default() {
             out.extend_from_slice(&self.ttl_s.unwrap_or(0).to_le_bytes());
             // The body's own form is canonical, and has nothing that the request did not say.
-            out.extend_from_slice(
-                &Link { target: "x".to_owned(), extras: self.link.extras.clone(), ..Link::default() }
-                    .encode(),
-            );
+            out.extend_from_slice(&Link { target: "x".to_owned(), extras, ..Link::default() }.encode());
         }
     }
 }

@@ -3,6 +3,7 @@
 use linklog::store::StoredLink;
 use linklog::{Extras, Key, LinkState, RedirectStatus};
 
+use super::access::AccessPatch;
 use super::condition::Condition;
 use super::extras::ExtrasPatch;
 use super::fields::{Finding, Judge, LinkFields};
@@ -59,6 +60,11 @@ pub fn judge(
 }
 
 impl Patch {
+    /// Who may follow the link.
+    pub(super) fn access(&mut self) -> &mut AccessPatch {
+        &mut self.extras.access
+    }
+
     fn applied_to(&self, stored: &StoredLink, now_ms: u64) -> StoredLink {
         let mut new = stored.clone();
         if let Some(target) = &self.target {
@@ -111,6 +117,10 @@ impl Links {
             let mut link = patch.applied_to(&stored, now_ms);
             self.may_give(caller, &patch.keeping, stored.manage.owner)?;
             super::may_move(caller, stored.link.state, link.link.state)?;
+            if patch.extras.access.needs_private() && stored.link.extras.allowed.is_none() {
+                return Err(ChangeError::NotPrivate);
+            }
+            self.may_allow(&link.link, Some(&stored.link))?;
             if link == stored {
                 let replication = self.replicated(self.log.commit().head.position, skip_proxies).await?;
                 return Ok(Changed { link, replication });

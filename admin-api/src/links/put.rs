@@ -58,6 +58,9 @@ impl Links {
                 self.may_be_chosen(key)?;
                 may_move(caller, Default::default(), order.link.state)?;
                 self.may_give(caller, &fresh.keeping, caller.user)?;
+                if order.kept.is_none() {
+                    self.may_allow(&fresh.link, None)?;
+                }
                 let mut taken = self.tokens.take_creates(caller, 1)?;
                 let change = fresh.change(key.code, by, now_ms, None, [0; 16]);
                 if let Some(taken) = &mut taken {
@@ -90,6 +93,9 @@ impl Links {
             }
             self.may_give(caller, &order.keeping, old.manage.owner)?;
             may_move(caller, old.link.state, link.link.state)?;
+            if order.kept.is_none() {
+                self.may_allow(&link.link, Some(&old.link))?;
+            }
             if let (Some(old), Some(new)) = (old.link.extras.limit, &mut link.link.extras.limit) {
                 *new = Limit { max: new.max, ..old };
             }

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use jiff::Timestamp;
+use linklog::entity::PersonId;
 use linklog::link::rules::{Country, Device, Rule, Variant};
 use linklog::store::StoredLink;
 use linklog::{CachePolicy, Code, Ended, Link, LinkManage, LinkState};
@@ -37,6 +38,16 @@ pub struct LinkView<'a> {
     /// After how many clicks it ends; null: after none.
     #[schema(required)]
     max_clicks: Option<u64>,
+    /// Whether everybody may follow it: `public` or `private`.
+    visibility: &'static str,
+    /// The ids of users and groups that may follow it; of private links.
+    allowed: Vec<String>,
+    /// Whether a visitor has to know a password.
+    has_password: bool,
+    /// What is kept of the password; in exports for tokens with the scope `admin`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    password_hash: Option<String>,
     /// When it ends; null: never.
     #[schema(required)]
     expires_at: Option<Rfc3339>,
@@ -124,6 +135,10 @@ impl<'a> LinkView<'a> {
             status: link.status.code(),
             state: state_name(link.state),
             max_clicks: link.extras.limit.map(|limit| limit.max),
+            visibility: if link.extras.allowed.is_some() { "private" } else { "public" },
+            allowed: link.extras.allowed.iter().flatten().map(PersonId::to_string).collect(),
+            has_password: link.extras.password.is_some(),
+            password_hash: None,
             not_before: link.extras.not_before_ms.map(Rfc3339),
             expires_at: link.expires_at_ms.map(Rfc3339),
             when_ended: link.extras.ended.as_ref().map(EndedView::new),
@@ -160,6 +175,12 @@ impl<'a> LinkView<'a> {
     #[must_use]
     pub fn with_clicks(self, counted: u64) -> LinkView<'a> {
         LinkView { clicks: Some(counted.saturating_add(self.imported_clicks)), ..self }
+    }
+
+    /// Shows besides what is kept of its password.
+    #[must_use]
+    pub fn with_password_of(self, link: &Link) -> LinkView<'a> {
+        LinkView { password_hash: link.extras.password.as_ref().map(access::password::to_phc), ..self }
     }
 
     /// Shows a link as it is stored.

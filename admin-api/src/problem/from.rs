@@ -79,6 +79,10 @@ impl From<ChangeError> for Problem {
             ChangeError::AlreadyExpired => Problem::already_expired(),
             ChangeError::EndsFirst => Problem::ends_first(),
             ChangeError::TooLong => Problem::field("rules", "targets_too_long", error.to_string()),
+            ChangeError::NotPrivate => {
+                Problem::field("allowed", "allowed_without_private", error.to_string())
+            }
+            ChangeError::TooManyKeys => Problem::too_many("signing keys", crate::signing::KEYS_MAX),
             ChangeError::NoTarget => Problem::field("long_url", "required", error.to_string()),
             ChangeError::Level(_) => new(kind::FORMAT_LEVEL_TOO_LOW),
             ChangeError::KeyReused => new(kind::IDEMPOTENCY_KEY_REUSED),
@@ -93,9 +97,10 @@ impl From<ChangeError> for Problem {
             ChangeError::Propose(ProposeError::Unknown) | ChangeError::Replication(_) => {
                 new(kind::OUTCOME_UNKNOWN).retry_after(SOON)
             }
-            ChangeError::Propose(ProposeError::TooMany) | ChangeError::Store(_) | ChangeError::Invalid(_) => {
-                Problem::internal(&error)
-            }
+            ChangeError::Propose(ProposeError::TooMany)
+            | ChangeError::Store(_)
+            | ChangeError::Invalid(_)
+            | ChangeError::NoHash(_) => Problem::internal(&error),
         }
     }
 }

@@ -102,6 +102,9 @@ kinds! {
     TOKEN_NOT_FOUND 404 "token_not_found" "No such token"
         "No token has this id."
         "Look it up under /v1/tokens: the id is the part between the underscores.";
+    SIGNING_KEY_NOT_FOUND 404 "signing_key_not_found" "No such signing key"
+        "No key that links are signed with has this id; it may have been deleted when its time was over."
+        "Look it up under /v1/signing-keys.";
     METHOD_NOT_ALLOWED 405 "method_not_allowed" "Method not allowed"
         "The resource exists and does not have this method; the Allow header names those it has."
         "Use one of them.";
@@ -129,6 +132,9 @@ kinds! {
     TOO_MANY 409 "too_many" "There may be no more"
         "As many users, groups or tokens are there as there may be; the detail says how many that is."
         "Use one that is there.";
+    LINK_NOT_PRIVATE 409 "link_not_private" "The link is public"
+        "A signed link is asked for of a link that everybody may follow."
+        "Make it private first (`visibility`), or send the short URL as it is.";
     LIMIT_HELD 409 "limit_held" "Proxies have clicks of this link"
         "The limit is to be lowered or taken off, and proxies that cannot be reached have more clicks of the link at hand than it would allow."
         "Try again when they are back; `signpost-admin proxy forget` burns what a proxy has that will not come back.";

@@ -44,6 +44,15 @@ pub struct Create {
     /// Tag; several times for several
     #[arg(long = "tag", value_name = "TAG")]
     tags: Vec<String>,
+    /// Only who is allowed may follow them, or has a signed link
+    #[arg(long)]
+    private: bool,
+    /// Id of a user or group that may follow them; several times for several
+    #[arg(long = "allow", value_name = "ID", requires = "private")]
+    allowed: Vec<String>,
+    /// Read the password that visitors need from the first line of standard input; URLs are arguments then
+    #[arg(long, requires = "urls")]
+    password_stdin: bool,
     /// Any other field of the API, as in --set 'notes="from the fair"'; the value is JSON
     #[arg(long, value_name = "FIELD=JSON")]
     set: Vec<String>,
@@ -54,6 +63,9 @@ impl Create {
         let common = self.common()?;
         match &*self.urls {
             [url] if url != "-" => self.one(client, output, url, common).await,
+            [] | [_] if self.password_stdin => Err(Exit::Usage(
+                "--password-stdin reads standard input: give the URLs as arguments".to_owned(),
+            )),
             [] | [_] => {
                 if io::stdin().is_terminal() {
                     tell("reading URLs from standard input, one a line; end with Ctrl-D");
@@ -76,6 +88,11 @@ impl Create {
         members.number("status", self.status);
         members.text("title", self.title.as_deref());
         members.list("tags", &self.tags);
+        members.text("visibility", self.private.then_some("private"));
+        members.list("allowed", &self.allowed);
+        if self.password_stdin {
+            members.text("password", Some(&password(io::stdin().lock())?));
+        }
         for set in &self.set {
             let (name, value) = edit::field(set)?;
             members.0.insert(name, value);
@@ -112,6 +129,17 @@ impl Create {
             Output::Table => print(made["short_url"].as_str().unwrap_or_default()),
         }
     }
+}
+
+/// Reads a password: a line without its end. On a command line everybody on the machine could read it.
+fn password(mut input: impl BufRead) -> Result<String, Exit> {
+    let mut line = String::new();
+    input.read_line(&mut line).map_err(Exit::failure)?;
+    let password = line.trim_end_matches(['\r', '\n']);
+    if password.is_empty() {
+        return Err(Exit::Usage("--password-stdin: there is no password on standard input".to_owned()));
+    }
+    Ok(password.to_owned())
 }
 
 /// Number, URL and alias of a line.
@@ -210,6 +238,12 @@ fn new_key() -> Result<String, Exit> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+
+    #[test]
+    fn a_password_is_a_line_without_its_end() {
+        assert_eq!(password(&b" p w \r\nmore"[..]).ok().as_deref(), Some(" p w "));
+        assert!(password(&b"\n"[..]).is_err() && password(&b""[..]).is_err());
+    }
 
     #[test]
     fn a_list_has_urls_aliases_and_comments() {

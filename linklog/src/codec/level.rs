@@ -43,6 +43,8 @@ const fn level_1(key: &StateKey) -> Option<Known> {
         StateKey::Fleet => Some(Known { serve: 2, manage: 0 }),
         StateKey::Token(_) | StateKey::Member(_) => Some(Known { serve: 0, manage: 5 }),
         StateKey::Budget(..)
+        | StateKey::Pass(_)
+        | StateKey::SigningKey(_)
         | StateKey::User(_)
         | StateKey::Group(_)
         | StateKey::External(..)

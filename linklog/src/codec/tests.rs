@@ -7,8 +7,9 @@ use super::record::{self, Envelope, Header, Kind};
 use super::{Cursor, DecodeError, DecodeErrorKind, frame, put_varint, value};
 use crate::change::{Change, CommandId, Operation, Part, Precondition};
 use crate::digest::{Digest, SectionHash};
-use crate::entity::{Fleet, Host, QuotaId, Scopes, Token};
+use crate::entity::{Fleet, Host, Pass, PersonId, QuotaId, Scopes, SigningKey, Token};
 use crate::key::{DomainId, Key, StateKey};
+use crate::link::access::PasswordHash;
 use crate::link::extras::{CACHE_SECONDS_MAX, CachePolicy, Ended, Extras, ExtrasView, Forward, Limit};
 use crate::link::rules::{Country, Device, Rule, Variant, WEIGHT_MAX};
 use crate::link::{Link, LinkManage, LinkState, LinkView, RedirectStatus};
@@ -84,6 +85,22 @@ fn variants() -> impl Strategy<Value = Vec<Variant>> {
     prop::collection::vec(variant, 0..4)
 }
 
+fn password() -> impl Strategy<Value = PasswordHash> {
+    let parts = (1u32..=4, 0u32..=65_000, 1u32..=4, any::<[u8; 16]>(), any::<[u8; 32]>());
+    parts.prop_map(|(lanes, more, passes, salt, hash)| PasswordHash {
+        memory_kib: 8 * lanes + more,
+        passes,
+        lanes,
+        salt,
+        hash,
+    })
+}
+
+fn access() -> impl Strategy<Value = (Option<Vec<PersonId>>, Option<PasswordHash>)> {
+    let allowed = prop::collection::vec(any::<[u8; 8]>().prop_map(PersonId), 0..5);
+    (prop::option::of(allowed), prop::option::of(password()))
+}
+
 fn extras() -> impl Strategy<Value = Extras> {
     let forward = any::<(bool, bool)>().prop_map(|(query, path)| Forward { query, path });
     let limit = (1u64.., any::<(u64, u64)>(), prop::option::of(1u64..))
@@ -94,20 +111,25 @@ fn extras() -> impl Strategy<Value = Extras> {
         prop::option::of(cache()),
         forward,
         prop::option::of(limit),
+        access(),
         rules(),
         variants(),
         prop::option::of(any::<[u8; 8]>().prop_map(QuotaId)),
     );
-    parts.prop_map(|(not_before_ms, ended, cache, forward, limit, rules, variants, quota)| Extras {
-        not_before_ms,
-        ended,
-        cache,
-        forward,
-        limit,
-        rules,
-        variants,
-        quota,
-    })
+    parts.prop_map(
+        |(not_before_ms, ended, cache, forward, limit, (allowed, password), rules, variants, quota)| Extras {
+            not_before_ms,
+            ended,
+            cache,
+            forward,
+            limit,
+            allowed,
+            password,
+            rules,
+            variants,
+            quota,
+        },
+    )
 }
 
 fn link_operation() -> impl Strategy<Value = Operation> {
@@ -129,9 +151,13 @@ fn other_part() -> impl Strategy<Value = (StateKey, Operation)> {
     };
     let host = Host { domain: DomainId(3) }.encode();
     let fleet = Fleet { id: [2; 16], format_level: 1 }.encode();
+    let pass = Pass { user: PersonId([4; 8]), secret_hash: [5; 32], expires_at_ms: Some(6) };
+    let key = SigningKey { secret: [7; 32], created_at_ms: 8, valid_until_ms: Some(9) };
     prop_oneof![
         ("[a-z]{1,9}".prop_map(StateKey::Host), put_or_delete(host, Vec::new())),
         (Just(StateKey::Fleet), put_or_delete(fleet, Vec::new())),
+        (any::<[u8; 8]>().prop_map(StateKey::Pass), put_or_delete(pass.encode(), Vec::new())),
+        (any::<[u8; 8]>().prop_map(StateKey::SigningKey), put_or_delete(key.encode(), Vec::new())),
         (any::<[u8; 8]>().prop_map(StateKey::Token), put_or_delete(Vec::new(), token.encode())),
     ]
 }

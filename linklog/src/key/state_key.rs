@@ -17,6 +17,8 @@ const BUDGET: u8 = 0x17;
 const FLEET: u8 = 0x18;
 const QUOTA: u8 = 0x1c;
 const FREED: u8 = 0x1d;
+const PASS: u8 = 0x19;
+const SIGNING_KEY: u8 = 0x1a;
 const FOLDED: u8 = 0x1f;
 
 /// Longest host name, in bytes (RFC 1035 §2.3.4, without the final dot).
@@ -81,6 +83,10 @@ pub enum StateKey {
     External(PersonId, String),
     /// What a member may spend of a link that ends with a number of clicks, or of a quota.
     Budget(Allowance, String),
+    /// A user's token as proxies see it, by the token's public id.
+    Pass([u8; 8]),
+    /// A key that links and cookies are signed with, by its id.
+    SigningKey([u8; 8]),
     /// The fleet: its id and the format level. There is one.
     Fleet,
     /// On a domain whose aliases are found in any case: who has the 7 characters of a code in lower case. Nothing is in it; that it is
@@ -134,6 +140,8 @@ impl StateKey {
             StateKey::Group(id) => tagged(GROUP, &id.0),
             StateKey::External(owner, text) => tagged(EXTERNAL, &[&owner.0, text.as_bytes()].concat()),
             StateKey::Budget(of, member) => [StateKey::budgets_of(of).as_slice(), member.as_bytes()].concat(),
+            StateKey::Pass(id) => tagged(PASS, id),
+            StateKey::SigningKey(id) => tagged(SIGNING_KEY, id),
             StateKey::Fleet => vec![FLEET],
             StateKey::Quota(id) => tagged(QUOTA, &id.0),
             StateKey::FreedCode(domain, code) => tagged(FREED, &Key::pack(*domain, *code).to_be_bytes()),
@@ -194,6 +202,8 @@ impl StateKey {
                 let code = key.code.as_code7().ok_or(malformed)?;
                 Ok(StateKey::FreedCode(key.domain, code))
             }
+            PASS => Ok(StateKey::Pass(rest.try_into().map_err(|_| malformed)?)),
+            SIGNING_KEY => Ok(StateKey::SigningKey(rest.try_into().map_err(|_| malformed)?)),
             FOLDED => {
                 let word = u64::from_be_bytes(rest.try_into().map_err(|_| malformed)?);
                 let code = Code7::new(word & ((1 << 48) - 1)).ok_or(malformed)?;
@@ -222,6 +232,8 @@ impl StateKey {
             | StateKey::Domain(_)
             | StateKey::User(_)
             | StateKey::Quota(_)
+            | StateKey::Pass(_)
+            | StateKey::SigningKey(_)
             | StateKey::Fleet => Visibility::Served,
             StateKey::Token(_)
             | StateKey::Member(_)
@@ -253,6 +265,10 @@ impl StateKey {
     pub const QUOTAS: u8 = QUOTA;
     /// The first byte of all keys of hosts, for scans.
     pub const HOSTS: u8 = HOST;
+    /// The first byte of all keys of passes, for scans.
+    pub const PASSES: u8 = PASS;
+    /// The first byte of all keys of signing keys, for scans.
+    pub const SIGNING_KEYS: u8 = SIGNING_KEY;
     /// The first byte of all keys of domains, for scans.
     pub const DOMAINS: u8 = DOMAIN;
 }

@@ -6,6 +6,7 @@
 //! 4: cache: u8 flags 1 public · 2 max_age · 4 s_maxage · 8 stale_while_revalidate, then a varint of seconds for each that is there
 //! 5: forward: u8 1 query · 2 path · 3 both
 //! 6: limit: varints max, used, burned; max not 0; then, once it is used up, the time it was noticed, milliseconds since the Unix epoch
+//! 7: access: see [`super::access`]
 //! 8: rules  9: variants: see [`super::rules`]
 //! 20: quota: 8 bytes, the id of the quota that its redirects are counted in
 //! ```
@@ -14,9 +15,10 @@
 
 use crate::codec::fields::{FieldReader, FieldWriter};
 use crate::codec::{Cursor, DecodeError, put_varint};
-use crate::entity::QuotaId;
+use crate::entity::{PersonId, QuotaId};
 use crate::limits::TARGET_BYTES_MAX;
 
+use super::access::{AccessView, PasswordHash};
 use super::rules::{Rule, Rules, Variant, Variants, encode_rules, encode_variants};
 
 const NOT_BEFORE: u8 = 2;
@@ -24,6 +26,7 @@ const ENDED: u8 = 3;
 const CACHE: u8 = 4;
 const FORWARD: u8 = 5;
 const LIMIT: u8 = 6;
+const ACCESS: u8 = 7;
 const RULES: u8 = 8;
 const VARIANTS: u8 = 9;
 const QUOTA: u8 = 20;
@@ -222,6 +225,10 @@ pub struct Extras {
     pub forward: Forward,
     /// After how many clicks it ends.
     pub limit: Option<Limit>,
+    /// Users and groups that alone may follow it, or who has a signed link; `None`: everybody may.
+    pub allowed: Option<Vec<PersonId>>,
+    /// The password that whoever follows it has to know.
+    pub password: Option<PasswordHash>,
     /// Where some visitors go instead, in order.
     pub rules: Vec<Rule>,
     /// Where visitors go for whom no rule holds, by weight; none: to the target.
@@ -245,6 +252,9 @@ impl Extras {
         }
         if let Some(limit) = &self.limit {
             fields.bytes(LIMIT, &limit.encode());
+        }
+        if let Some(access) = AccessView::encode(self.allowed.as_deref(), self.password.as_ref()) {
+            fields.bytes(ACCESS, &access);
         }
         if !self.rules.is_empty() {
             fields.bytes(RULES, &encode_rules(&self.rules));
@@ -271,6 +281,8 @@ pub struct ExtrasView<'a> {
     pub forward: Forward,
     /// As [`Extras::limit`].
     pub limit: Option<Limit>,
+    /// As [`Extras::allowed`] and [`Extras::password`].
+    pub access: AccessView<'a>,
     /// As [`Extras::rules`].
     pub rules: Rules<'a>,
     /// As [`Extras::variants`].
@@ -298,11 +310,12 @@ impl<'a> ExtrasView<'a> {
         let cache = fields.optional(CACHE)?.map(CachePolicy::read).transpose()?;
         let forward = fields.optional(FORWARD)?.map(read_forward).transpose()?.unwrap_or_default();
         let limit = fields.optional(LIMIT)?.map(Limit::read).transpose()?;
+        let access = fields.optional(ACCESS)?.map(AccessView::read).transpose()?.unwrap_or_default();
         let rules = fields.optional(RULES)?.map(Rules::read).transpose()?.unwrap_or_default();
         let variants = fields.optional(VARIANTS)?.map(Variants::read).transpose()?.unwrap_or_default();
         let quota = fields.optional_array(QUOTA, "quota")?.map(QuotaId);
         fields.finish()?;
-        Ok(ExtrasView { not_before_ms, ended, cache, forward, limit, rules, variants, quota })
+        Ok(ExtrasView { not_before_ms, ended, cache, forward, limit, access, rules, variants, quota })
     }
 
     /// Says whether the target depends on who asks, or when.
@@ -318,6 +331,8 @@ impl<'a> ExtrasView<'a> {
             cache: self.cache,
             forward: self.forward,
             limit: self.limit,
+            allowed: self.access.allowed.map(|allowed| allowed.iter().collect()),
+            password: self.access.password,
             rules: self.rules.to_owned(),
             variants: self.variants.to_owned(),
             quota: self.quota,

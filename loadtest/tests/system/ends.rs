@@ -5,7 +5,7 @@ use serde_json::json;
 use super::eventually;
 use super::web::{Town, ask};
 
-fn in_ms(ms: i64) -> String {
+pub(super) fn in_ms(ms: i64) -> String {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis();
     let at = jiff::Timestamp::from_millisecond(i64::try_from(now).unwrap() + ms).unwrap();
     at.to_string()

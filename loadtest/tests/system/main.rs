@@ -2,6 +2,7 @@
 //!
 //! | module | what it tests |
 //! |---|---|
+//! | `access` | private links, signed links and passwords let through who may follow, and nobody else |
 //! | `allocations` | what is asked for often is answered without an allocation |
 //! | `answers`, `domains`, `ends`, `where_to` | what a link can say about its answer and its life, through the API and a proxy |
 //! | `clicks` | clicks are counted once, and none is lost |
@@ -20,6 +21,7 @@
 //! `SIGNPOST_BIN_DIR` names the folder of the binaries; `make test` builds them and sets it.
 #![allow(clippy::unwrap_used)]
 
+mod access;
 mod allocations;
 mod answers;
 mod clicks;

@@ -17,6 +17,8 @@ pub struct Composed<'a> {
     pub content_type: Option<&'a str>,
     /// More headers, names and values; nothing in them comes from a visitor.
     pub headers: &'static [(&'static str, &'static str)],
+    /// `Set-Cookie`.
+    pub set_cookie: Option<String>,
     /// The body: made for this answer, or shared by all that have it.
     pub body: Bytes,
     /// Whether a link is behind it: clients over their limit still get those.
@@ -36,6 +38,7 @@ impl<'a> Composed<'a> {
             location: Some(location),
             content_type: None,
             headers: &[],
+            set_cookie: None,
             body: Bytes::new(),
             is_of_a_link: true,
         }
@@ -51,6 +54,8 @@ pub const fn reason(status: u16) -> &'static str {
         303 => "See Other",
         307 => "Temporary Redirect",
         308 => "Permanent Redirect",
+        401 => "Unauthorized",
+        403 => "Forbidden",
         404 => "Not Found",
         410 => "Gone",
         451 => "Unavailable For Legal Reasons",

@@ -26,6 +26,7 @@ pub fn page() -> Composed<'static> {
         location: None,
         content_type: Some("text/html; charset=utf-8"),
         headers: HEADERS,
+        set_cookie: None,
         body: Bytes::from_static(BODY.as_bytes()),
         is_of_a_link: true,
     }

@@ -81,6 +81,7 @@ fn file<'a>(content_type: &'a str, body: &Bytes) -> Composed<'a> {
         location: None,
         content_type: Some(content_type),
         headers: &[("X-Content-Type-Options", "nosniff")],
+        set_cookie: None,
         body: body.clone(),
         is_of_a_link: false,
     }

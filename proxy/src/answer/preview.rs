@@ -57,6 +57,7 @@ pub fn page<'a>(code: &str, target: &[u8], others: impl Iterator<Item = &'a [u8]
         location: None,
         content_type: Some("text/html; charset=utf-8"),
         headers: HEADERS,
+        set_cookie: None,
         body: body.into(),
         is_of_a_link: true,
     }

@@ -12,6 +12,7 @@ use std::borrow::Cow;
 use linklog::{CachePolicy, Ended, ExtrasView, LinkState, RedirectStatus};
 
 use super::composed::Composed;
+use super::door::NEVER_KEPT;
 use super::target::forwarded;
 use super::where_to::{Visitor, by_rule, by_weight};
 use super::{ASK_AGAIN, Facts, PERMANENT_MAX_AGE_S, Page};
@@ -40,36 +41,43 @@ pub enum Decision<'a> {
     Page(Page),
 }
 
-/// Decides about a link with extras at `now_ms` (milliseconds since the Unix epoch).
-pub fn decide<'a>(link: &Facts<'a>, extras: &ExtrasView<'a>, ask: &Ask<'_>, now_ms: u64) -> Decision<'a> {
+/// Says what a link with extras answers to everybody at `now_ms` (milliseconds since the Unix epoch), since it does not lead anywhere then.
+pub fn nowhere<'a>(link: &Facts<'a>, extras: &ExtrasView<'a>, now_ms: u64) -> Option<Decision<'a>> {
     match link.state {
-        LinkState::Banned => return Decision::Page(Page::Banned),
-        LinkState::Disabled | LinkState::Reserved => return Decision::Page(Page::NotFound),
+        LinkState::Banned => return Some(Decision::Page(Page::Banned)),
+        LinkState::Disabled | LinkState::Reserved => return Some(Decision::Page(Page::NotFound)),
         LinkState::Active => {}
     }
     if extras.not_before_ms.is_some_and(|begin| now_ms < begin) {
-        return Decision::Page(Page::NotYet);
+        return Some(Decision::Page(Page::NotYet));
     }
-    let Some(left_ms) = link.expires_at_ms.checked_sub(now_ms).filter(|left| *left > 0) else {
-        return Decision::Ended(extras.ended);
-    };
-    if extras.limit.is_some_and(|limit| limit.is_used_up()) {
-        return Decision::Ended(extras.ended);
+    let is_over = link.expires_at_ms <= now_ms || extras.limit.is_some_and(|limit| limit.is_used_up());
+    is_over.then_some(Decision::Ended(extras.ended))
+}
+
+/// Decides about a link with extras, which this visitor may follow, at `now_ms` (milliseconds since the Unix epoch).
+pub fn decide<'a>(link: &Facts<'a>, extras: &ExtrasView<'a>, ask: &Ask<'_>, now_ms: u64) -> Decision<'a> {
+    if let Some(nowhere) = nowhere(link, extras, now_ms) {
+        return nowhere;
     }
+    let left_ms = link.expires_at_ms.saturating_sub(now_ms);
     let target = by_rule(&extras.rules, &ask.visitor, now_ms)
         .or_else(|| by_weight(&extras.variants, &ask.visitor, link.created))
         .unwrap_or(link.target);
     let Some(target) = forwarded(target, extras.forward, ask.visitor.query, ask.rest) else {
         return Decision::Page(Page::NotFound);
     };
-    if extras.limit.is_some() {
+    let is_public = extras.access.is_public();
+    if extras.limit.is_some() || !is_public {
         // A permanent redirect may be kept and followed without us.
         let status = match link.status {
             _ if ask.post => 303,
             RedirectStatus::Found | RedirectStatus::MovedPermanently => 302,
             RedirectStatus::TemporaryRedirect | RedirectStatus::PermanentRedirect => 307,
         };
-        return Decision::Limited(Composed::redirect(status, target, "no-store"));
+        let cache_control = if is_public { "no-store" } else { NEVER_KEPT };
+        let redirect = Composed::redirect(status, target, cache_control);
+        return if extras.limit.is_some() { Decision::Limited(redirect) } else { Decision::Follow(redirect) };
     }
     let cache_control = match extras.may_differ() {
         true => Cow::Borrowed(ASK_AGAIN),

@@ -158,7 +158,7 @@ impl<'a> Click<'a> {
             return Err(DecodeError::invalid(offset, "filler"));
         }
         cursor.finish("click")?;
-        let says = Says { agent, referer, language, prefetch: flags & PREFETCH != 0 };
+        let says = Says { agent, referer, language, prefetch: flags & PREFETCH != 0, ..Says::default() };
         let address = (address != [0; 16]).then(|| Ipv6Addr::from(address).to_canonical());
         let asker = Asker { address, head: flags & HEAD != 0, says };
         Ok(Click { at_ms, key, created: Position { epoch: Epoch(epoch), seq: Seq(seq) }, status, asker })
@@ -195,7 +195,7 @@ impl KeptSays {
         let [agent, referer, language] = self.lengths.map(usize::from);
         let (agent, rest) = self.texts.split_at(agent);
         let (referer, rest) = rest.split_at(referer);
-        Says { agent, referer, language: &rest[..language], prefetch: self.prefetch }
+        Says { agent, referer, language: &rest[..language], prefetch: self.prefetch, ..Says::default() }
     }
 }
 
@@ -205,7 +205,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn says<'a>(agent: &'a [u8], referer: &'a [u8], language: &'a [u8]) -> Says<'a> {
-        Says { agent, referer, language, prefetch: true }
+        Says { agent, referer, language, prefetch: true, ..Says::default() }
     }
 
     #[test]

@@ -22,6 +22,8 @@ use crate::hosts::Hosts;
 use crate::hot_map::{HotMap, Mark};
 use crate::link_key::LinkKey;
 use crate::lookup::facts_of;
+use crate::passwords::attempts::Attempts;
+use crate::visitors::Visitors;
 use crate::wall_clock;
 
 /// Frames and heartbeats that may wait to be applied. Their bytes are bounded by the window the writer keeps to.
@@ -85,6 +87,8 @@ pub(super) struct Applier {
     pub(super) hot: Arc<HotMap>,
     pub(super) hosts: Arc<Hosts>,
     pub(super) budgets: Option<Arc<Budgets>>,
+    pub(super) visitors: Arc<Visitors>,
+    pub(super) attempts: Arc<Attempts>,
     pub(super) status: Arc<Status>,
     pub(super) lag: Latency,
 }
@@ -155,6 +159,9 @@ impl Applier {
             tracing::error!(%error, at = %applied.head.position, "a host's or a domain's record is damaged and was left out");
         }
         for ChangedKey { key, serve_value } in &applied.changed {
+            if let Err(error) = self.visitors.change(key, serve_value.as_deref()) {
+                tracing::error!(%error, at = %applied.head.position, "a user's, pass's or signing key's record is damaged and counts as none");
+            }
             if let Ok(StateKey::Link(key)) = StateKey::decode(key) {
                 // What does not decode is looked up in the replica instead, where the error is seen.
                 let facts = facts_of(serve_value.as_deref()).ok().flatten();
@@ -180,6 +187,7 @@ impl Applier {
         self.replica.check(position, digest, sum)?;
         let head = heartbeat.head.as_ref().map_or(position, |head| Position::new(head.epoch, head.seq));
         self.status.heard(head, skew_ms);
+        self.attempts.shared_by(heartbeat.active_proxies);
         acknowledge(acks, self.replica.head().position, 0);
         Ok(())
     }

@@ -66,9 +66,10 @@ async fn serve_tls<'w>(worker: &'w Worker, tls: &Tls, http2: bool, stream: Strea
         Err(_) => return worker.counters.count(Event::Handshake(Handshake::Late)),
     };
     worker.counters.count(Event::Handshake(kind_of(shaken.ssl())));
+    let client = Client { is_secure: true, ..*client };
     match shaken.selected_alpn_proto() {
-        Some(ALPN::H2) => http2::serve(worker, Box::new(shaken), client).await,
-        _ => connection::serve(worker, Box::new(shaken), client).await,
+        Some(ALPN::H2) => http2::serve(worker, Box::new(shaken), &client).await,
+        _ => connection::serve(worker, Box::new(shaken), &client).await,
     }
 }
 

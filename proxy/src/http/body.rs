@@ -1,6 +1,6 @@
 //! Where the body of a request ends: decided here alone, by the letter of RFC 9112 §6 and §7.1.
 //!
-//! Bodies mean nothing to us; they are read so that the next request is found exactly where its sender put it. So the reading is
+//! Only what a password is sent in means anything to us; bodies are read so that the next request is found exactly where its sender put it. So the reading is
 //! strict where others are lenient and have been fooled: every line ends in CRLF, a chunk's size is hexadecimal digits and nothing
 //! else, chunk data is followed by CRLF and nothing else, trailers are header lines. What is not like this is refused, and the
 //! connection with it.
@@ -76,17 +76,27 @@ impl Body {
     /// # Errors
     /// [`Malformed`]; nothing after it can be trusted.
     pub fn read(&mut self, bytes: &[u8]) -> Result<usize, Malformed> {
+        self.read_data(bytes, |_| {})
+    }
+
+    /// As [`Body::read`]; `data` gets the pieces of what the body carries.
+    ///
+    /// # Errors
+    /// As [`Body::read`].
+    pub fn read_data(&mut self, bytes: &[u8], mut data: impl FnMut(&[u8])) -> Result<usize, Malformed> {
         let mut read = 0;
         while read < bytes.len() {
             let taken = match self.state {
                 State::Done => break,
                 State::Left(left) => {
                     let (left, taken) = take(left, bytes.len() - read);
+                    data(&bytes[read..read + taken]);
                     self.state = if left == 0 { State::Done } else { State::Left(left) };
                     taken
                 }
                 State::Data(left) => {
                     let (left, taken) = take(left, bytes.len() - read);
+                    data(&bytes[read..read + taken]);
                     self.state = if left == 0 { State::DataCr } else { State::Data(left) };
                     taken
                 }

@@ -216,7 +216,8 @@ impl Connection<'_, '_> {
     async fn answer_from_disk(&mut self, request: &mut OnDisk) -> io::Result<()> {
         let mut patience = None;
         let unsent = loop {
-            let found = reply::find_on_disk(self.worker, &mut request.wanted, &mut patience).await;
+            let who = (self.visit.client, &request.kept);
+            let found = reply::find_on_disk(self.worker, who, &mut request.wanted, &mut patience).await;
             let (worker, client, stream) = (self.worker, self.visit.client, &mut self.stream);
             let written = once(|cx, scratch| {
                 let (now_ms, kept) = (scratch.now_ms, &request.kept);

@@ -33,6 +33,9 @@ pub(super) fn header_of(worker: &Worker, answer: Answer<'_>) -> pingora::Result<
             for (name, value) in composed.headers {
                 header.insert_header(*name, *value)?;
             }
+            if let Some(cookie) = &composed.set_cookie {
+                header.insert_header("Set-Cookie", cookie)?;
+            }
             if let Some(location) = &composed.location {
                 header.insert_header("Location", &**location)?;
             }

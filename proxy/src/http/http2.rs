@@ -35,7 +35,7 @@ use super::clock::{date, now_ms};
 use super::header::{Header, header_of};
 use super::parse::{Says, is_escaped_well, is_host};
 use super::reply::{self, Asked, Kept, Reply, Wanted, Who};
-use super::slow::BODY_BYTES_MAX;
+use super::slow::{BODY_BYTES_MAX, Form};
 use crate::answer::{Answer, Page};
 use crate::client::Client;
 use crate::limits::{Limit, Limits};
@@ -145,7 +145,7 @@ fn answer_at_once<'c>(
     if !body.is_end_stream() {
         return Some((waiting, Awaited::Body(request, body)));
     }
-    let (wanted, kept) = waiting.answer(worker, &request)?;
+    let (wanted, kept) = waiting.answer(worker, &request, &[])?;
     Some((waiting, Awaited::Disk(wanted, kept)))
 }
 
@@ -154,7 +154,8 @@ impl Waiting<'_> {
         let (wanted, kept) = match awaited {
             Awaited::Disk(wanted, kept) => (wanted, kept),
             Awaited::Body(request, mut body) => {
-                match timeout(worker.limits.body, read(&mut body)).await {
+                let mut form = Form::wanted(request.method == Method::POST);
+                match timeout(worker.limits.body, read(&mut body, &mut form)).await {
                     Ok(true) => {}
                     Ok(false) => return,
                     Err(_) => {
@@ -162,7 +163,7 @@ impl Waiting<'_> {
                         return self.send(header_of(worker, Answer::Page(Page::Timeout)));
                     }
                 }
-                let Some(wanted) = self.answer(worker, &request) else { return };
+                let Some(wanted) = self.answer(worker, &request, &form.bytes) else { return };
                 wanted
             }
         };
@@ -172,7 +173,7 @@ impl Waiting<'_> {
     }
 
     /// Answers, unless the disk has to be asked for a link.
-    fn answer(&mut self, worker: &Worker, request: &Parts) -> Option<(Wanted, Box<Kept>)> {
+    fn answer(&mut self, worker: &Worker, request: &Parts, form: &[u8]) -> Option<(Wanted, Box<Kept>)> {
         let page = |page| header_of(worker, Answer::Page(page));
         let path = request.uri.path();
         let is_path = path.starts_with('/') && path.is_ascii() && is_escaped_well(path.as_bytes());
@@ -190,6 +191,7 @@ impl Waiting<'_> {
                     client: self.client,
                     head: self.is_head,
                     post: request.method == Method::POST,
+                    form,
                     says,
                 };
                 let target = request.uri.path_and_query().map_or("/", |target| target.as_str()).as_bytes();
@@ -221,10 +223,11 @@ impl Waiting<'_> {
 }
 
 /// Reads a body to its end, or as much as we read of one; says whether anybody still wants an answer.
-async fn read(body: &mut RecvStream) -> bool {
+async fn read(body: &mut RecvStream, form: &mut Form) -> bool {
     let mut bytes = 0;
     while let Some(piece) = body.data().await {
         let Ok(piece) = piece else { return false };
+        form.append(&piece);
         bytes += piece.len();
         if bytes > BODY_BYTES_MAX || body.flow_control().release_capacity(piece.len()).is_err() {
             return true;

@@ -66,6 +66,10 @@ pub struct Says<'a> {
     pub referer: &'a [u8],
     /// `Accept-Language`.
     pub language: &'a [u8],
+    /// `Authorization`: for links that are not for everybody.
+    pub authorization: &'a [u8],
+    /// `Cookie`: the same.
+    pub cookie: &'a [u8],
     /// A browser loads ahead of a click that may never come.
     pub prefetch: bool,
 }
@@ -85,6 +89,8 @@ impl<'a> Says<'a> {
             7 if name.eq_ignore_ascii_case(b"referer") => &mut self.referer,
             10 if name.eq_ignore_ascii_case(b"user-agent") => &mut self.agent,
             15 if name.eq_ignore_ascii_case(b"accept-language") => &mut self.language,
+            13 if name.eq_ignore_ascii_case(b"authorization") => &mut self.authorization,
+            6 if name.eq_ignore_ascii_case(b"cookie") => &mut self.cookie,
             5 | 7 | 9 | 11 => {
                 self.prefetch |= says_purpose(name) && is_ahead(value);
                 return;

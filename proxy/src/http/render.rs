@@ -114,6 +114,10 @@ fn append_composed<'a>(out: &mut Vec<u8>, composed: &'a Composed<'_>, form: Form
     for (name, value) in composed.headers {
         out.extend_from_slice(format!("\r\n{name}: {value}").as_bytes());
     }
+    if let Some(cookie) = &composed.set_cookie {
+        out.extend_from_slice(b"\r\nSet-Cookie: ");
+        out.extend_from_slice(cookie.as_bytes());
+    }
     if let Some(location) = &composed.location {
         out.extend_from_slice(LOCATION);
         out.extend_from_slice(location);

@@ -6,14 +6,16 @@
 
 use clicklog::Kind;
 use linklog::entity::QuotaId;
+use linklog::link::access::PasswordHash;
 use linklog::store::StoreError;
 use linklog::{Code, DomainId, Ended, ExtrasView, Position};
 
 use super::clock::now_ms;
+use super::door::{self as http_door, Door, Visit};
 use super::parse::Says;
 use crate::answer::rich::{self, Ask, Decision};
 use crate::answer::where_to::{Visitor, asks_for_country};
-use crate::answer::{Answer, Facts, Page, limited, on_domain, preview};
+use crate::answer::{Answer, Facts, Page, door, limited, on_domain, preview};
 use crate::budgets::{Patience, Quoted};
 use crate::clicks::kind::kind_of;
 use crate::clicks::record::{Asker, Click, KeptSays};
@@ -24,6 +26,8 @@ use crate::hot_map::Block;
 use crate::limits::Limit;
 use crate::link_key::LinkKey;
 use crate::lookup::InMemory;
+use crate::passwords::Outcome;
+use crate::passwords::attempts::Guesser;
 use crate::quota::Verdict;
 use crate::route::{Route, deeper, route};
 use crate::worker::{Event, Worker};
@@ -47,7 +51,7 @@ impl<'a> Asked<'a> {
         &self.target[..end]
     }
 
-    fn query(&self) -> &'a [u8] {
+    pub(super) fn query(&self) -> &'a [u8] {
         memchr::memchr(b'?', self.target).map_or(&[], |mark| &self.target[mark + 1..])
     }
 }
@@ -58,18 +62,30 @@ pub(super) struct Kept {
     post: bool,
     says: KeptSays,
     target: Box<[u8]>,
+    authorization: Box<[u8]>,
+    cookie: Box<[u8]>,
+    form: Box<[u8]>,
 }
 
 impl Kept {
     /// Copies what an answer may need.
     pub(super) fn new(asked: &Asked<'_>) -> Kept {
-        let Who { head, post, says, .. } = &asked.who;
-        Kept { head: *head, post: *post, says: KeptSays::new(says), target: asked.target.into() }
+        let Who { head, post, says, form, .. } = &asked.who;
+        Kept {
+            head: *head,
+            post: *post,
+            says: KeptSays::new(says),
+            target: asked.target.into(),
+            authorization: says.authorization.into(),
+            cookie: says.cookie.into(),
+            form: (*form).into(),
+        }
     }
 
     /// The request again, as far as it is needed once it is known which link is wanted.
     fn asked<'a>(&'a self, client: &'a Client) -> Asked<'a> {
-        let who = Who { client, head: self.head, post: self.post, says: self.says.says() };
+        let says = Says { authorization: &self.authorization, cookie: &self.cookie, ..self.says.says() };
+        let who = Who { client, head: self.head, post: self.post, form: &self.form, says };
         Asked { who, host: &[], path: &[], target: &self.target }
     }
 }
@@ -81,8 +97,10 @@ pub(super) struct Who<'a> {
     pub(super) client: &'a Client,
     /// With HEAD.
     pub(super) head: bool,
-    /// With POST, which only links with a limit know: the button of [`limited::page`].
+    /// With POST, which only links with a limit know, by the button of [`limited::page`], and those with a password.
     pub(super) post: bool,
+    /// What it sent with that; empty if it is longer than any form of ours.
+    pub(super) form: &'a [u8],
     /// What its headers say.
     pub(super) says: Says<'a>,
 }
@@ -108,9 +126,24 @@ pub(super) struct Wanted {
     what: What,
     /// What has to be had first.
     lacks: Option<Lack>,
+    /// The salt of the password that the visitor's was compared with, and what came of it.
+    pub(super) guessed: Option<([u8; 16], Outcome)>,
 }
 
 impl Wanted {
+    /// The same, once that has been waited for.
+    fn until(&self, wait: Wait) -> Wanted {
+        match wait {
+            Wait::Lack(lack) => Wanted { lacks: Some(lack), ..*self },
+            Wait::Password => Wanted { lacks: None, guessed: None, ..*self },
+        }
+    }
+
+    /// Whether only where the link leads is wanted.
+    pub(super) fn is_preview(&self) -> bool {
+        self.what == What::Preview
+    }
+
     /// The same with the code in lower case, where a domain's aliases are found whatever their case and this is not how they are kept.
     #[cold]
     fn folded(&self, worker: &Worker) -> Option<Wanted> {
@@ -166,7 +199,7 @@ pub(super) fn from_memory<R>(
             }
         },
     };
-    let wanted = Wanted { key, domain, verdict, what, lacks: None };
+    let wanted = Wanted { key, domain, verdict, what, lacks: None, guessed: None };
     look_up(worker, &asked, wanted, now_ms, write)
 }
 
@@ -190,7 +223,7 @@ fn look_up<R>(
             return Err(Later::Folded(folded));
         }
         let written = of_link(worker, asked, &wanted, facts, now_ms, &mut write);
-        written.map_err(|lack| Later::Lacking(Wanted { lacks: Some(lack), ..wanted }))
+        written.map_err(|wait| Later::First(wanted.until(wait)))
     };
     match worker.shared.lookups.in_memory(&wanted.key, answer) {
         InMemory::Known(tier, Ok(written)) => {
@@ -200,7 +233,7 @@ fn look_up<R>(
         InMemory::Known(_, Err(Later::Folded(folded))) => {
             return look_up(worker, asked, folded, now_ms, write);
         }
-        InMemory::Known(_, Err(Later::Lacking(wanted))) => return Reply::OnDisk(wanted),
+        InMemory::Known(_, Err(Later::First(wanted))) => return Reply::OnDisk(wanted),
         InMemory::NeedsDisk => return Reply::OnDisk(wanted),
         InMemory::Failed(error) => worker.failed(&error),
         InMemory::Incomplete => worker.counters.count(Event::Incomplete),
@@ -214,7 +247,21 @@ enum Later {
     /// It is another key.
     Folded(Wanted),
     /// Something has to be had first.
-    Lacking(Wanted),
+    First(Wanted),
+}
+
+/// Why a link cannot be answered about at once.
+enum Wait {
+    /// What a redirect takes has to be had.
+    Lack(Lack),
+    /// What the visitor takes for its password has to be compared.
+    Password,
+}
+
+impl From<Lack> for Wait {
+    fn from(lack: Lack) -> Wait {
+        Wait::Lack(lack)
+    }
 }
 
 /// What a redirect takes and is not at hand.
@@ -236,10 +283,11 @@ pub(super) enum Found {
     Nothing,
 }
 
-/// Waits for what memory does not have: the disk, or what the redirect takes, as long as the request's `patience` lasts. Afterwards
-/// `wanted` has the key it goes by.
+/// Waits for what memory does not have: the disk, what the redirect takes, as long as the request's `patience` lasts, or what comes of the
+/// visitor's password. Afterwards `wanted` has the key it goes by.
 pub(super) async fn find_on_disk(
     worker: &Worker,
+    (client, kept): (&Client, &Kept),
     wanted: &mut Wanted,
     patience: &mut Option<Patience>,
 ) -> Found {
@@ -252,11 +300,42 @@ pub(super) async fn find_on_disk(
         };
         return if is_worth_a_try { Found::News } else { Found::Nothing };
     }
-    let found = worker.look_up_on_disk(wanted.key).await;
+    let mut found = worker.look_up_on_disk(wanted.key).await;
     let folded = if matches!(found, Ok(None)) { wanted.folded(worker) } else { None };
-    let Some(folded) = folded else { return Found::OnDisk(found) };
-    *wanted = folded;
+    if let Some(folded) = folded {
+        *wanted = folded;
+        found = worker.look_up_on_disk(wanted.key).await;
+    }
+    let password = match &found {
+        Ok(Some(block)) if kept.post => password_of(worker, &kept.asked(client), wanted, &block.facts()),
+        _ => None,
+    };
+    let Some(password) = password else { return Found::OnDisk(found) };
+    let guesser = Guesser::of(client, wanted.key.bytes());
+    let guess = door::password_in(&kept.form).unwrap_or_default();
+    let compared = worker.shared.passwords.compare(guesser, guess, password, now_ms());
+    wanted.guessed = Some((password.salt, Box::pin(compared).await));
+    // It took a while, in which the link may have changed.
     Found::OnDisk(worker.look_up_on_disk(wanted.key).await)
+}
+
+/// What a visitor's password has to be compared with, if there is one that matters.
+fn password_of(
+    worker: &Worker,
+    asked: &Asked<'_>,
+    wanted: &Wanted,
+    facts: &Facts<'_>,
+) -> Option<PasswordHash> {
+    let now_ms = now_ms();
+    let extras = ExtrasView::decode(facts.extras).ok()?;
+    if rich::nowhere(facts, &extras, now_ms).is_some() {
+        return None;
+    }
+    let visit = Visit { worker, asked, wanted, rest: None, now_ms };
+    match http_door::of(visit, facts, &extras.access) {
+        Door::Ask(password) => Some(password),
+        Door::Open | Door::Closed(_) | Door::Page(_) => None,
+    }
 }
 
 /// Answers with what [`find_on_disk`] found, unless that has to be asked again.
@@ -276,7 +355,7 @@ pub(super) fn from_disk<R>(
         Found::OnDisk(Ok(block)) => {
             let facts = block.as_ref().map(Block::facts);
             let written = of_link(worker, &asked, wanted, facts, now_ms, write);
-            return written.map_err(|lack| Wanted { lacks: Some(lack), ..*wanted });
+            return written.map_err(|wait| wanted.until(wait));
         }
         Found::News => {
             let wanted = Wanted { lacks: None, ..*wanted };
@@ -312,7 +391,7 @@ pub(super) async fn later<R>(
 ) -> R {
     let mut patience = None;
     loop {
-        let found = find_on_disk(worker, &mut wanted, &mut patience).await;
+        let found = find_on_disk(worker, (client, kept), &mut wanted, &mut patience).await;
         match from_disk(worker, (client, kept), &wanted, &found, now_ms(), &mut write) {
             Ok(written) => return written,
             Err(next) => wanted = next,
@@ -329,7 +408,7 @@ fn of_link<R>(
     facts: Option<Facts<'_>>,
     now_ms: u64,
     write: impl FnOnce(Answer<'_>) -> R,
-) -> Result<R, Lack> {
+) -> Result<R, Wait> {
     let who = &asked.who;
     if let Some(facts) = &facts
         && (!facts.extras.is_empty() || wanted.what != What::Target || who.post)
@@ -337,7 +416,7 @@ fn of_link<R>(
         return of_rich_link(worker, asked, wanted, facts, now_ms, write);
     }
     if who.post {
-        // Only a link that ends with a number of clicks takes a POST.
+        // Only a link that ends with a number of clicks, or has a password, takes a POST.
         let answer = worker.limited(who.client, wanted.verdict, Answer::Page(Page::MethodNotAllowed), now_ms);
         return Ok(write(answer));
     }
@@ -375,7 +454,7 @@ fn of_rich_link<R>(
     facts: &Facts<'_>,
     now_ms: u64,
     write: impl FnOnce(Answer<'_>) -> R,
-) -> Result<R, Lack> {
+) -> Result<R, Wait> {
     let place = Place { client: asked.who.client, verdict: wanted.verdict, domain: wanted.domain };
     let limit = |answer| worker.limited(place.client, place.verdict, answer, now_ms);
     let extras = match ExtrasView::decode(facts.extras) {
@@ -390,18 +469,28 @@ fn of_rich_link<R>(
         What::Target | What::Preview => None,
     };
     let says = asked.who.says;
+    let takes_post = extras.limit.is_some() || extras.access.password.is_some() && !wanted.is_preview();
+    if asked.who.post && !takes_post {
+        return Ok(write(limit(Answer::Page(Page::MethodNotAllowed))));
+    }
+    if !extras.access.is_public() && rich::nowhere(facts, &extras, now_ms).is_none() {
+        let visit = Visit { worker, asked, wanted, rest, now_ms };
+        match http_door::of(visit, facts, &extras.access) {
+            Door::Open => {}
+            Door::Closed(composed) => return Ok(write(limit(Answer::Composed(&composed)))),
+            Door::Page(answer) => return Ok(write(limit(answer))),
+            Door::Ask(_) => return Err(Wait::Password),
+        }
+    }
     // A preview shows what the link on it leads to, which has no query.
-    let query = if wanted.what == What::Preview { &[][..] } else { asked.query() };
+    let query = if wanted.is_preview() { Default::default() } else { door::without_signature(asked.query()) };
     let address = asked.who.client.address;
     let country = match (&worker.shared.geo, address) {
         (Some(geo), Some(address)) if asks_for_country(&extras.rules) => geo.country(address),
         _ => None,
     };
-    let visitor = Visitor { address, country, agent: says.agent, language: says.language, query };
+    let visitor = Visitor { address, country, agent: says.agent, language: says.language, query: &query };
     let ask = Ask { visitor, rest, post: asked.who.post };
-    if ask.post && extras.limit.is_none() {
-        return Ok(write(limit(Answer::Page(Page::MethodNotAllowed))));
-    }
     Ok(match rich::decide(facts, &extras, &ask, now_ms) {
         Decision::Limited(composed) => {
             let who = &asked.who;
@@ -413,7 +502,7 @@ fn of_rich_link<R>(
             let answer = limit(Answer::Composed(&composed));
             if let Answer::Composed(_) = answer {
                 let (budgets, key) = (worker.shared.budgets.as_ref(), wanted.key.bytes());
-                let lacking = Err(Lack::Click(facts.created));
+                let lacking = Err(Lack::Click(facts.created).into());
                 // Looked at first: what is taken out of a quota is not put back.
                 if !budgets.is_some_and(|budgets| budgets.has(key, facts.created)) {
                     return lacking;

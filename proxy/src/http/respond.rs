@@ -132,7 +132,8 @@ impl Scratch {
             head_only: request.method == Method::Head,
             close: !request.keep_alive || !goes_on || worker.is_stopping(),
         };
-        let who = Who { client: visit.client, head: form.head_only, post: false, says: request.says };
+        let who =
+            Who { client: visit.client, head: form.head_only, post: false, form: &[], says: request.says };
         let asked = Asked { who, host: request.host, path: request.path, target: request.target };
         let reply =
             reply::from_memory(worker, asked, self.now_ms, |answer| self.append(worker, answer, form));

@@ -2,10 +2,10 @@
 //!
 //! Pingora's session reads the head and writes the answer. It is given one whole head that the fast parser has found unambiguous,
 //! without the lines that announce a body, and never reads from the connection: its tolerance does not decide where a request
-//! ends. The body was read before, by [`super::body`], and thrown away.
+//! ends. The body was read before, by [`super::body`].
 //!
 //! Bounded: a body of `BODY_BYTES_MAX` and [`crate::worker::Limits::body`]; nobody who wants to send more needs this connection any
-//! longer. What is no body as announced is answered 400, what does not come 408. `Expect`, `Upgrade` and CONNECT get their final
+//! longer. Of a POST what a form can be is kept, nothing else. What is no body as announced is answered 400, what does not come 408. `Expect`, `Upgrade` and CONNECT get their final
 //! answer at once and the connection ends, since what follows could be either.
 
 use bytes::BytesMut;
@@ -16,6 +16,7 @@ use pingora::protocols::http::ServerSession;
 use tokio::io::AsyncReadExt;
 use tokio::time::timeout;
 
+use crate::answer::door::FORM_BYTES_MAX;
 use crate::answer::{Answer, Page};
 use crate::client::Client;
 use crate::http::body::{Body, Framing};
@@ -54,10 +55,11 @@ pub(super) async fn serve(
     worker.counters.count(Event::Session);
     let mut rest = unread.split_off(head.bytes);
     let is_not_last = visit.count_request(worker);
+    let mut form = Form::of(&unread);
     let goes_on = if head.is_last {
         false
     } else {
-        match read_body(worker, &mut stream, head.body, &mut rest).await {
+        match read_body(worker, &mut stream, head.body, &mut rest, &mut form).await {
             Read::Whole => head.keep_alive && is_not_last && !worker.is_stopping(),
             Read::TooMuch => {
                 worker.counters.reached(Limit::Body);
@@ -87,7 +89,7 @@ pub(super) async fn serve(
     if !goes_on {
         session.set_keepalive(None);
     }
-    match respond(worker, visit.client, &mut session).await {
+    match respond(worker, visit.client, &mut session, &form.bytes).await {
         Ok(()) if goes_on => match session.finish().await {
             // Nothing was read beyond the head, since nothing was read.
             Ok(Some(reusable)) => Served::GoesOn(reusable.into_parts().0, rest),
@@ -120,6 +122,34 @@ fn stream_of(session: ServerSession) -> Option<Stream> {
     }
 }
 
+/// What a POST carries, as long as it can be a form of ours; of other requests nothing is kept.
+#[derive(Default)]
+pub(super) struct Form {
+    pub(super) bytes: Vec<u8>,
+    is_wanted: bool,
+}
+
+impl Form {
+    /// Of a request with this head.
+    fn of(head: &[u8]) -> Form {
+        Form::wanted(head.trim_ascii_start().starts_with(b"POST "))
+    }
+
+    /// Of a request of which it is wanted or not.
+    pub(super) fn wanted(is_wanted: bool) -> Form {
+        Form { bytes: Vec::new(), is_wanted }
+    }
+
+    /// Takes a piece, if all of it is still short enough.
+    pub(super) fn append(&mut self, data: &[u8]) {
+        self.is_wanted &= self.bytes.len() + data.len() <= FORM_BYTES_MAX;
+        match self.is_wanted {
+            true => self.bytes.extend_from_slice(data),
+            false => self.bytes.clear(),
+        }
+    }
+}
+
 /// What came of a body.
 enum Read {
     /// It was read to its end.
@@ -133,7 +163,13 @@ enum Read {
 }
 
 /// Reads a body to its end. `unread` is what has come already; in the end, what came after the body.
-async fn read_body(worker: &Worker, stream: &mut Stream, framing: Framing, unread: &mut Vec<u8>) -> Read {
+async fn read_body(
+    worker: &Worker,
+    stream: &mut Stream,
+    framing: Framing,
+    unread: &mut Vec<u8>,
+    form: &mut Form,
+) -> Read {
     if matches!(framing, Framing::Length(bytes) if bytes > BODY_BYTES_MAX as u64) {
         return Read::TooMuch;
     }
@@ -141,7 +177,9 @@ async fn read_body(worker: &Worker, stream: &mut Stream, framing: Framing, unrea
     let mut bytes = 0;
     let whole = timeout(worker.limits.body, async {
         loop {
-            let Ok(read) = body.read(unread) else { return Read::Not(Page::BadRequest) };
+            let Ok(read) = body.read_data(unread, |data| form.append(data)) else {
+                return Read::Not(Page::BadRequest);
+            };
             unread.drain(..read);
             bytes += read;
             if body.is_done() {
@@ -163,11 +201,16 @@ async fn read_body(worker: &Worker, stream: &mut Stream, framing: Framing, unrea
     })
 }
 
-async fn respond(worker: &Worker, client: &Client, session: &mut ServerSession) -> pingora::Result<()> {
+async fn respond(
+    worker: &Worker,
+    client: &Client,
+    session: &mut ServerSession,
+    form: &[u8],
+) -> pingora::Result<()> {
     let request = session.req_header();
     let is_head = request.method == Method::HEAD;
     let (header, body) = if is_head || request.method == Method::GET || request.method == Method::POST {
-        answer_to(worker, client, request).await?
+        answer_to(worker, client, request, form).await?
     } else {
         header_of(worker, Answer::Page(Page::MethodNotAllowed))?
     };
@@ -176,7 +219,12 @@ async fn respond(worker: &Worker, client: &Client, session: &mut ServerSession) 
     if has_body { session.write_response_body(body, true).await } else { Ok(()) }
 }
 
-async fn answer_to(worker: &Worker, client: &Client, request: &RequestHeader) -> pingora::Result<Header> {
+async fn answer_to(
+    worker: &Worker,
+    client: &Client,
+    request: &RequestHeader,
+    form: &[u8],
+) -> pingora::Result<Header> {
     let Some(host) = host_of(request) else { return header_of(worker, Answer::Page(Page::BadRequest)) };
     let path: Vec<u8> = percent_decode(request.uri.path().as_bytes()).collect();
     let headers = request.headers.iter().map(|(name, value)| (name.as_str().as_bytes(), value.as_bytes()));
@@ -184,6 +232,7 @@ async fn answer_to(worker: &Worker, client: &Client, request: &RequestHeader) ->
         client,
         head: request.method == Method::HEAD,
         post: request.method == Method::POST,
+        form,
         says: Says::of(headers),
     };
     let target = request.uri.path_and_query().map_or("/", |target| target.as_str()).as_bytes();

@@ -186,6 +186,7 @@ impl Stream {
 
     pub(crate) fn heartbeat_with(&self, at: Head, sum: Option<SlotSum>, head: Position) {
         self.say(ToFollower::Heartbeat(Heartbeat {
+            active_proxies: 1,
             position: on_wire(at.position),
             digest: at.digest.to_bytes().to_vec(),
             serve_sum: sum.map_or(Vec::new(), |sum| sum.to_bytes().to_vec()),

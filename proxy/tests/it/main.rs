@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stderr)]
 
+mod access;
 mod accountant;
 mod author;
 mod balancers;

@@ -21,7 +21,10 @@ use signpost_proxy::hot_map::HotMap;
 use signpost_proxy::http::begin::{self, Speaks};
 use signpost_proxy::http::render::Pieces;
 use signpost_proxy::lookup::{Lookups, Source, Whole};
+use signpost_proxy::passwords::attempts::Attempts;
+use signpost_proxy::passwords::{PasswordOptions, Passwords};
 use signpost_proxy::quota::{QuotaOptions, Quotas};
+use signpost_proxy::visitors::Visitors;
 use signpost_proxy::worker::{Counters, Event, FailureLog, Limits, STATUSES, Shared, Worker};
 use tokio_util::sync::CancellationToken;
 
@@ -73,6 +76,8 @@ impl Site {
         let hot = Arc::new(HotMap::new(1 << 20, 1));
         let options = DiskOptions { threads: 1, queue_max: 16, deadline: Duration::from_secs(10) };
         let disk = DiskPool::start(options, &hot, &Latency::default()).unwrap();
+        let options = PasswordOptions::default();
+        let attempts = Arc::new(Attempts::new(options.attempts_max, options.attempts_window));
         let shared = Shared {
             lookups: Lookups::new(hot, Source::new(1, replica.reader()), disk, Arc::new(Whole::new(true))),
             hosts: Arc::new(Hosts::load(&replica.reader()).unwrap()),
@@ -84,6 +89,8 @@ impl Site {
             quotas: quotas.and_then(Quotas::new).map(Arc::new),
             budgets: None,
             geo: None,
+            visitors: Arc::new(Visitors::load(&replica.reader()).unwrap()),
+            passwords: Passwords::start(options, attempts).unwrap(),
         };
         let rings = RingDir::open(&dir.path().join("rings"), true).unwrap();
         let ring = rings.create(8 << 20, [1; 16], 1).unwrap();

@@ -183,7 +183,7 @@ fn a_handshake_that_does_not_come_is_not_waited_for() {
     });
 }
 
-fn files(pair: &Pair) -> TlsFiles {
+pub(crate) fn files(pair: &Pair) -> TlsFiles {
     TlsFiles {
         certificates: vec![CertificateFiles { chain: pair.chain.clone(), key: pair.key.clone() }],
         ticket_secret: None,

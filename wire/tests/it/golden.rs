@@ -93,6 +93,7 @@ fn feed_lines() -> String {
         serve_sum: vec![0x51; 16],
         clock_ms: 1_700_000_000_000,
         head: position(401),
+        active_proxies: 0,
     };
     let refusal = Refusal {
         reason: Reason::SnapshotRequired.into(),

@@ -8,6 +8,7 @@
 use std::fmt;
 
 use linklog::Code;
+use linklog::link::access::PasswordHash;
 use serde::Deserializer;
 use serde::de::{Deserialize, IgnoredAny, MapAccess, Visitor};
 
@@ -53,6 +54,8 @@ pub struct LineFields<'a> {
     updated_at: Option<Json<'a>>,
     clicks: Option<Json<'a>>,
     max_clicks_used: Option<Json<'a>>,
+    has_password: Option<Json<'a>>,
+    password_hash: Option<Json<'a>>,
     is_mark: bool,
 }
 
@@ -75,6 +78,8 @@ impl<'de: 'a, 'a> Deserialize<'de> for Line<'a> {
                         "updated_at" => &mut fields.updated_at,
                         "clicks" => &mut fields.clicks,
                         "max_clicks_used" => &mut fields.max_clicks_used,
+                        "has_password" => &mut fields.has_password,
+                        "password_hash" => &mut fields.password_hash,
                         "cursor" | "end" | "links" => {
                             map.next_value::<IgnoredAny>()?;
                             fields.is_mark = true;
@@ -150,6 +155,32 @@ impl LineFields<'_> {
         }
     }
 
+    /// Judges what is kept of a password. A link that has one does not come back without it.
+    fn password(&self, judge: &mut Judge) -> Option<PasswordHash> {
+        const FIELD: &str = "password_hash";
+        let named = |json: &Option<Json<'_>>| !matches!(json, None | Some(Json::Null));
+        let kept = match judge.text(FIELD, self.password_hash.as_ref()) {
+            None => None,
+            Some(text) => {
+                let kept = access::password::of_phc(text);
+                if kept.is_none() {
+                    let expected = "expected what an export shows: $argon2id$v=19$m=…,t=…,p=…$…$…";
+                    judge.find(FIELD, "password_hash_not_valid", expected);
+                }
+                kept
+            }
+        };
+        if named(&self.password_hash) && named(&self.link.password) {
+            judge.find("password", "unknown_field", "the line has a password_hash already");
+        }
+        let has_password = matches!(self.has_password, Some(Json::Bool(true)));
+        if has_password && !named(&self.password_hash) && !named(&self.link.password) {
+            let detail = "the link has a password, which the line does not have: export it with a token that has the scope admin, or give a new one";
+            judge.find("password", "password_missing", detail);
+        }
+        kept
+    }
+
     /// Judges the line. A `code` is kept as it is, whatever the rules for new aliases say today; an `alias` has to be one that may be
     /// chosen. An owner of nobody is none that is said: so exports show links that belong to no one.
     ///
@@ -184,10 +215,14 @@ impl LineFields<'_> {
             clicks: clicks(&mut judge, "clicks", self.clicks.as_ref()).unwrap_or(0),
         };
         let used = clicks(&mut judge, "max_clicks_used", self.max_clicks_used.as_ref());
+        let password = self.password(&mut judge);
         let domain = judge.text("domain", self.link.domain.as_ref());
         let mut order = judge_kept(judge, &self.link, code, kept, rules, domains)?;
         if let Some(limit) = &mut order.link.extras.limit {
             limit.used = used.unwrap_or(kept.clicks);
+        }
+        if password.is_some() {
+            order.link.extras.password = password;
         }
         order.keeping.owner = order.keeping.owner.filter(|owner| owners == Owners::Keep && owner.is_some());
         let domain = domain_named(domain, domains).map_err(Refusal::UnknownDomain)?;

@@ -306,7 +306,7 @@ proptest! {
 fn who_asks_is_read_along_and_nothing_of_it_is_needed() {
     let says = |headers: &str| {
         let text = format!("GET /a HTTP/1.1\r\nHost: a\r\n{headers}\r\n");
-        let Says { agent, referer, language, prefetch } = fast(&text).says;
+        let Says { agent, referer, language, prefetch, .. } = fast(&text).says;
         let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
         (text(agent), text(referer), text(language), prefetch)
     };

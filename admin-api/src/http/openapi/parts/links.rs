@@ -28,6 +28,15 @@ macro_rules! links {
                 /// After how many clicks it ends, exactly, over the whole fleet.
                 #[schema(minimum = 1, maximum = 1000000000000u64)]
                 max_clicks: Option<u64>,
+                /// Whether everybody may follow it (`public`), or only who is allowed or has a signed link (`private`).
+                #[schema(pattern = "^(public|private)$")]
+                visibility: Option<String>,
+                /// The ids of users and groups that may follow it; of private links.
+                #[schema(max_items = 64, value_type = Option<Vec<AllowedId>>)]
+                allowed: Option<Vec<String>>,
+                /// What a visitor has to know, 1 to 256 bytes. It is never shown again.
+                #[schema(min_length = 1, max_length = 256, write_only)]
+                password: Option<String>,
                 /// What it answers when it has ended; without it as its domain says, or 410.
                 when_ended: Option<EndedInput>,
                 /// What caches may do; without it the rule for its status.
@@ -270,6 +279,33 @@ impl PartialSchema for Tag {
 }
 
 impl ToSchema for Tag {}
+
+/// The id of a user or of a group.
+pub(super) struct AllowedId;
+
+impl PartialSchema for AllowedId {
+    fn schema() -> RefOr<Schema> {
+        ObjectBuilder::new().schema_type(Type::String).pattern(Some("^[0-9a-f]{16}$")).into()
+    }
+}
+
+impl ToSchema for AllowedId {}
+
+/// A link to be signed.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "only described here")]
+pub struct NewSignature {
+    /// The id of a user who may follow the link; without one it is signed in nobody's name.
+    #[schema(pattern = "^[0-9a-f]{16}$")]
+    user: Option<String>,
+    /// Until when, RFC 3339, at most 366 days from now.
+    #[schema(format = "date-time")]
+    expires_at: Option<String>,
+    /// How long from now on in seconds, in place of `expires_at`; one of the two is needed.
+    #[schema(minimum = 1, maximum = 31622400u64)]
+    ttl: Option<u64>,
+}
 
 /// Whether a link redirects.
 #[derive(Deserialize, ToSchema)]
