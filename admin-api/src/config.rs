@@ -18,6 +18,7 @@ use crate::codes::CodesOptions;
 use crate::domains::ShortUrlBase;
 use crate::http::dropin::DropIn;
 use crate::replication::ReplicationOptions;
+use crate::search::SearchOptions;
 pub use targets::Targets;
 
 /// Everything the file says.
@@ -47,6 +48,8 @@ pub struct Config {
     pub journal_retention_bytes: u64,
     /// How many bytes of counted batches are kept.
     pub clicks_retention_bytes: u64,
+    /// The search index.
+    pub search: SearchOptions,
     /// Which aliases are allowed, unless a domain says otherwise.
     pub aliases: AliasRules,
     /// Where links may lead.
@@ -100,6 +103,7 @@ pub fn read(root: &mut Section) -> Config {
     let keypools = root.sections("keypool").iter_mut().map(|pool| keypool(pool, tls_dir.is_some())).collect();
     let limits = limits(&mut root.section("limits"));
     Config {
+        search: search(&mut root.section("search"), &data_dir),
         data_dir,
         short_url_base,
         http_listen,
@@ -180,6 +184,16 @@ fn replication(section: &mut Section) -> ReplicationOptions {
         min_sync_replicas,
         wait: Duration::from_millis(wait_ms),
         healthy_within: Duration::from_millis(healthy_within_ms),
+    }
+}
+
+fn search(section: &mut Section, data_dir: &std::path::Path) -> SearchOptions {
+    SearchOptions {
+        enabled: section.value("enabled", true),
+        dir: data_dir.join("search"),
+        memory_bytes: section.in_range("memory_bytes", 64 * MIB, 16 * MIB..=1024 * MIB),
+        commit_every: Duration::from_millis(section.in_range("commit_every_ms", 5_000, 100..=30_000)),
+        clicks_every: Duration::from_millis(section.in_range("clicks_every_ms", 30_000, 100..=60_000)),
     }
 }
 

@@ -30,5 +30,6 @@ pub mod nonce;
 pub mod people;
 pub mod problem;
 pub mod replication;
+pub mod search;
 pub mod server;
 pub mod target;

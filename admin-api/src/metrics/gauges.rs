@@ -18,6 +18,7 @@ use crate::codes::mark::Marks;
 use crate::codes::stock::Supply;
 use crate::log::Log;
 use crate::replication::MemberStatus;
+use crate::search::Search;
 
 /// The parts that are looked at. Nothing in here waits for a disk or a lock that is held for long.
 pub struct Observed {
@@ -29,6 +30,8 @@ pub struct Observed {
     pub marks: Marks,
     /// What the proxies report.
     pub clicks: Clicks,
+    /// The search index.
+    pub search: Search,
     /// The members, as of the last look (their lag takes a read of the journal).
     pub members: Arc<RwLock<Vec<MemberStatus>>>,
 }
@@ -98,6 +101,18 @@ impl Collector for Observed {
             "Aliases that look like codes of which a key pool does not know yet",
             self.marks.waiting() as u64,
         )?;
+        if self.search.is_on() {
+            let lag = self.search.lag();
+            let mut gauge = |name: &str, help: &str, value: u64| -> fmt::Result {
+                let gauge = ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX));
+                gauge.encode(encoder.encode_descriptor(name, help, None, MetricType::Gauge)?)
+            };
+            gauge("search_ready", "Whether the search index can be asked", u64::from(lag.is_some()))?;
+            if let Some((behind, links)) = lag {
+                gauge("search_behind_records", "Records that the search index does not have yet", behind)?;
+                gauge("search_links", "Links in the search index", links)?;
+            }
+        }
         self.encode_clicks(&mut encoder)?;
         let members = self.members.read().clone();
         member_gauge(
