@@ -32,4 +32,5 @@ pub mod problem;
 pub mod replication;
 pub mod search;
 pub mod server;
+pub mod snapshots;
 pub mod target;

@@ -44,6 +44,8 @@ pub struct SearchOptions {
     pub dir: PathBuf,
     /// Bytes of links that wait to be written.
     pub memory_bytes: usize,
+    /// With less room than this on its disk it does not grow, in bytes: the log needs the room more.
+    pub free_bytes_min: u64,
     /// How often what is new becomes visible.
     pub commit_every: Duration,
     /// How often clicks are brought up to date.

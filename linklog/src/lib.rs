@@ -18,6 +18,7 @@ pub mod link;
 pub mod position;
 pub mod replica;
 pub mod slot;
+pub mod snapshot;
 pub mod stamp;
 pub mod store;
 pub mod writer;

@@ -64,7 +64,7 @@ async fn try_create(api: &Api, request: Request) -> Result<Response, Problem> {
         (key, request_hash(&canonical))
     });
     let skip_proxies = prefers_async(&head.headers);
-    let request = CreateRequest { caller, orders: &[&order], key, skip_proxies };
+    let request = CreateRequest { caller, orders: &[&order], key, skip_proxies, over: None };
     let mut batch = api.links.create(&request).await?;
     let made = batch.made.pop().unwrap_or(Made::NoCode);
     if let (Made::AliasTaken, Some(alias)) = (&made, &order.alias) {

@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use clicklog::Kind;
+use daemon::disk::{DiskReserve, Room};
 use parking_lot::RwLock;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
@@ -32,6 +33,8 @@ pub struct Observed {
     pub clicks: Clicks,
     /// The search index.
     pub search: Search,
+    /// The disk of the log.
+    pub disk: DiskReserve,
     /// The members, as of the last look (their lag takes a read of the journal).
     pub members: Arc<RwLock<Vec<MemberStatus>>>,
 }
@@ -52,6 +55,7 @@ impl Observed {
             "codes_left": self.codes.left(),
             "keypools": match self.codes.supply() { Supply::Up => "up", Supply::Down => "down" },
             "members": members,
+            "disk": { "room": self.disk.room().name(), "free_bytes": self.disk.free(), "reserve_bytes": self.disk.reserve() },
         })
     }
 }
@@ -103,16 +107,19 @@ impl Collector for Observed {
         )?;
         if self.search.is_on() {
             let lag = self.search.lag();
-            let mut gauge = |name: &str, help: &str, value: u64| -> fmt::Result {
-                let gauge = ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX));
-                gauge.encode(encoder.encode_descriptor(name, help, None, MetricType::Gauge)?)
-            };
             gauge("search_ready", "Whether the search index can be asked", u64::from(lag.is_some()))?;
             if let Some((behind, links)) = lag {
                 gauge("search_behind_records", "Records that the search index does not have yet", behind)?;
                 gauge("search_links", "Links in the search index", links)?;
             }
         }
+        gauge("disk_free_bytes", "Bytes free where the log is", self.disk.free())?;
+        gauge("disk_reserve_bytes", "Bytes below which no change is taken", self.disk.reserve())?;
+        gauge(
+            "disk_low",
+            "Whether less is free than is reserved",
+            u64::from(self.disk.room() != Room::Enough),
+        )?;
         self.encode_clicks(&mut encoder)?;
         let members = self.members.read().clone();
         member_gauge(

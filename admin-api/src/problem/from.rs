@@ -1,5 +1,7 @@
 //! Which problem every error of the service is.
 
+use std::time::Duration;
+
 use linklog::writer::ProposeError;
 
 use super::{Problem, SOON, kind};
@@ -16,6 +18,9 @@ use crate::search::SearchError;
 
 /// When a client should ask an index again that is being made.
 const SEARCH_SOON: std::time::Duration = std::time::Duration::from_secs(5);
+
+/// When to ask again for what a full disk prevents: somebody has to make room first.
+const UNTIL_THERE_IS_ROOM: Duration = Duration::from_secs(30);
 
 impl From<AuthError> for Problem {
     fn from(error: AuthError) -> Problem {
@@ -87,6 +92,9 @@ impl From<ChangeError> for Problem {
             ChangeError::Search(SearchError::Off) => new(kind::SEARCH_OFF),
             ChangeError::Propose(ProposeError::Busy) => new(kind::BUSY).retry_after(SOON),
             ChangeError::Propose(ProposeError::Fenced) => new(kind::WRITER_REPLACED).retry_after(SOON),
+            ChangeError::Propose(ProposeError::NoRoom) => {
+                new(kind::DISK_NEARLY_FULL).retry_after(UNTIL_THERE_IS_ROOM)
+            }
             ChangeError::Propose(ProposeError::Closed) | ChangeError::Ending(_) => {
                 new(kind::STOPPING).retry_after(SOON).with(|parts| parts.close = true)
             }

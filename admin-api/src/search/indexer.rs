@@ -35,8 +35,6 @@ const READ_BYTES: usize = 1 << 20;
 const SCANNED_AT_ONCE: usize = 1000;
 /// How often, while the index is made, what there is of it is committed.
 const SCAN_COMMIT_EVERY: Duration = Duration::from_secs(30);
-/// With less room than this on its disk the index does not grow: the log needs it more.
-const FREE_BYTES_MIN: u64 = 1 << 30;
 /// How long after a failure it is tried again: so long at first, twice as long each time, and never longer than the latter.
 const RETRY_AFTER: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(600));
 /// The thread's niceness, and that of those it starts.
@@ -410,10 +408,11 @@ impl Work {
         Ok(())
     }
 
+    /// Checks that what the log keeps free is not what the index takes.
     fn has_room(&self) -> Result<(), Failure> {
         let beside = self.dir.parent().unwrap_or(&self.dir);
-        match rustix::fs::statvfs(beside) {
-            Ok(room) if room.f_bavail.saturating_mul(room.f_frsize) < FREE_BYTES_MIN => Err(Failure::Full),
+        match daemon::disk::free_bytes(beside) {
+            Ok(free) if free < self.options.free_bytes_min => Err(Failure::Full),
             // Whether there is room is not known: what is written will say.
             _ => Ok(()),
         }
