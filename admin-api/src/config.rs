@@ -203,7 +203,7 @@ fn search(section: &mut Section, data_dir: &std::path::Path, disk_reserve_bytes:
         free_bytes_min: disk_reserve_bytes.saturating_mul(2),
         memory_bytes: section.in_range("memory_bytes", 64 * MIB, 16 * MIB..=1024 * MIB),
         commit_every: Duration::from_millis(section.in_range("commit_every_ms", 5_000, 100..=30_000)),
-        clicks_every: Duration::from_millis(section.in_range("clicks_every_ms", 30_000, 100..=60_000)),
+        clicks_every: Duration::from_millis(section.in_range("clicks_every_ms", 20_000, 100..=60_000)),
     }
 }
 

@@ -37,8 +37,8 @@ const SCANNED_AT_ONCE: usize = 1000;
 const SCAN_COMMIT_EVERY: Duration = Duration::from_secs(30);
 /// How long after a failure it is tried again: so long at first, twice as long each time, and never longer than the latter.
 const RETRY_AFTER: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(600));
-/// The thread's niceness, and that of those it starts.
-const NICENESS: i32 = 15;
+/// The thread's niceness, and that of those it starts: a tenth of what others get who want a processor too, so that even then it comes along.
+const NICENESS: i32 = 10;
 
 /// What the index is made from.
 #[derive(Clone)]
