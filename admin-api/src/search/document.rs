@@ -7,6 +7,7 @@
 //! | `code` | words of the code |
 //! | `is` | facets ([`Facet`]) |
 //! | `created`, `seq` | columns: when it was created, milliseconds since the Unix epoch, and by which record |
+//! | `imported` | column: how many clicks it had before it was imported |
 //!
 //! Terms are plain bytes; no frequencies, no positions: links are ordered by time and clicks, never by relevance.
 
@@ -24,6 +25,8 @@ pub const VERSION: u8 = 1;
 pub const CREATED: &str = "created";
 /// See [`CREATED`].
 pub const SEQ: &str = "seq";
+/// See [`CREATED`].
+pub const IMPORTED: &str = "imported";
 
 /// The fields of the index.
 #[derive(Clone, Copy, Debug)]
@@ -38,6 +41,7 @@ pub struct Fields {
     pub is: Field,
     created: Field,
     seq: Field,
+    imported: Field,
 }
 
 /// Returns the index's schema and its fields.
@@ -51,6 +55,7 @@ pub fn schema() -> (Schema, Fields) {
         is: schema.add_bytes_field("is", term()),
         created: schema.add_u64_field(CREATED, FAST),
         seq: schema.add_u64_field(SEQ, FAST),
+        imported: schema.add_u64_field(IMPORTED, FAST),
     };
     (schema.build(), fields)
 }
@@ -114,5 +119,6 @@ pub fn of_link(
     }
     document.add_u64(fields.created, manage.created_at_ms);
     document.add_u64(fields.seq, created.0);
+    document.add_u64(fields.imported, manage.imported_clicks);
     document
 }

@@ -12,7 +12,7 @@ use tantivy::index::SegmentId;
 use tantivy::{DocId, SegmentReader};
 
 use super::clicked::Clicked;
-use super::document::{CREATED, SEQ};
+use super::document::{CREATED, IMPORTED, SEQ};
 use super::rank::{Rank, Sort, place};
 
 /// Links of a window.
@@ -53,9 +53,11 @@ pub struct Segment {
     created: Arc<dyn ColumnValues<u64>>,
     seq: Arc<dyn ColumnValues<u64>>,
     windows: Arc<[Window]>,
+    /// Clicks that links had before they were imported, which are in no count.
+    imported: Arc<dyn ColumnValues<u64>>,
     counted: Arc<Counted>,
     /// Which state of the clicks `counted` is of.
-    counted_at: u64,
+    counted_at: Option<u64>,
 }
 
 impl Segment {
@@ -72,14 +74,15 @@ impl Segment {
             Some(known) => Segment { reader, ..known.clone() },
             None => {
                 let column = |name| reader.fast_fields().column_first_or_default::<u64>(name);
-                let (created, seq) = (column(CREATED)?, column(SEQ)?);
+                let (created, seq, imported) = (column(CREATED)?, column(SEQ)?, column(IMPORTED)?);
                 let mut segment = Segment {
                     reader,
                     created,
                     seq,
+                    imported,
                     windows: Arc::default(),
                     counted: Arc::default(),
-                    counted_at: 0,
+                    counted_at: None,
                 };
                 segment.windows = segment.cut(|_| 0).into();
                 segment
@@ -91,13 +94,20 @@ impl Segment {
 
     /// Brings the clicks up to date.
     pub fn count(&mut self, clicked: &Clicked) {
-        if self.counted_at == clicked.generation() {
+        if self.counted_at == Some(clicked.generation()) {
             return;
         }
-        let of = clicked.of_all(self.documents().map(|document| self.seq.get_val(document)));
+        let mut of = clicked.of_all(self.documents().map(|document| self.seq.get_val(document)));
+        if self.imported.max_value() > 0 {
+            of.resize(self.documents().len(), 0);
+            for (document, clicks) in self.documents().zip(&mut of) {
+                let imported = u32::try_from(self.imported.get_val(document)).unwrap_or(u32::MAX);
+                *clicks = clicks.saturating_add(imported);
+            }
+        }
         let windows = if of.is_empty() { Vec::new() } else { self.cut(|document| of[document as usize]) };
         self.counted = Arc::new(Counted { of, windows });
-        self.counted_at = clicked.generation();
+        self.counted_at = Some(clicked.generation());
     }
 
     fn documents(&self) -> std::ops::Range<DocId> {

@@ -295,6 +295,11 @@ fn links_are_listed_in_the_order_of_their_clicks() {
     client.delete("/v1/links/link-2");
     client.create(&json!({ "long_url": "https://a.example/", "alias": "link-2" }));
     assert_eq!(all(&client, "sort=-clicks"), ["link-1", "link-5", "link-4", "link-2", "link-3", "link-0"]);
+    // Those that an imported link had before count, too.
+    let line = json!({ "code": "was-there", "long_url": "https://a.example/", "clicks": 8 }).to_string();
+    let header = [("content-type", "application/x-ndjson")];
+    assert_eq!(client.send(reqwest::Method::POST, "/v1/import", &header, Some(line)).status, 200);
+    assert_eq!(all(&client, "sort=-clicks")[..3], ["link-1", "was-there", "link-5"]);
     let cursor =
         client.get("/v1/links?sort=-clicks&limit=1").json["next_cursor"].as_str().unwrap().to_owned();
     let mixed = client.get(&format!("/v1/links?sort=clicks&cursor={cursor}"));
