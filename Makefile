@@ -6,7 +6,7 @@
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-builtin-rules --no-print-directory
 
-.PHONY: help deps build demo test framing clicks max-clicks leases allocations fuzz slow check bench bench-create bench-redirect bench-tls bench-keypool bench-log
+.PHONY: help deps build demo test framing clicks max-clicks leases allocations fuzz slow check bench bench-create bench-import bench-list bench-redirect bench-tls bench-keypool bench-log
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -54,6 +54,12 @@ slow: build ## Measure what others notice of 10,000 slow clients (SLOW=10000), a
 
 bench-create: build ## Measure creating links: latency at 500/s, highest rate, batches
 	@scripts/bench-create.sh
+
+bench-import: build ## Measure importing links with one proxy (LINKS=1000000 ROUNDS=3)
+	@$(foreach name,LINKS ROUNDS,$(if $($(name)),$(name)=$($(name)))) scripts/bench-import.sh
+
+bench-list: build ## Measure lists and searches over many links, and creates beside them (LINKS=10000000 RATE=20)
+	@$(foreach name,LINKS RATE SECONDS_EACH,$(if $($(name)),$(name)=$($(name)))) scripts/bench-list.sh
 
 bench-redirect: build ## Measure redirects: latency at 10,000/s from a proxy with a million links
 	@scripts/bench-redirect.sh

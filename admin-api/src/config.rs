@@ -20,6 +20,7 @@ use crate::codes::reuse::Reuse;
 use crate::domains::ShortUrlBase;
 use crate::http::dropin::DropIn;
 use crate::replication::ReplicationOptions;
+use crate::search::SearchOptions;
 use crate::sweep::window::Window;
 use crate::sweep::{Action, SweepOptions};
 pub use targets::Targets;
@@ -57,6 +58,8 @@ pub struct Config {
     pub clicks_retention_bytes: u64,
     /// What becomes of links that have ended.
     pub sweep: SweepOptions,
+    /// The search index.
+    pub search: SearchOptions,
     /// Which aliases are allowed, unless a domain says otherwise.
     pub aliases: AliasRules,
     /// Where links may lead.
@@ -112,7 +115,9 @@ pub fn read(root: &mut Section) -> Config {
         root.section("control").value("socket", PathBuf::from("/run/signpost-admin/control.sock"));
     let keypools = root.sections("keypool").iter_mut().map(|pool| keypool(pool, tls_dir.is_some())).collect();
     let limits = limits(&mut root.section("limits"));
+    let disk_reserve_bytes = DiskReserve::read(&mut root.section("disk"));
     Config {
+        search: search(&mut root.section("search"), &data_dir, disk_reserve_bytes),
         data_dir,
         short_url_base,
         http_listen,
@@ -124,7 +129,7 @@ pub fn read(root: &mut Section) -> Config {
         keypools,
         codes: codes(&mut root.section("codes")),
         replication: replication(&mut root.section("replication")),
-        disk_reserve_bytes: DiskReserve::read(&mut root.section("disk")),
+        disk_reserve_bytes,
         journal_retention_bytes: root.section("journal").in_range(
             "retention_bytes",
             10 << 30,
@@ -226,6 +231,17 @@ fn replication(section: &mut Section) -> ReplicationOptions {
         min_sync_replicas,
         wait: Duration::from_millis(wait_ms),
         healthy_within: Duration::from_millis(healthy_within_ms),
+    }
+}
+
+fn search(section: &mut Section, data_dir: &std::path::Path, disk_reserve_bytes: u64) -> SearchOptions {
+    SearchOptions {
+        enabled: section.value("enabled", true),
+        dir: data_dir.join("search"),
+        free_bytes_min: disk_reserve_bytes.saturating_mul(2),
+        memory_bytes: section.in_range("memory_bytes", 64 * MIB, 16 * MIB..=1024 * MIB),
+        commit_every: Duration::from_millis(section.in_range("commit_every_ms", 5_000, 100..=30_000)),
+        clicks_every: Duration::from_millis(section.in_range("clicks_every_ms", 20_000, 100..=60_000)),
     }
 }
 

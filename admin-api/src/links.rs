@@ -4,7 +4,7 @@
 //! it was decided, so two clients never overwrite each other unseen.
 //!
 //! - [`fields`], [`extras`], [`access`]: what a client says about a link, judged
-//! - [`order`]: a link to be made · [`create`] · [`put`] · [`patch`] · [`delete`] · [`list`] · [`takedown`]
+//! - [`order`]: a link to be made · [`create`] · [`put`] · [`patch`] · [`delete`] · [`list`] · [`search`] · [`takedown`]
 //! - [`export`]: all of them, oldest first · [`import`]: links from elsewhere, as they were
 //! - [`idempotency`]: commands that arrive twice · [`condition`]: If-Match · [`view`]: a link as answers show it
 
@@ -26,6 +26,7 @@ pub mod order;
 pub mod patch;
 pub mod put;
 pub mod reserved;
+pub mod search;
 pub mod takedown;
 pub mod targets;
 pub mod upsert;
@@ -55,6 +56,7 @@ use crate::log::{Ending, Log};
 use crate::metrics::Metrics;
 use crate::people::People;
 use crate::replication::{OutcomeUnknown, Replication, ReplicationReport};
+use crate::search::{Search, SearchError};
 use crate::signing::Signing;
 use crate::target::TargetRules;
 use keeping::Keeping;
@@ -100,6 +102,8 @@ pub struct Links {
     pub gate: Gate,
     /// The clicks of links that end with a number of them.
     pub budgets: Budgets,
+    /// What finds them by words.
+    pub search: Search,
     /// Who counts.
     pub metrics: Metrics,
     /// Which idempotent requests are being worked on.
@@ -186,6 +190,9 @@ pub enum ChangeError {
     /// The key of an idempotent request was used for another one.
     #[error("this Idempotency-Key was used for another request")]
     KeyReused,
+    /// The search index gave no answer.
+    #[error(transparent)]
+    Search(#[from] SearchError),
     /// The writer did not take it.
     #[error(transparent)]
     Propose(#[from] ProposeError),

@@ -51,6 +51,9 @@ use crate::members::Members;
 use crate::metrics::{Metrics, Observed};
 use crate::people::People;
 use crate::replication::{MemberStatus, Replication};
+use crate::search::Search;
+use crate::search::clicked::ClickSource as ClicksOfIndex;
+use crate::search::indexer::{Indexer, Source};
 use crate::signing::Signing;
 use crate::snapshots::{Shelf, ShelfOptions};
 use crate::sweep::Sweep;
@@ -122,6 +125,8 @@ pub struct Running {
     runtime: Option<Runtime>,
     tasks: Tasks,
     health: Option<HealthServer>,
+    /// It reads from all that follows.
+    search: Option<Indexer>,
     accounts: Option<Accounts>,
     log: Option<Writer>,
 }
@@ -158,9 +163,18 @@ impl Running {
         let stop = CancellationToken::new();
         let fatal = Arc::new(AtomicBool::new(false));
         let opened = open::open(config, identity.as_ref(), fatal.clone(), stop.clone())?;
-        let starting =
-            start_tasks(config, identity.as_ref(), &opened, &probe, stop.clone(), health.local_addr());
+        let search = Search::new(config.search.enabled, opened.writer.journal());
+        let starting = start_tasks(
+            config,
+            identity.as_ref(),
+            &opened,
+            &probe,
+            &search,
+            stop.clone(),
+            health.local_addr(),
+        );
         let (addresses, tasks) = runtime.block_on(starting)?;
+        let search = start_search(config, &opened, search)?;
         tracing::info!(http = %addresses.http, feed = %addresses.feed, health = %addresses.health, "listening");
         Ok(Running {
             addresses,
@@ -170,6 +184,7 @@ impl Running {
             runtime: Some(runtime),
             tasks,
             health: Some(health),
+            search,
             accounts: Some(opened.accounts),
             log: Some(opened.writer),
         })
@@ -218,6 +233,7 @@ impl Running {
         // Every task ends here at the latest, and with it every reader of the database.
         runtime.shutdown_timeout(END_MAX);
         drop(self.health.take());
+        drop(self.search.take());
         drop(self.accounts.take());
         drop(self.log.take());
         tracing::info!("stopped");
@@ -235,6 +251,7 @@ async fn start_tasks(
     identity: Option<&Identity>,
     opened: &OpenLog,
     probe: &Arc<HealthProbe>,
+    search: &Search,
     stop: CancellationToken,
     health: SocketAddr,
 ) -> Result<(Addresses, Tasks), ServerError> {
@@ -300,6 +317,7 @@ async fn start_tasks(
         marks: marks.clone(),
         clicks: clicks.clone(),
         sweep: metrics.sweep.clone(),
+        search: search.clone(),
         disk,
         members: lags,
     });
@@ -324,6 +342,7 @@ async fn start_tasks(
         rules,
         gate,
         budgets,
+        search: search.clone(),
         metrics: metrics.clone(),
         in_flight: Default::default(),
         duplicates: Default::default(),
@@ -374,6 +393,16 @@ fn start_sweep(config: &Config, links: &Links, tasks: &mut JoinSet<()>, stop: &C
         tasks.spawn(sweep.clone().run(stop.clone()));
     }
     sweep
+}
+
+/// Starts the thread that keeps the search index, if there is to be one.
+fn start_search(config: &Config, opened: &OpenLog, search: Search) -> Result<Option<Indexer>, ServerError> {
+    if !config.search.enabled {
+        return Ok(None);
+    }
+    let clicks = ClicksOfIndex { accounts: opened.accounts.handle(), journal: opened.accounts.journal() };
+    let source = Source { reader: opened.writer.reader(), journal: opened.writer.journal(), clicks };
+    Ok(Some(Indexer::start(search, config.search.clone(), source)?))
 }
 
 /// Takes no more changes while the disk is low; while it is very low, no more clicks either: the proxies keep those.

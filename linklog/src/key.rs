@@ -146,6 +146,12 @@ impl EncodedKey {
     }
 }
 
+impl AsRef<[u8]> for EncodedKey {
+    fn as_ref(&self) -> &[u8] {
+        self
+    }
+}
+
 impl std::ops::Deref for EncodedKey {
     type Target = [u8];
 

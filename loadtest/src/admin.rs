@@ -1,5 +1,6 @@
 //! The admin API as a client sees it: requests and what their answers mean.
 
+use anyhow::Context;
 use serde::Deserialize;
 use serde_json::json;
 
@@ -7,6 +8,19 @@ use crate::http1::{Answer, Endpoint, get, post_json};
 
 /// The most links one batch may carry.
 pub const BATCH_MAX: usize = 1000;
+
+/// Reads a token from a file.
+///
+/// # Errors
+/// It cannot be read, or holds no token.
+pub fn token_in(path: &std::path::Path) -> anyhow::Result<String> {
+    let text = std::fs::read_to_string(path)
+        .with_context(|| format!("cannot read the token in {}", path.display()))?;
+    let token = text.trim().to_owned();
+    let is_token = !token.is_empty() && token.bytes().all(|byte| byte.is_ascii_graphic());
+    anyhow::ensure!(is_token, "{}: no token, or one with spaces or control characters", path.display());
+    Ok(token)
+}
 
 /// Writes requests to one admin API.
 #[derive(Clone, Debug)]
@@ -103,6 +117,29 @@ impl AdminApi {
             long_urls.iter().map(|long_url| json!({ "long_url": long_url.as_ref() })).collect();
         let body = json!({ "links": links }).to_string();
         post_json(&self.endpoint, "/v1/links/batch", &self.headers, body.as_bytes())
+    }
+
+    /// A GET of `path`, with its leading slash.
+    #[must_use]
+    pub fn get(&self, path: &str) -> Vec<u8> {
+        get(&self.endpoint, path, &self.headers)
+    }
+
+    /// A POST of JSON to `path`.
+    #[must_use]
+    pub fn post(&self, path: &str, body: &serde_json::Value) -> Vec<u8> {
+        post_json(&self.endpoint, path, &self.headers, body.to_string().as_bytes())
+    }
+
+    /// The head of a POST of lines of unknown length to `path`.
+    #[must_use]
+    pub fn post_lines(&self, path: &str) -> Vec<u8> {
+        let (authority, headers) = (self.endpoint.authority(), &self.headers);
+        format!(
+            "POST {path} HTTP/1.1\r\nHost: {authority}\r\nContent-Type: application/x-ndjson\r\nTransfer-Encoding: chunked\r\n\
+             Connection: close\r\n{headers}\r\n"
+        )
+        .into_bytes()
     }
 
     /// The request for the positions of the members.

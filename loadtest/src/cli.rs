@@ -3,7 +3,8 @@
 use clap::{Parser, Subcommand};
 
 use crate::{
-    allocations, clicks, create, fleet, framing, handshakes, leases, links, max_clicks, redirect, verify,
+    allocations, clicks, create, fleet, framing, handshakes, import, leases, links, list, max_clicks,
+    redirect, verify,
 };
 
 /// Load, checks and local fleets for Signpost.
@@ -20,6 +21,10 @@ enum Command {
     Fleet(fleet::Args),
     /// Creates links through the admin API, at a rate or as fast as the connections allow.
     Create(create::Args),
+    /// Imports made-up links with titles, tags and dates, as one stream of lines.
+    Import(import::Args),
+    /// Asks for lists of every kind, at a rate, and measures each kind from the intended start.
+    List(list::Args),
     /// Asks for redirects at a rate and measures from the intended start of each request.
     Redirect(redirect::Args),
     /// Sends a known number of redirects through kills and cut connections and compares with what is counted.
@@ -49,6 +54,8 @@ impl Cli {
         match self.command {
             Command::Fleet(args) => fleet::run(args),
             Command::Create(args) => create::run(args),
+            Command::Import(args) => import::run(args),
+            Command::List(args) => list::run(args),
             Command::Redirect(args) => redirect::run(args),
             Command::Clicks(args) => clicks::run(args),
             Command::MaxClicks(args) => max_clicks::run(args),

@@ -8,7 +8,6 @@ mod results;
 mod tally;
 mod worker;
 
-use std::fs;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Mutex, PoisonError};
@@ -17,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 
-use crate::admin::{AdminApi, BATCH_MAX};
+use crate::admin::{AdminApi, BATCH_MAX, token_in};
 use crate::expect::Acknowledged;
 use crate::figures;
 use crate::http1::Endpoint;
@@ -155,12 +154,10 @@ fn work(shared: &Shared<'_>, connections: u16) -> anyhow::Result<Tally> {
 
 impl Args {
     fn token(&self) -> anyhow::Result<String> {
-        let token = match (&self.token_file, &self.token) {
-            (Some(path), _) => fs::read_to_string(path)
-                .with_context(|| format!("cannot read the token in {}", path.display()))?,
-            (None, token) => token.clone().unwrap_or_default(),
-        };
-        let token = token.trim().to_owned();
+        if let Some(path) = &self.token_file {
+            return token_in(path);
+        }
+        let token = self.token.as_deref().unwrap_or_default().trim().to_owned();
         anyhow::ensure!(!token.is_empty(), "the token is empty");
         anyhow::ensure!(
             token.bytes().all(|byte| byte.is_ascii_graphic()),

@@ -7,6 +7,8 @@
 //! | [`redirect`] | redirects at a rate, measured from the intended start, or flat out |
 //! | [`handshakes`] | a TLS connection for every request |
 //! | [`allocations`] | what a running proxy allocates for a request |
+//! | [`import`] | made-up links with titles, tags and dates through the import |
+//! | [`list`] | lists of every kind at a rate, each kind measured by itself |
 //! | [`links`] | the targets of preloaded links |
 //! | [`framing`] | odd bytes against a proxy and against nginx, HAProxy and h11: who sees how many requests |
 //! | [`clicks`] | redirects through kills, cuts and outages, compared with what is counted |
@@ -32,11 +34,13 @@ pub mod framing;
 pub mod handshakes;
 pub mod header_sets;
 pub mod http1;
+pub mod import;
 pub mod keys;
 pub mod latency;
 pub mod leases;
 pub mod lines;
 pub mod links;
+pub mod list;
 pub mod max_clicks;
 pub mod pace;
 pub mod processors;

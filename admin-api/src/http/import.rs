@@ -29,7 +29,7 @@ use super::transfer::{self, Sender};
 use super::{Api, answer};
 use crate::auth::Caller;
 use crate::links::import::line::{Line as Read, LineFields};
-use crate::links::import::{Imported, OnCollision, Options, Owners};
+use crate::links::import::{Imported, Looked, OnCollision, Options, Owners};
 use crate::links::order::{Order, Refusal};
 use crate::links::{ChangeError, Links, Rules};
 use crate::problem::Problem;
@@ -80,6 +80,8 @@ async fn try_import(api: &Arc<Api>, request: Request) -> Result<Response, Proble
         rules: api.links.rules.clone(),
         owners,
         line_bytes_max: api.limits.body_bytes_max,
+        caller,
+        options,
         batches,
     };
     let links = api.links.clone();
@@ -98,10 +100,39 @@ struct Judged {
     order: Result<Order, Problem>,
 }
 
+/// Lines that were judged.
+#[derive(Default)]
+struct Batch {
+    /// What is to be made, and the lines that say so.
+    orders: Vec<Order>,
+    lines: Vec<(u64, Option<String>)>,
+    refused: Vec<(u64, Option<String>, Problem)>,
+    /// The number of the last of all these lines.
+    last: u64,
+    /// What is there, if that was looked at before.
+    looked: Option<Looked>,
+}
+
+impl Batch {
+    fn of(judged: impl Iterator<Item = Judged>, last: u64) -> Batch {
+        let mut batch = Batch { last, ..Batch::default() };
+        for Judged { number, code, order } in judged {
+            match order {
+                Ok(order) => {
+                    batch.orders.push(order);
+                    batch.lines.push((number, code));
+                }
+                Err(problem) => batch.refused.push((number, code, problem)),
+            }
+        }
+        batch
+    }
+}
+
 /// What the reader hands to the writer.
 enum Step {
-    /// Lines up to and with number `last`.
-    Batch { judged: Vec<Judged>, last: u64 },
+    /// Some lines.
+    Batch(Box<Batch>),
     /// The body is not readable any more.
     Broken(Problem),
 }
@@ -112,6 +143,8 @@ struct Reading {
     rules: Rules,
     owners: Owners,
     line_bytes_max: usize,
+    caller: Caller,
+    options: Options,
     batches: mpsc::Sender<Step>,
 }
 
@@ -150,15 +183,17 @@ impl Reading {
         let (max, before) = (self.line_bytes_max, self.first_line - 1);
         let domains = links.domains.table();
         let judge = move |line| judge(line, before, max, |fields| fields.judge(&rules, &domains, owners));
-        let judging = move || batch.into_iter().filter_map(judge).collect();
-        let judged: Vec<Judged> = tokio::task::spawn_blocking(judging).await.map_err(drop)?;
-        let mut judged = judged;
-        let orders = judged.iter_mut().filter_map(|judged| judged.order.as_mut().ok());
-        if let Err(error) = links.hash_passwords(orders).await {
+        let judging = move || Batch::of(batch.into_iter().filter_map(judge), last);
+        let mut batch = tokio::task::spawn_blocking(judging).await.map_err(drop)?;
+        if let Err(error) = links.hash_passwords(batch.orders.iter_mut()).await {
             let _ = self.batches.send(Step::Broken(error.into())).await;
             return Err(());
         }
-        self.batches.send(Step::Batch { judged, last }).await.map_err(drop)
+        // While the batch before is made. Whether the token is still one that may is asked when this one's turn has come.
+        if let Ok(caller) = links.tokens.still(self.caller, Scopes::LINKS_WRITE) {
+            batch.looked = links.look_ahead(caller, &batch.orders, self.options).await.ok().flatten();
+        }
+        self.batches.send(Step::Batch(Box::new(batch))).await.map_err(drop)
     }
 }
 
@@ -211,7 +246,7 @@ impl Writing {
     async fn run(mut self, mut steps: mpsc::Receiver<Step>) {
         while let Some(step) = steps.recv().await {
             let said = match step {
-                Step::Batch { judged, last } => match self.write(judged, last).await {
+                Step::Batch(batch) => match self.write(*batch).await {
                     Ok(()) => self.report.progress(),
                     Err(problem) => return self.give_up(&problem).await,
                 },
@@ -238,20 +273,13 @@ impl Writing {
     }
 
     /// Writes a batch and reports its lines, if the token is still one that may.
-    async fn write(&mut self, judged: Vec<Judged>, last: u64) -> Result<(), Problem> {
+    async fn write(&mut self, batch: Batch) -> Result<(), Problem> {
         self.caller = self.api.tokens.still(self.caller, Scopes::LINKS_WRITE)?;
-        let mut orders = Vec::with_capacity(judged.len());
-        let mut lines = Vec::with_capacity(judged.len());
-        for Judged { number, code, order } in judged {
-            match order {
-                Ok(order) => {
-                    orders.push(order);
-                    lines.push((number, code));
-                }
-                Err(problem) => self.report.refused(number, code.as_deref(), &problem),
-            }
+        let Batch { orders, lines, refused, last, looked } = batch;
+        for (number, code, problem) in &refused {
+            self.report.refused(*number, code.as_deref(), problem);
         }
-        let results = self.import(&orders).await?;
+        let results = self.import(&orders, looked).await?;
         let domains = self.api.links.domains.table();
         for (((number, code), order), result) in lines.iter().zip(&orders).zip(results) {
             match result {
@@ -282,11 +310,11 @@ impl Writing {
         Ok(())
     }
 
-    async fn import(&self, orders: &[Order]) -> Result<Vec<Imported>, Problem> {
+    async fn import(&self, orders: &[Order], mut looked: Option<Looked>) -> Result<Vec<Imported>, Problem> {
         let deadline = tokio::time::Instant::now() + BUSY_MAX;
         loop {
             let made_before = self.report.counts.created;
-            match self.api.links.import(self.caller, orders, self.options, made_before).await {
+            match self.api.links.import(self.caller, orders, self.options, made_before, looked.take()).await {
                 Err(ChangeError::Propose(ProposeError::Busy)) if tokio::time::Instant::now() < deadline => {
                     sleep(BUSY_PAUSE).await;
                 }

@@ -29,7 +29,7 @@ use crate::links::keeping::{EXTERNAL_ID_RULE, is_external_id};
 use crate::links::order::Order;
 use crate::links::put::Put;
 use crate::links::upsert::Upserted;
-use crate::links::view::{LinkView, Shown};
+use crate::links::view::{LinkView, Rfc3339, Shown};
 use crate::links::{ChangeError, Changed, order, patch};
 use crate::problem::Problem;
 use crate::replication::ReplicationReport;
@@ -65,7 +65,7 @@ async fn try_create(api: &Api, request: Request) -> Result<Response, Problem> {
         (key, request_hash(&canonical))
     });
     let skip_proxies = prefers_async(&head.headers);
-    let request = CreateRequest { caller, orders: &[&order], key, skip_proxies };
+    let request = CreateRequest { caller, orders: &[&order], key, skip_proxies, over: None };
     let mut batch = api.links.create(&request).await?;
     let made = batch.made.pop().unwrap_or(Made::NoCode);
     if let (Made::AliasTaken, Some(alias)) = (&made, &order.alias) {
@@ -326,7 +326,7 @@ async fn try_delete(api: &Api, code: CodeInPath, head: Parts) -> Result<Response
 #[derive(Serialize, utoipa::ToSchema)]
 #[schema(as = Page)]
 pub(super) struct PageView<'a> {
-    /// Newest first.
+    /// Newest first, unless said otherwise.
     data: Vec<LinkView<'a>>,
     /// Pass it on as `cursor` for the next page; null: this was the last one.
     #[schema(required)]
@@ -335,6 +335,14 @@ pub(super) struct PageView<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     total: Option<TotalView>,
+    /// Of a list by words or clicks: every change made before this time is in it, RFC 3339.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    as_of: Option<Rfc3339>,
+    /// Of a list by words or clicks: whether all words were looked at that begin with the last one of `q`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    is_complete: Option<bool>,
 }
 
 /// How many links there are; not exact means at least so many.
@@ -347,7 +355,8 @@ struct TotalView {
     is_exact: bool,
 }
 
-const LIST_PARAMETERS: [&str; 13] = [
+const LIST_PARAMETERS: [&str; 14] = [
+    "q",
     "limit",
     "cursor",
     "sort",
@@ -364,6 +373,9 @@ const LIST_PARAMETERS: [&str; 13] = [
 ];
 
 /// Lists links, newest first
+///
+/// With `q` or in an order by clicks the list comes from an index that is a few seconds behind, and says so in `as_of`; what it shows is as the links
+/// are now. A page may have fewer links than asked for, even none, and a cursor: go on as long as there is one.
 #[utoipa::path(get, path = "/v1/links", operation_id = "list_links", tag = "links", params(ListParams, FilterParams),
     responses((status = 200, description = "A page", body = PageView<'static>), (status = 404, response = NotFound)))]
 pub(super) async fn list(State(api): State<Arc<Api>>, request: Request) -> Response {
@@ -383,5 +395,7 @@ async fn try_list(api: &Api, head: Parts) -> Result<Response, Problem> {
     let data = shown.collect::<Result<_, Problem>>()?;
     let next_cursor = page.next.map(|next| next.encode());
     let total = page.total.map(|total| TotalView { count: total.links, is_exact: total.is_exact });
-    Ok(respond::json(StatusCode::OK, &PageView { data, next_cursor, total }))
+    let as_of = page.searched.map(|searched| Rfc3339(searched.as_of_ms));
+    let is_complete = page.searched.map(|searched| searched.is_complete);
+    Ok(respond::json(StatusCode::OK, &PageView { data, next_cursor, total, as_of, is_complete }))
 }

@@ -6,7 +6,7 @@ use std::ops::RangeInclusive;
 use http::Uri;
 use jiff::Timestamp;
 use linklog::entity::PersonId;
-use linklog::store::{Order, target_host};
+use linklog::store::target_host;
 use linklog::{Code, DomainId, Key, LinkState};
 use url::form_urlencoded;
 
@@ -17,10 +17,14 @@ use crate::links::keeping::{EXTERNAL_ID_RULE, is_external_id};
 use crate::links::list::{self, Cursor, CursorInvalid, LIMIT_DEFAULT, LIMIT_MAX, Wanted};
 use crate::links::order::{domain_named, lower_case};
 use crate::problem::Problem;
+use crate::search::rank::Sort;
+use crate::search::words::Words;
 
 /// The parameters of a query.
 pub struct Query<'a>(Vec<(Cow<'a, str>, Cow<'a, str>)>);
 
+/// Longest `q`, in characters.
+const QUESTION_CHARS_MAX: usize = 200;
 /// Most parameters that are looked at.
 const PARAMETERS_MAX: usize = 32;
 
@@ -120,15 +124,28 @@ impl<'a> Query<'a> {
     /// The first parameter that makes no sense.
     pub fn wanted(&self, domains: &DomainTable, caller: Caller) -> Result<Wanted, Problem> {
         let invalid = |name: &str, code, detail: &str| Err(Problem::parameter(name, code, detail));
-        let order = match self.get("sort") {
-            None | Some("-created_at") => Order::NewestFirst,
-            Some("created_at") => Order::OldestFirst,
+        let sort = match self.get("sort") {
+            None | Some("-created_at") => Sort::NewestFirst,
+            Some("created_at") => Sort::OldestFirst,
+            Some("-clicks") => Sort::MostClicked,
+            Some("clicks") => Sort::LeastClicked,
             Some(_) => {
-                let detail = "-created_at (newest first, the default) or created_at (oldest first)";
+                let detail = "-created_at (newest first, the default), created_at (oldest first), -clicks (most clicked first) or clicks (least \
+                              clicked first)";
                 return invalid("sort", "sort_not_allowed", detail);
             }
         };
-        self.wanted_in(order, domains, caller)
+        let words = match self.get("q") {
+            None => None,
+            Some(text) if text.chars().count() > QUESTION_CHARS_MAX => {
+                return invalid("q", "q_too_long", &format!("at most {QUESTION_CHARS_MAX} characters"));
+            }
+            Some(text) => match Words::read(text) {
+                Ok(words) => Some(words),
+                Err(error) => return invalid("q", "q_not_allowed", &error.to_string()),
+            },
+        };
+        Ok(Wanted { words, ..self.wanted_in(sort, domains, caller)? })
     }
 
     /// Returns what an export is asked for: what a list would be, but for its order.
@@ -137,10 +154,10 @@ impl<'a> Query<'a> {
     /// The first parameter that makes no sense.
     pub fn wanted_oldest_first(&self, domains: &DomainTable, caller: Caller) -> Result<Wanted, Problem> {
         // An export is of everything, what is put aside included.
-        Ok(Wanted { archived: None, ..self.wanted_in(Order::OldestFirst, domains, caller)? })
+        Ok(Wanted { archived: None, ..self.wanted_in(Sort::OldestFirst, domains, caller)? })
     }
 
-    fn wanted_in(&self, order: Order, domains: &DomainTable, caller: Caller) -> Result<Wanted, Problem> {
+    fn wanted_in(&self, sort: Sort, domains: &DomainTable, caller: Caller) -> Result<Wanted, Problem> {
         let invalid = |name: &str, code, detail: &str| Err(Problem::parameter(name, code, detail));
         let domain = self.get("domain").map(|_| self.domain(domains)).transpose()?;
         let state = match self.get("state") {
@@ -179,7 +196,7 @@ impl<'a> Query<'a> {
         };
         let cursor = self.get("cursor").map(Cursor::decode).transpose();
         let cursor = cursor.and_then(|cursor| match cursor {
-            Some(cursor) if cursor.order != order => Err(CursorInvalid),
+            Some(cursor) if cursor.sort != sort => Err(CursorInvalid),
             cursor => Ok(cursor),
         });
         let cursor =
@@ -212,7 +229,8 @@ impl<'a> Query<'a> {
             tags,
             created_from_ms: self.time("created_from")?,
             created_before_ms: self.time("created_before")?,
-            order,
+            words: None,
+            sort,
             cursor,
             limit: self.limit()?,
             total,

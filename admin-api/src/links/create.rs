@@ -86,6 +86,8 @@ pub struct Request<'a> {
     pub key: Option<(IdempotencyKey, [u8; 16])>,
     /// Whether to answer before the proxies have it.
     pub skip_proxies: bool,
+    /// Which of the aliases are reservations whose time is over, if somebody has looked.
+    pub over: Option<Vec<Key>>,
 }
 
 /// An order on its way.
@@ -210,7 +212,8 @@ impl Work<'_> {
     async fn release_reservations(&self) -> Result<(), ChangeError> {
         let orders = self.open.iter().map(|open| self.request.orders[open.index]);
         let keys = orders.filter_map(|order| order.alias.map(|alias| Key::new(order.domain, alias)));
-        self.links.release_reservations(keys.collect()).await
+        let keys = self.request.over.clone().unwrap_or_else(|| keys.collect());
+        self.links.release_reservations(keys).await
     }
 
     fn by(&self) -> By<'_> {

@@ -89,10 +89,20 @@ fn same(order: &Order, stored: &StoredLink) -> bool {
 type Results = Vec<Option<Imported>>;
 type There = HashMap<usize, StoredLink>;
 
+/// What is known of orders before they are made.
+pub struct Looked {
+    /// What needs no record.
+    results: Results,
+    /// Which links the others would replace.
+    in_the_way: There,
+    /// Which of the codes are reservations whose time is over.
+    over: Vec<Key>,
+}
+
 impl Links {
     /// Imports orders, in their order. What is there already, and what is in the way and stays, costs nothing of the token's quota.
     ///
-    /// For a dry run `made_before` says how many links it has foreseen before these.
+    /// For a dry run `made_before` says how many links it has foreseen before these. `looked` is what [`Links::look_ahead`] said of them.
     ///
     /// # Errors
     /// The orders as a whole could not be decided, or some of them may have been: an import is run again.
@@ -102,27 +112,45 @@ impl Links {
         orders: &[Order],
         options: Options,
         made_before: u64,
+        looked: Option<Looked>,
     ) -> Result<Vec<Imported>, ChangeError> {
-        let (mut results, in_the_way) = self.look(caller, orders, options).await?;
+        let Looked { mut results, in_the_way, over } = match looked {
+            Some(looked) => looked,
+            None => self.look(caller, orders, options).await?,
+        };
         if options.dry_run {
             self.foresee(caller, orders, &in_the_way, &mut results).await?;
             let made = results.iter().filter(|result| matches!(result, Some(Imported::Created(_)))).count();
             // Dropped again: it only has to be there.
             self.tokens.take_creates(caller, made_before + made as u64)?;
         } else {
-            self.make(caller, orders, &in_the_way, &mut results).await?;
+            self.make(caller, orders, &in_the_way, over, &mut results).await?;
             self.settle(caller, orders, options, &mut results).await?;
         }
         Ok(results.into_iter().map(|result| result.unwrap_or(Imported::NoCode)).collect())
     }
 
-    /// Settles what needs no record, and returns besides which links the others would replace.
-    async fn look(
+    /// Looks at orders while others are made; `None`: where links are replaced, what is there has to be looked at when its turn has come.
+    /// Of what those others make meanwhile, the making hears when it is refused.
+    ///
+    /// # Errors
+    /// The state cannot be read.
+    pub async fn look_ahead(
         &self,
         caller: Caller,
         orders: &[Order],
         options: Options,
-    ) -> Result<(Results, There), ChangeError> {
+    ) -> Result<Option<Looked>, ChangeError> {
+        match options {
+            Options { dry_run: false, on_collision: OnCollision::Skip } => {
+                self.look(caller, orders, options).await.map(Some)
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// Settles what needs no record, and returns besides what is there.
+    async fn look(&self, caller: Caller, orders: &[Order], options: Options) -> Result<Looked, ChangeError> {
         let now_ms = clock::now_ms();
         let mut there = self.there(orders, |_| true).await?;
         let may_not = |from, order: &Order| may_move(caller, from, order.link.state).is_err();
@@ -138,8 +166,14 @@ impl Links {
             Some(stored) => may_not(stored.link.state, order).then_some(Imported::MayNot),
         });
         let results: Results = results.collect();
-        there.retain(|index, stored| results[*index].is_none() && !is_over(&stored.link, now_ms));
-        Ok((results, there))
+        let mut over = Vec::new();
+        there.retain(|index, stored| {
+            let is_over = is_over(&stored.link, now_ms);
+            let key = orders[*index].alias.map(|code| Key::new(orders[*index].domain, code));
+            over.extend(key.filter(|_| is_over && results[*index].is_none()));
+            results[*index].is_none() && !is_over
+        });
+        Ok(Looked { results, in_the_way: there, over })
     }
 
     /// Asks what would be asked if the open orders were made, or put in the place of what is there.
@@ -198,6 +232,7 @@ impl Links {
         caller: Caller,
         orders: &[Order],
         in_the_way: &There,
+        over: Vec<Key>,
         results: &mut Results,
     ) -> Result<(), ChangeError> {
         let is_open = |index: &usize| results[*index].is_none() && !in_the_way.contains_key(index);
@@ -207,7 +242,7 @@ impl Links {
             return Ok(());
         }
         // Proxies are waited for once, at the end of the import.
-        let request = Request { caller, orders: &wanted, key: None, skip_proxies: true };
+        let request = Request { caller, orders: &wanted, key: None, skip_proxies: true, over: Some(over) };
         let batch = self.create(&request).await?;
         for (index, made) in open.into_iter().zip(batch.made) {
             results[index] = match made {
@@ -269,11 +304,9 @@ impl Links {
             .filter_map(|(index, order)| Some((index, Key::new(order.domain, order.alias?))))
             .collect();
         let read = move |reader: &Reader| {
-            let mut there = There::new();
-            for (index, key) in keys {
-                there.extend(reader.link(&key)?.map(|stored| (index, stored)));
-            }
-            Ok::<_, StoreError>(there)
+            let (indexes, keys): (Vec<usize>, Vec<Key>) = keys.into_iter().unzip();
+            let found = indexes.into_iter().zip(reader.links(&keys)?);
+            Ok::<_, StoreError>(found.filter_map(|(index, stored)| Some((index, stored?))).collect())
         };
         Ok(self.log.read(read).await??)
     }

@@ -1,12 +1,13 @@
-//! Listing links in the order of their creation, a page at a time, by what they have in common.
+//! Listing links, a page at a time, by what they have in common. In the order of their creation from the log's own index; by words and by
+//! clicks see [`super::search`].
 //!
 //! A page ends in a cursor: the place of its last link. It holds a place, not a snapshot: links made meanwhile come before
 //! it and disturb nothing, links deleted meanwhile are missing. No page costs more for being far from the first, and none looks at more than
 //! [`STEPS_MAX`] places of the index: where little is found in much, a page has fewer links than asked for, or none, and a cursor.
 //!
 //! ```text
-//! cursor: base64url, no padding, of: u8 2 · u8 0 newest first, 1 oldest first · 16 bytes place ·
-//!         u32 check, big-endian (low half of xxh3_64 of what is before it)
+//! cursor: base64url, no padding, of: u8 2 · u8 order: 0 newest first, 1 oldest first, 2 most clicked first, 3 least clicked first ·
+//!         [u64 clicks, big-endian, in the latter two] · 16 bytes place · u32 check, big-endian (low half of xxh3_64 of what is before it)
 //! ```
 
 use base64::Engine;
@@ -21,6 +22,8 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::keeping::external_key;
 use super::{ChangeError, Links};
+use crate::search::rank::Sort;
+use crate::search::words::Words;
 
 /// Links of a page unless said otherwise.
 pub const LIMIT_DEFAULT: usize = 100;
@@ -38,7 +41,9 @@ const VERSION: u8 = 2;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Cursor {
     /// In which order it was read.
-    pub order: Order,
+    pub sort: Sort,
+    /// How many clicks the link there had, if the order is by clicks; else 0.
+    pub clicks: u64,
     /// Behind which place it goes on.
     pub place: Place,
 }
@@ -54,17 +59,18 @@ impl Cursor {
     /// Returns the place of a link in a list that begins with the oldest.
     pub fn behind(link: &StoredLink) -> Cursor {
         let place = Place::of(link.manage.created_at_ms, link.stamp.created.seq);
-        Cursor { order: Order::OldestFirst, place }
+        Cursor { sort: Sort::OldestFirst, clicks: 0, place }
     }
 
     /// Returns the text form.
     pub fn encode(self) -> String {
-        let mut bytes = [0; 22];
-        bytes[0] = VERSION;
-        bytes[1] = u8::from(self.order == Order::OldestFirst);
-        bytes[2..18].copy_from_slice(&self.place.to_bytes());
-        let check = check(&bytes[..18]);
-        bytes[18..].copy_from_slice(&check);
+        let mut bytes = vec![VERSION, self.sort as u8];
+        if self.sort.is_by_clicks() {
+            bytes.extend_from_slice(&self.clicks.to_be_bytes());
+        }
+        bytes.extend_from_slice(&self.place.to_bytes());
+        let check = check(&bytes);
+        bytes.extend_from_slice(&check);
         BASE64_URL_SAFE_NO_PAD.encode(bytes)
     }
 
@@ -75,14 +81,15 @@ impl Cursor {
     pub fn decode(text: &str) -> Result<Cursor, CursorInvalid> {
         let bytes = BASE64_URL_SAFE_NO_PAD.decode(text).map_err(|_| CursorInvalid)?;
         let (body, found) = bytes.split_last_chunk::<4>().ok_or(CursorInvalid)?;
-        let order = match body.get(..2) {
-            Some([VERSION, 0]) => Order::NewestFirst,
-            Some([VERSION, 1]) => Order::OldestFirst,
-            _ => return Err(CursorInvalid),
+        let Some(([VERSION, order], rest)) = body.split_first_chunk::<2>() else { return Err(CursorInvalid) };
+        let sort = *Sort::ALL.get(usize::from(*order)).ok_or(CursorInvalid)?;
+        let (clicks, place) = match sort.is_by_clicks() {
+            true => rest.split_first_chunk::<8>().ok_or(CursorInvalid)?,
+            false => (&[0; 8], rest),
         };
-        let place = body[2..].try_into().map_err(|_| CursorInvalid)?;
+        let place = place.try_into().map_err(|_| CursorInvalid)?;
         if *found == check(body) {
-            Ok(Cursor { order, place: Place::from_bytes(place) })
+            Ok(Cursor { sort, clicks: u64::from_be_bytes(*clicks), place: Place::from_bytes(place) })
         } else {
             Err(CursorInvalid)
         }
@@ -117,8 +124,10 @@ pub struct Wanted {
     pub created_from_ms: Option<u64>,
     /// Created before this time, milliseconds since the Unix epoch.
     pub created_before_ms: Option<u64>,
+    /// With all of these words.
+    pub words: Option<Words>,
     /// In which order.
-    pub order: Order,
+    pub sort: Sort,
     /// Where to go on.
     pub cursor: Option<Cursor>,
     /// How many at most; 1 to [`LIMIT_MAX`].
@@ -129,14 +138,15 @@ pub struct Wanted {
 
 impl Wanted {
     /// Judges the one link that has the external id: whether it is on this page, and how many there are on all.
-    fn named(&self, link: Option<(Key, StoredLink)>) -> (Found, Option<Count>) {
+    pub(super) fn named(&self, link: Option<(Key, StoredLink)>) -> (Found, Option<Count>) {
         let link = link.filter(|(key, stored)| self.takes(key, stored));
         let count = Count { links: u64::from(link.is_some()), is_exact: true };
         let links = link.into_iter().filter(|(_, stored)| self.is_behind_cursor(stored)).collect();
         (Found { links, next: None }, self.total.then_some(count))
     }
 
-    fn takes(&self, key: &Key, StoredLink { link, manage, .. }: &StoredLink) -> bool {
+    /// Says whether a link is what is asked for, wherever in the list it stands.
+    pub(super) fn takes(&self, key: &Key, StoredLink { link, manage, .. }: &StoredLink) -> bool {
         let host = || target_host(link.target.as_bytes());
         self.sees_only.is_none_or(|owner| manage.owner == owner)
             && self.owner.is_none_or(|owner| manage.owner == Some(owner))
@@ -147,14 +157,17 @@ impl Wanted {
             && self.tags.iter().all(|tag| manage.tags.contains(tag))
             && self.created_from_ms.is_none_or(|from| from <= manage.created_at_ms)
             && self.created_before_ms.is_none_or(|before| manage.created_at_ms < before)
+            && self.words.as_ref().is_none_or(|words| words.are_of(key, link, manage))
     }
 
     fn is_behind_cursor(&self, link: &StoredLink) -> bool {
         let place = Cursor::behind(link).place.to_bytes();
-        self.cursor.is_none_or(|cursor| match self.order {
+        self.cursor.is_none_or(|cursor| match self.sort {
             // Places fall as times rise.
-            Order::NewestFirst => place > cursor.place.to_bytes(),
-            Order::OldestFirst => place < cursor.place.to_bytes(),
+            Sort::NewestFirst => place > cursor.place.to_bytes(),
+            Sort::OldestFirst => place < cursor.place.to_bytes(),
+            // The only one there is, and it was shown.
+            Sort::MostClicked | Sort::LeastClicked => false,
         })
     }
 
@@ -183,7 +196,7 @@ impl Wanted {
             none_of,
             created_from_ms: self.created_from_ms,
             created_before_ms: self.created_before_ms,
-            order: self.order,
+            order: if self.sort == Sort::OldestFirst { Order::OldestFirst } else { Order::NewestFirst },
             after: self.cursor.map(|cursor| cursor.place),
             limit: self.limit,
             steps_max: STEPS_MAX,
@@ -202,6 +215,17 @@ pub struct Page {
     pub next: Option<Cursor>,
     /// How many there are on all pages together, if that was asked for.
     pub total: Option<Count>,
+    /// Of what was found in the search index: as of when it is.
+    pub searched: Option<Searched>,
+}
+
+/// How far an answer of the search index can be relied on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Searched {
+    /// Every change made before this time is in it, milliseconds since the Unix epoch.
+    pub as_of_ms: u64,
+    /// False: the last word is the beginning of more words than were looked at.
+    pub is_complete: bool,
 }
 
 impl Links {
@@ -210,9 +234,12 @@ impl Links {
     /// # Errors
     /// The state cannot be read.
     pub async fn list(&self, wanted: Wanted) -> Result<Page, ChangeError> {
+        if wanted.external_id.is_none() && (wanted.words.is_some() || wanted.sort.is_by_clicks()) {
+            return self.search(wanted).await;
+        }
         let clicks = self.clicks.clone();
         let read = move |reader: &Reader| {
-            let (order, sees_only) = (wanted.order, wanted.sees_only);
+            let (sort, sees_only) = (wanted.sort, wanted.sees_only);
             let (mut found, total) = match &wanted.external_id {
                 Some((owner, id)) => wanted.named(by_external_id(reader, *owner, id)?),
                 None => {
@@ -226,8 +253,8 @@ impl Links {
             let subject =
                 |(key, link): &(Key, StoredLink)| Subject { key: *key, created: link.stamp.created };
             let totals = clicks.totals(&found.links.iter().map(subject).collect::<Vec<_>>())?;
-            let next = found.next.map(|place| Cursor { order, place });
-            Ok::<_, StoreError>(Page { links: found.links, totals, next, total })
+            let next = found.next.map(|place| Cursor { sort, clicks: 0, place });
+            Ok::<_, StoreError>(Page { links: found.links, totals, next, total, searched: None })
         };
         Ok(self.log.read(read).await??)
     }
@@ -263,21 +290,22 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn cursor(place: [u8; 16], oldest: bool) -> Cursor {
-        let order = if oldest { Order::OldestFirst } else { Order::NewestFirst };
-        Cursor { order, place: Place::from_bytes(place) }
+    fn cursor(place: [u8; 16], clicks: u64, order: usize) -> Cursor {
+        let sort = Sort::ALL[order];
+        let clicks = if sort.is_by_clicks() { clicks } else { 0 };
+        Cursor { sort, clicks, place: Place::from_bytes(place) }
     }
 
     proptest! {
         #[test]
-        fn a_cursor_reads_what_it_writes(place: [u8; 16], oldest: bool) {
-            let cursor = cursor(place, oldest);
+        fn a_cursor_reads_what_it_writes(place: [u8; 16], clicks: u64, order in 0usize..4) {
+            let cursor = cursor(place, clicks, order);
             prop_assert_eq!(Cursor::decode(&cursor.encode()), Ok(cursor));
         }
 
         #[test]
-        fn a_changed_cursor_is_refused(place: [u8; 16], at in 0usize..30, to in "[A-Za-z0-9_-]") {
-            let text = cursor(place, false).encode();
+        fn a_changed_cursor_is_refused(place: [u8; 16], order in 0usize..4, at in 0usize..29, to in "[A-Za-z0-9_-]") {
+            let text = cursor(place, 7, order).encode();
             let mut changed = text.clone();
             changed.replace_range(at..=at, &to);
             prop_assert!(changed == text || Cursor::decode(&changed).is_err());

@@ -19,6 +19,7 @@ use crate::codes::mark::Marks;
 use crate::codes::stock::Supply;
 use crate::log::Log;
 use crate::replication::MemberStatus;
+use crate::search::Search;
 use crate::sweep::status::SweepStatus;
 
 /// The parts that are looked at. Nothing in here waits for a disk or a lock that is held for long.
@@ -33,6 +34,8 @@ pub struct Observed {
     pub clicks: Clicks,
     /// How far the sweep is.
     pub sweep: SweepStatus,
+    /// The search index.
+    pub search: Search,
     /// The disk of the log.
     pub disk: DiskReserve,
     /// The members, as of the last look (their lag takes a read of the journal).
@@ -117,6 +120,14 @@ impl Collector for Observed {
                 "When the sweep had nothing left to do, Unix time",
                 at_ms / 1_000,
             )?;
+        }
+        if self.search.is_on() {
+            let lag = self.search.lag();
+            gauge("search_ready", "Whether the search index can be asked", u64::from(lag.is_some()))?;
+            if let Some((behind, links)) = lag {
+                gauge("search_behind_records", "Records that the search index does not have yet", behind)?;
+                gauge("search_links", "Links in the search index", links)?;
+            }
         }
         gauge("disk_free_bytes", "Bytes free where the log is", self.disk.free())?;
         gauge("disk_reserve_bytes", "Bytes below which no change is taken", self.disk.reserve())?;

@@ -14,6 +14,10 @@ use crate::links::domains::DeclareError;
 use crate::links::idempotency::KeyInvalid;
 use crate::links::order::Refusal;
 use crate::links::targets::RefusedTarget;
+use crate::search::SearchError;
+
+/// When a client should ask an index again that is being made.
+const SEARCH_SOON: std::time::Duration = std::time::Duration::from_secs(5);
 
 /// When to ask again for what a full disk prevents: somebody has to make room first.
 const UNTIL_THERE_IS_ROOM: Duration = Duration::from_secs(30);
@@ -86,6 +90,10 @@ impl From<ChangeError> for Problem {
             ChangeError::NoTarget => Problem::field("long_url", "required", error.to_string()),
             ChangeError::Level(_) => new(kind::FORMAT_LEVEL_TOO_LOW),
             ChangeError::KeyReused => new(kind::IDEMPOTENCY_KEY_REUSED),
+            ChangeError::Search(SearchError::Preparing(_)) => {
+                new(kind::SEARCH_NOT_READY).retry_after(SEARCH_SOON)
+            }
+            ChangeError::Search(SearchError::Off) => new(kind::SEARCH_OFF),
             ChangeError::Propose(ProposeError::Busy) => new(kind::BUSY).retry_after(SOON),
             ChangeError::Propose(ProposeError::Fenced) => new(kind::WRITER_REPLACED).retry_after(SOON),
             ChangeError::Propose(ProposeError::NoRoom) => {
@@ -99,6 +107,7 @@ impl From<ChangeError> for Problem {
             }
             ChangeError::Propose(ProposeError::TooMany)
             | ChangeError::Store(_)
+            | ChangeError::Search(SearchError::Index(_))
             | ChangeError::Invalid(_)
             | ChangeError::NoHash(_) => Problem::internal(&error),
         }

@@ -168,6 +168,9 @@ kinds! {
     INTERNAL 500 "internal" "Internal error"
         "The server failed for a reason of its own, which is in its log."
         "Tell the operator.";
+    SEARCH_OFF 501 "search_off" "There is no search on this server"
+        "The list was asked for by words or by clicks, and the operator has switched off the index for that."
+        "Ask without `q`, in the order of creation.";
     NO_CODES_AVAILABLE 503 "no_codes_available" "No codes available"
         "The supply of generated codes is used up and no key pool answers."
         "Try again after Retry-After, or choose an alias; the operator should look at the key pools.";
@@ -176,6 +179,9 @@ kinds! {
         "Try again after Retry-After.";
     BUSY 503 "busy" "The writer is busy"
         "More changes wait for the writer than it takes."
+        "Try again after Retry-After.";
+    SEARCH_NOT_READY 503 "search_not_ready" "The search index is being made"
+        "The list was asked for by words or by clicks, and the index for that is being made; the detail says how far it is. Other lists are not affected."
         "Try again after Retry-After.";
     TRANSFERS_BUSY 503 "transfers_busy" "Too many exports and imports"
         "As many exports or imports run as the server takes at once."

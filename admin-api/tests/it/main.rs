@@ -1,7 +1,7 @@
 //! The service from outside: real ports, a real log on disk, key pools of our own making.
 //!
 //! - [`fixture`]: a key pool, a service in this process, a client
-//! - [`bad_input`]: everything a client can get wrong · [`links`]: the life of a link · [`batch`] · [`put`] · [`list`] · [`idempotency`] · [`takedowns`] · [`abuse`] · [`drop_in`] · [`domains`]
+//! - [`bad_input`]: everything a client can get wrong · [`links`]: the life of a link · [`batch`] · [`put`] · [`list`] · [`search`] · [`idempotency`] · [`takedowns`] · [`abuse`] · [`drop_in`] · [`domains`]
 //! - [`clicks`]: reports of a proxy, and what the API shows of them
 //! - [`tokens`], [`operator`]: the real binary against a running service · [`codes`]: key pools that come and go
 //! - [`sweep`]: what becomes of links that ended long ago
@@ -29,6 +29,7 @@ mod order;
 mod people;
 mod put;
 mod schemathesis;
+mod search;
 mod sweep;
 mod takedowns;
 mod tokens;

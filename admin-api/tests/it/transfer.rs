@@ -143,6 +143,27 @@ fn collisions_and_bad_lines_are_reported_and_the_others_are_made() {
 }
 
 #[test]
+fn the_lines_of_a_file_are_done_in_their_order_however_far_apart_they_are() {
+    let admin = Admin::start(&[]);
+    let client = admin.client();
+    let line = |n: usize, url: &str| json!({ "code": format!("code-{n}"), "long_url": url });
+    let one = "https://one.example/";
+    let mut lines: Vec<_> = (0..2500).map(|n| line(n, one)).collect();
+    lines.extend([line(0, one), line(1, "https://two.example/"), line(2499, one)]);
+    let report = import(&client, "", &lines);
+    assert_eq!(done(&report), [2503, 2500, 2, 0, 1, 0], "{report:?}");
+    assert_eq!(client.get("/v1/links/code-1").json["long_url"], one);
+    let target = |n: usize| client.get(&format!("/v1/links/code-{n}")).json["long_url"].clone();
+    // The last line is what the link is before the first one: it has to be looked at after that.
+    let three = "https://three.example/";
+    lines.truncate(2400);
+    lines[7] = line(7, three);
+    lines.push(line(7, one));
+    let report = import(&client, "?collisions=replace", &lines);
+    assert_eq!((done(&report), target(7)), ([2401, 0, 2399, 2, 0, 0], json!(one)), "{report:?}");
+}
+
+#[test]
 fn a_dry_run_changes_nothing_and_says_what_would_happen() {
     let admin = Admin::start(&[]);
     let client = admin.client();

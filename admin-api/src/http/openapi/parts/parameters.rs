@@ -116,8 +116,11 @@ pub struct ListParams {
     /// `next_cursor` of the page before.
     #[param(nullable = false)]
     cursor: Option<String>,
-    /// `-created_at` (newest first, if it is not said) or `created_at`.
-    #[param(nullable = false, pattern = "^-?created_at$")]
+    /// Only links that have all of these words, in title, tags, notes, code, or the target's host or path. The last word may be unfinished.
+    #[param(nullable = false, min_length = 1, max_length = 200, example = "spring sale")]
+    q: Option<String>,
+    /// `-created_at` (newest first, if it is not said), `created_at`, `-clicks` (most clicked first) or `clicks`; clicks are as of `as_of`.
+    #[param(nullable = false, pattern = "^-?(created_at|clicks)$")]
     sort: Option<String>,
     /// Whether to count all that fit.
     #[param(nullable = false)]
