@@ -12,6 +12,7 @@
 pub mod allocations;
 pub mod answer;
 pub mod arrival;
+pub mod bootstrap;
 pub mod budgets;
 pub mod census;
 pub mod cli;
@@ -36,7 +37,9 @@ mod open_files;
 pub mod proxy_protocol;
 pub mod quota;
 pub mod readiness;
+pub mod replica_dirs;
 pub mod route;
+pub mod scrub;
 pub mod server;
 mod start;
 pub mod tls;

@@ -26,6 +26,7 @@ pub use crate::limits::Limits;
 use crate::link_key::LinkKey;
 use crate::lookup::{Lookups, Tier};
 use crate::quota::{Quotas, Verdict};
+use crate::scrub::Scrub;
 
 /// What all workers answer from.
 pub struct Shared {
@@ -39,6 +40,8 @@ pub struct Shared {
     pub root_redirect: Option<Box<[u8]>>,
     /// Keeps a failing disk from filling the log.
     pub database_failures: FailureLog,
+    /// Looks at the disk when a lookup has met damage.
+    pub scrub: Arc<Scrub>,
     /// Who is connected.
     pub census: Arc<Census>,
     /// Who counts as one client.
@@ -179,6 +182,9 @@ impl Worker {
     pub(crate) fn failed(&self, error: &StoreError) {
         self.counters.count(Event::DiskFailed);
         self.shared.database_failures.report(error);
+        if error.is_damage() {
+            self.shared.scrub.ask();
+        }
     }
 
     /// What wakes a connection when the worker stops.

@@ -42,7 +42,7 @@ pub struct ShelfOptions {
 pub(super) type SnapshotId = [u8; 16];
 
 /// A snapshot that is kept. Its files go with the last owner, unless the process ends before.
-pub(super) struct Kept {
+pub(crate) struct Kept {
     pub(super) id: SnapshotId,
     pub(super) manifest: Manifest,
     pub(super) encoded: Bytes,
@@ -143,7 +143,7 @@ impl Shelf {
     }
 
     /// Returns a snapshot that is kept.
-    pub(super) fn get(&self, id: &[u8]) -> Option<Arc<Kept>> {
+    pub(crate) fn get(&self, id: &[u8]) -> Option<Arc<Kept>> {
         self.inner.kept.lock().iter().find(|kept| kept.id == id).cloned()
     }
 
@@ -256,7 +256,7 @@ impl Shelf {
         }
     }
 
-    pub(super) fn remove_unused(&self, kept_for: Duration) {
+    pub(crate) fn remove_unused(&self, kept_for: Duration) {
         let is_unused =
             |kept: &Arc<Kept>| Arc::strong_count(kept) == 1 && kept.used_at.lock().elapsed() >= kept_for;
         let unused: Vec<_> = self.inner.kept.lock().extract_if(.., |kept| is_unused(kept)).collect();
