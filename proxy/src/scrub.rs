@@ -79,6 +79,8 @@ struct Wanted {
     source: Option<Source>,
     /// Somebody asks for a pass now.
     asked: bool,
+    /// The pass that is going on is one that was asked for.
+    hurries: bool,
     stop: bool,
 }
 
@@ -101,7 +103,13 @@ impl std::fmt::Debug for Scrub {
 impl Scrub {
     /// A scrub of the `generation`th replica; damage goes to `found`.
     pub fn new(generation: u64, reader: &Reader, found: mpsc::UnboundedSender<Damage>) -> Scrub {
-        let wanted = Wanted { generation, source: Some(Source::from(reader)), asked: false, stop: false };
+        let wanted = Wanted {
+            generation,
+            source: Some(Source::from(reader)),
+            asked: false,
+            hurries: false,
+            stop: false,
+        };
         Scrub {
             wanted: Mutex::new(wanted),
             changed: Condvar::new(),
@@ -139,6 +147,13 @@ impl Scrub {
         }
     }
 
+    /// As [`Scrub::ask`], unless one that was asked for is going on already.
+    pub fn suspect(&self) {
+        if !self.wanted.lock().hurries {
+            self.ask();
+        }
+    }
+
     /// Has a pass made at once and waits for its end, but not for longer than `patience`; says how it stands then.
     pub async fn ask_and_wait(&self, patience: Duration) -> Passes {
         let mut passes = self.passes.subscribe();
@@ -173,6 +188,7 @@ impl Scrub {
                     let is_due = next.is_some_and(|next| next <= Instant::now());
                     if let Some(source) = wanted.source.clone().filter(|_| wanted.asked || is_due) {
                         let asked = std::mem::take(&mut wanted.asked);
+                        wanted.hurries = asked;
                         break (wanted.generation, source, asked, self.turns.load(Ordering::Acquire));
                     }
                     match next.filter(|_| wanted.source.is_some()) {
@@ -189,6 +205,7 @@ impl Scrub {
             let result = pass(&source, dir, &go_on);
             // Whoever waits for the database to close need not wait for the next pass.
             drop(source);
+            self.wanted.lock().hurries = false;
             self.ended(generation, result, begun.elapsed());
             next = (options.every > Duration::ZERO).then(|| Instant::now() + options.every);
         }

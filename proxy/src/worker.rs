@@ -72,13 +72,17 @@ impl FailureLog {
     /// Logs at most once in this many milliseconds.
     const EVERY_MS: u64 = 60_000;
 
-    fn report(&self, error: &StoreError) {
+    /// Returns whether it was logged.
+    fn report(&self, error: &StoreError) -> bool {
         let (now, last) = (now_ms(), self.last_ms.load(Ordering::Relaxed));
         let due = last == 0 || now.saturating_sub(last) >= Self::EVERY_MS;
         // Of several threads that find it due, one logs.
-        if due && self.last_ms.compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
+        let is_first =
+            due && self.last_ms.compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed).is_ok();
+        if is_first {
             tracing::error!(%error, "cannot look links up in the replica, visitors get 503");
         }
+        is_first
     }
 }
 
@@ -181,9 +185,9 @@ impl Worker {
     /// Counts a failure of the database, and logs it if nobody has lately.
     pub(crate) fn failed(&self, error: &StoreError) {
         self.counters.count(Event::DiskFailed);
-        self.shared.database_failures.report(error);
-        if error.is_damage() {
-            self.shared.scrub.ask();
+        let is_news = self.shared.database_failures.report(error);
+        if is_news && error.is_damage() {
+            self.shared.scrub.suspect();
         }
     }
 

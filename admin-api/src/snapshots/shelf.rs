@@ -17,6 +17,7 @@ use linklog::store::{Contents, Reader};
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 use wire::identity::FleetId;
+use wire::limits::SNAPSHOT_CHUNK_BYTES;
 
 use super::throttle::Throttle;
 
@@ -171,6 +172,11 @@ impl Shelf {
     /// Returns how much has been read of the one that is being made.
     pub(super) fn made_bytes(&self) -> u64 {
         self.inner.made_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Returns how many bytes are sent in one message.
+    pub(super) fn chunk_bytes(&self) -> usize {
+        self.inner.throttle.chunk_bytes(SNAPSHOT_CHUNK_BYTES)
     }
 
     /// Waits until `bytes` of a snapshot may be sent.

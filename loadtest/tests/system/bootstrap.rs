@@ -270,3 +270,39 @@ fn a_flipped_byte_in_a_table_file_is_found_and_the_replica_is_made_anew() {
     all_right(&fleet, &before);
     assert_eq!(proxy_command(&fleet, "proxy-1", "scrub")["last"], "sound");
 }
+
+#[test]
+fn a_limited_link_is_followed_exactly_as_often_as_it_may_while_a_replica_is_replaced() {
+    const LIMIT: usize = 400;
+    let dir = tempfile::tempdir().unwrap();
+    let town = Town { fleet: forgetful_fleet(dir.path(), &[]) };
+    let fleet = &town.fleet;
+    town.link(&json!({ "long_url": "https://example.com/damaged", "alias": "damaged" }));
+    town.link(&json!({ "long_url": "https://example.com/limited", "alias": "limited", "max_clicks": LIMIT }));
+    eventually("both proxies follow", || all_in_sync(fleet));
+    fleet.must("stop proxy-1");
+    change_stored_link(&replica_dir(fleet, "proxy-1"), "damaged");
+    fleet.must("start proxy-1");
+    let follow_until_it_ends = |proxy: usize| {
+        let mut followed = 0;
+        loop {
+            let browser =
+                [("User-Agent", "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0")];
+            let answer = ask(&fleet.ready().proxies[proxy], "GET", "/limited", &browser, "");
+            match answer.status {
+                302 => followed += 1,
+                410 => return followed,
+                503 => std::thread::sleep(std::time::Duration::from_millis(20)),
+                other => panic!("{other}: {}", answer.text()),
+            }
+        }
+    };
+    let followed: usize = std::thread::scope(|threads| {
+        let follow = &follow_until_it_ends;
+        let visitors = [0, 1].map(|proxy| threads.spawn(move || follow(proxy)));
+        assert_eq!(proxy_command(fleet, "proxy-1", "scrub")["damaged"], 1);
+        eventually("the damage is mended", || bootstraps(fleet, 1) == 1 && all_in_sync(fleet));
+        visitors.map(|visitor| visitor.join().unwrap()).iter().sum()
+    });
+    assert_eq!(followed, LIMIT);
+}

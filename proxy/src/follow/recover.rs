@@ -87,7 +87,25 @@ impl Need {
     fn damaged(what: String) -> Need {
         Need { why: what, kind: Kind::Damaged }
     }
+
+    /// What is noted in a replica's folder. What cannot be told any more is taken for the worst.
+    fn note(&self) -> String {
+        let kind = if self.kind == Kind::Damaged { DAMAGE_NOTE } else { HISTORY_NOTE };
+        format!("{kind}: {}", self.why)
+    }
+
+    fn of_note(note: &str) -> Need {
+        match note.strip_prefix(DAMAGE_NOTE).and_then(|rest| rest.strip_prefix(": ")) {
+            Some(why) => Need::damaged(why.to_owned()),
+            None => Need { why: note.to_owned(), kind: Kind::OtherHistory },
+        }
+    }
 }
+
+/// How a note about damage begins.
+const DAMAGE_NOTE: &str = "damage";
+/// How a note about another history begins.
+const HISTORY_NOTE: &str = "history";
 
 /// Fetches replicas and puts them in place.
 pub(super) struct Recoverer {
@@ -108,7 +126,7 @@ impl Recoverer {
         status: Arc<Status>,
         stop: CancellationToken,
     ) -> Recoverer {
-        let must = recovery.known_damage.clone().map(Need::damaged);
+        let must = recovery.known_damage.as_deref().map(Need::of_note);
         if let Some(need) = &must {
             status.damaged(&need.why);
         }
@@ -146,7 +164,7 @@ impl Recoverer {
     pub(super) fn damaged(&mut self, need: &Need) {
         self.status.damaged(&need.why);
         self.recovery.scrub.let_go();
-        if let Err(error) = self.dirs().mark_damaged(self.recovery.number, &need.why) {
+        if let Err(error) = self.dirs().mark_damaged(self.recovery.number, &need.note()) {
             tracing::error!(%error, "cannot note that the replica is damaged: a restart would apply to it again");
         }
         self.must = Some(need.clone());
@@ -246,5 +264,20 @@ fn remove_when_closed(dirs: ReplicaDirs, number: u64, old: StillOpen) {
     };
     if let Err(error) = std::thread::Builder::new().name("remove-replica".into()).spawn(remove) {
         tracing::warn!(%error, "cannot remove the old replica: the next start tries again");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_restart_knows_what_was_wrong_with_the_replica() {
+        for kind in [Kind::Damaged, Kind::OtherHistory] {
+            let need = Need { why: "a: reason".into(), kind };
+            let again = Need::of_note(&need.note());
+            assert!(again.kind == kind && again.why.ends_with(&need.why), "{again:?}");
+        }
+        assert_eq!(Need::of_note("").kind, Kind::OtherHistory);
     }
 }
