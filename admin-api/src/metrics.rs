@@ -36,6 +36,8 @@ pub struct Metrics {
     pub targets: Counts,
     /// Clicks of limited links.
     pub budgets: crate::budgets::Counts,
+    /// Looks at the disk.
+    pub scrub: crate::scrub::Counts,
     /// Connections refused or cut for breaking a limit.
     pub connections_cut: Counter,
 }
@@ -94,6 +96,7 @@ impl Metrics {
         );
         r.register("connections_cut", "Connections cut for breaking a limit", self.connections_cut.clone());
         self.targets.register(r);
+        self.scrub.register(r);
         registry.register_collector(Box::new(observed));
         registry
     }

@@ -49,6 +49,7 @@ use crate::members::Members;
 use crate::metrics::{Metrics, Observed};
 use crate::people::People;
 use crate::replication::{MemberStatus, Replication};
+use crate::scrub;
 use crate::snapshots::{Shelf, ShelfOptions};
 use listen::HttpServer;
 use open::OpenLog;
@@ -58,6 +59,8 @@ pub use open::OpenLogError;
 
 /// Where in the data directory the snapshots for followers lie.
 const SNAPSHOTS_DIR: &str = "snapshots";
+/// Where in it the disk is looked at.
+const SCRUB_DIR: &str = "scrub";
 /// How long requests that were accepted may take once the service is told to stop.
 pub const DRAIN_MAX: Duration = Duration::from_secs(10);
 /// How long everything else may take to end after that, before it is left behind.
@@ -284,6 +287,9 @@ async fn start_tasks(
     };
     let shelf = Shelf::open(shelf, &reader, opened.writer.journal(), stop_others.clone())?;
     others.spawn(shelf.clone().tidy());
+    let scrub_dir = config.data_dir.join(SCRUB_DIR);
+    let counts = metrics.scrub.clone();
+    others.spawn(scrub::run(reader.clone(), scrub_dir, config.scrub, counts, stop_others.clone()));
     others.spawn(serve_feed(feed, source, click_source, budgets.clone(), shelf, stop_others.clone()));
     let operator = Operator {
         log: log.clone(),

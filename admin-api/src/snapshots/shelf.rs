@@ -1,7 +1,7 @@
 //! The snapshots there are.
 //!
-//! Each lies in a folder named by its random id. At most one of each kind is offered, the newest; an older one lives on until the last
-//! reader has let go of it. One is made at a time: whoever else wants the same waits for it.
+//! Each lies in a folder named by its random id. The newest of each kind is offered; an older one lives on for those who have begun to read
+//! it. One is made at a time: whoever else wants the same waits for it.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -23,6 +23,8 @@ use super::throttle::Throttle;
 
 /// How long a snapshot is kept after it was last read.
 const KEPT: Duration = Duration::from_secs(600);
+/// How long one that was replaced by another is kept after it was last read.
+const OLD_KEPT: Duration = Duration::from_secs(60);
 /// How often those that nobody wants any more are looked for.
 const TIDY_EVERY: Duration = Duration::from_secs(10);
 /// Room that is left to the log whatever followers want.
@@ -49,7 +51,7 @@ pub(crate) struct Kept {
     pub(super) encoded: Bytes,
     dir: PathBuf,
     used_at: Mutex<Instant>,
-    /// To be removed when nobody reads it any more.
+    /// Replaced by another one, or unused for long: its files go with it.
     is_old: std::sync::atomic::AtomicBool,
 }
 
@@ -247,9 +249,9 @@ impl Shelf {
         );
         let new = Arc::new(Kept::new(id, manifest, dir));
         let mut kept = inner.kept.lock();
-        let is_replaced = |kept: &Arc<Kept>| kept.manifest.contents == contents;
-        kept.extract_if(.., |kept| is_replaced(kept))
-            .for_each(|old| old.is_old.store(true, Ordering::Release));
+        // Whoever has begun to read an older one may read on.
+        let replaced = kept.iter().filter(|kept| kept.manifest.contents == contents);
+        replaced.for_each(|old| old.is_old.store(true, Ordering::Release));
         kept.push(new.clone());
         Ok(new)
     }
@@ -263,8 +265,11 @@ impl Shelf {
     }
 
     pub(crate) fn remove_unused(&self, kept_for: Duration) {
-        let is_unused =
-            |kept: &Arc<Kept>| Arc::strong_count(kept) == 1 && kept.used_at.lock().elapsed() >= kept_for;
+        let is_unused = |kept: &Arc<Kept>| {
+            let is_old = kept.is_old.load(Ordering::Acquire);
+            let kept_for = if is_old { kept_for.min(OLD_KEPT) } else { kept_for };
+            Arc::strong_count(kept) == 1 && kept.used_at.lock().elapsed() >= kept_for
+        };
         let unused: Vec<_> = self.inner.kept.lock().extract_if(.., |kept| is_unused(kept)).collect();
         for old in unused {
             tracing::info!(head = %old.manifest.head.position, "removed a snapshot that nobody has read for a while");

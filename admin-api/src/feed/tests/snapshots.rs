@@ -127,11 +127,14 @@ async fn a_snapshot_is_shared_until_it_will_not_do_and_removed_when_nobody_wants
     let later = OpenRequest { at_least_seq: last.seq.0, resume: first.clone(), ..request("proxy-0") };
     let (second, manifest) = open(&mut client, later).await.unwrap();
     assert!(second != first && manifest.head.position >= last);
-    assert_eq!(read(&mut client, &first, 0, 0).await.unwrap_err().code(), Code::NotFound);
+    let third = OpenRequest { at_least_seq: last.seq.0, ..request("proxy-0") };
+    assert_eq!(open(&mut client, third).await.unwrap().0, second, "the newest that will do");
+    assert!(!read(&mut client, &first, 0, 0).await.unwrap().is_empty(), "whoever has begun may read on");
+    assert_eq!(read(&mut client, &[0; 16], 0, 0).await.unwrap_err().code(), Code::NotFound);
     assert_eq!(read(&mut client, &second, 999, 0).await.unwrap_err().code(), Code::OutOfRange);
     assert_eq!(read(&mut client, &second, 0, 1 << 40).await.unwrap_err().code(), Code::OutOfRange);
     let folders = || std::fs::read_dir(dir.path().join("snapshots")).unwrap().count();
-    assert_eq!(folders(), 1);
+    assert_eq!(folders(), 2);
     // Another process of the same log offers it again, and throws away what was never finished.
     std::fs::create_dir(dir.path().join("snapshots/0123")).unwrap();
     let options = ShelfOptions {
@@ -143,7 +146,7 @@ async fn a_snapshot_is_shared_until_it_will_not_do_and_removed_when_nobody_wants
         Shelf::open(options, &fleet.writer.reader(), fleet.writer.journal(), fleet.stop.clone()).unwrap();
     assert!(again.get(&second).is_some());
     drop(again);
-    assert_eq!(folders(), 1);
+    assert_eq!(folders(), 2);
     // Whoever still reads keeps it.
     let held = fleet.shelf.get(&second);
     fleet.shelf.remove_unused(Duration::ZERO);
