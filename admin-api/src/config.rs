@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use daemon::config::{ConfigError, Loaded, Section};
+use daemon::disk::DiskReserve;
 use daemon::telemetry::LogConfig;
 use linklog::limits::CODE_BYTES_MAX;
 use wire::channel::ChannelError;
@@ -48,6 +49,8 @@ pub struct Config {
     pub codes: CodesOptions,
     /// How replication is waited for.
     pub replication: ReplicationOptions,
+    /// Bytes to keep free on the disk of `data_dir`.
+    pub disk_reserve_bytes: u64,
     /// How many bytes of records are kept for followers that come back.
     pub journal_retention_bytes: u64,
     /// How many bytes of counted batches are kept.
@@ -126,6 +129,7 @@ pub fn read(root: &mut Section) -> Config {
         keypools,
         codes: codes(&mut root.section("codes")),
         replication: replication(&mut root.section("replication")),
+        disk_reserve_bytes: DiskReserve::read(&mut root.section("disk")),
         journal_retention_bytes: root.section("journal").in_range(
             "retention_bytes",
             10 << 30,

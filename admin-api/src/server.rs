@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use clicklog::accounts::Accounts;
 use daemon::control::ControlSocket;
+use daemon::disk::{DiskReserve, Room};
 use daemon::health::HealthServer;
 use linklog::writer::{Writer, WriterHandle};
 use parking_lot::RwLock;
@@ -304,6 +305,7 @@ async fn start_tasks(
     };
     others.spawn(control.serve(Arc::new(operator), stop_others.clone()));
 
+    let disk = keep_room(config, opened, &mut others, &stop_others);
     let lags = Arc::new(RwLock::new(Vec::new()));
     others.spawn(look(replication.clone(), log.clone(), lags.clone(), stop_others.clone()));
     let observed = Arc::new(Observed {
@@ -311,6 +313,7 @@ async fn start_tasks(
         codes: codes.clone(),
         marks: marks.clone(),
         clicks: clicks.clone(),
+        disk,
         members: lags,
     });
     probe.open(metrics.registry(observed.clone()), observed.clone());
@@ -352,6 +355,24 @@ async fn start_tasks(
     Ok((addresses, Tasks { http: serving, others, stop_others }))
 }
 
+/// Takes no more changes while the disk is low; while it is very low, no more clicks either: the proxies keep those.
+fn keep_room(
+    config: &Config,
+    opened: &OpenLog,
+    tasks: &mut JoinSet<()>,
+    stop: &CancellationToken,
+) -> DiskReserve {
+    let disk = DiskReserve::new(&config.data_dir, config.disk_reserve_bytes);
+    let (writer, accounts) = (opened.writer.handle(), opened.accounts.handle());
+    let tell = move |room| {
+        writer.hold_back(room != Room::Enough);
+        accounts.hold_back(room == Room::VeryLow);
+    };
+    tell(disk.room());
+    tasks.spawn(disk.clone().watch(stop.clone(), tell));
+    disk
+}
+
 /// Brings up to date what tokens have used, and keeps it so.
 fn start_tally(
     config: &Config,
@@ -384,8 +405,15 @@ fn start_codes(
     let (codes, store) = Codes::open(&dir, config.codes, epoch, log.reader(), &ids)?;
     let marks = Marks::default();
     tasks.spawn(mark::run(marks.clone(), pools.clone(), dir, log.journal().clone(), stop.clone()));
-    let refill =
-        Refill { codes: codes.clone(), store, pools, options: config.codes, epoch, metrics: metrics.clone() };
+    let refill = Refill {
+        codes: codes.clone(),
+        store,
+        log: log.clone(),
+        pools,
+        options: config.codes,
+        epoch,
+        metrics: metrics.clone(),
+    };
     tasks.spawn(refill.run(stop.clone()));
     Ok((codes, marks))
 }

@@ -2,7 +2,9 @@
 
 use clap::{Parser, Subcommand};
 
-use crate::{allocations, clicks, create, fleet, framing, handshakes, links, max_clicks, redirect, verify};
+use crate::{
+    allocations, clicks, create, fleet, framing, handshakes, leases, links, max_clicks, redirect, verify,
+};
 
 /// Load, checks and local fleets for Signpost.
 #[derive(Debug, Parser)]
@@ -28,6 +30,8 @@ enum Command {
     Allocations(allocations::Args),
     /// Opens a TLS connection for every request, with whole handshakes or resumed ones.
     Handshakes(handshakes::Args),
+    /// Leases codes from key pools that are killed, restored from old copies and split, and looks for one that came twice.
+    Leases(leases::Args),
     /// Writes the codes of preloaded links with their targets.
     Links(links::Args),
     /// Asks every proxy for every key once and compares the targets.
@@ -50,6 +54,7 @@ impl Cli {
             Command::MaxClicks(args) => max_clicks::run(args),
             Command::Allocations(args) => allocations::run(args),
             Command::Handshakes(args) => handshakes::run(args),
+            Command::Leases(args) => leases::run(args),
             Command::Links(args) => links::run(args),
             Command::Verify(args) => verify::run(args),
             Command::Framing(args) => framing::run(args),

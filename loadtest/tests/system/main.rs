@@ -11,6 +11,7 @@
 //! | `outage` | proxies need nobody |
 //! | `full` | a disk that takes no more ends the writer in order |
 //! | `kills` | nothing acknowledged is lost when the writer is killed |
+//! | `leases` | no code is handed out twice |
 //! | `limits` | links that end with a number of clicks end with exactly that |
 //! | `units` | the systemd units |
 //! | `updates` | no old target after an acknowledged change |
@@ -28,6 +29,7 @@ mod follow;
 mod framing;
 mod full;
 mod kills;
+mod leases;
 mod limits;
 mod outage;
 mod units;
