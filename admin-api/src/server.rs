@@ -285,6 +285,8 @@ async fn start_tasks(
         dir: config.data_dir.join(SNAPSHOTS_DIR),
         fleet: opened.fleet,
         bytes_per_s: config.snapshot_bytes_per_s,
+        // A snapshot must not be what makes the writer refuse changes.
+        reserve_bytes: config.disk_reserve_bytes.saturating_add(config.disk_reserve_bytes / 4),
     };
     let shelf = Shelf::open(shelf, &reader, opened.writer.journal(), stop_others.clone())?;
     others.spawn(shelf.clone().tidy());

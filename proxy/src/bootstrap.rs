@@ -135,7 +135,7 @@ impl BootstrapOptions {
     /// Says whether there is room for a snapshot of which `missing` bytes have to be received still.
     fn check_room(&self, missing: u64) -> Result<(), BootstrapError> {
         let received = self.dirs.received();
-        let free = daemon::free_space::free_bytes(&received)?;
+        let free = daemon::disk::free_bytes(&received)?;
         let needed = missing.saturating_add(RESERVE_BYTES);
         if free < needed { Err(BootstrapError::NoRoom { needed, free }) } else { Ok(()) }
     }

@@ -104,7 +104,8 @@ impl Fleet {
             accounts: accounts.handle(),
             reporters: Reporters::default(),
         };
-        let shelf_options = ShelfOptions { dir: dir.join("snapshots"), fleet, bytes_per_s: 0 };
+        let shelf_options =
+            ShelfOptions { dir: dir.join("snapshots"), fleet, bytes_per_s: 0, reserve_bytes: 0 };
         let shelf = Shelf::open(shelf_options, &writer.reader(), writer.journal(), stop.clone()).unwrap();
         let served = tokio::spawn(server.serve(source, clicks, budgets, shelf.clone(), stop.clone()));
         let fleet = Fleet { shelf, _accounts: accounts, writer, members, replication, address, stop, served };

@@ -27,8 +27,6 @@ const KEPT: Duration = Duration::from_secs(600);
 const OLD_KEPT: Duration = Duration::from_secs(60);
 /// How often those that nobody wants any more are looked for.
 const TIDY_EVERY: Duration = Duration::from_secs(10);
-/// Room that is left to the log whatever followers want.
-const RESERVE_BYTES: u64 = 256 << 20;
 
 /// Where snapshots lie and how fast they are sent.
 #[derive(Clone, Debug)]
@@ -39,6 +37,8 @@ pub struct ShelfOptions {
     pub fleet: FleetId,
     /// Bytes a second to all followers together; 0: no bound.
     pub bytes_per_s: u64,
+    /// Bytes that are left to the log whatever followers want.
+    pub reserve_bytes: u64,
 }
 
 /// A snapshot's name.
@@ -103,9 +103,9 @@ pub(super) enum ShelfError {
     #[error(transparent)]
     Snapshot(#[from] SnapshotError),
     #[error(
-        "the writer's disk has {free} bytes left, a snapshot takes about {needed} and {RESERVE_BYTES} are left to the log"
+        "the writer's disk has {free} bytes left, a snapshot takes about {needed} and {reserve} are left to the log"
     )]
-    NoRoom { needed: u64, free: u64 },
+    NoRoom { needed: u64, free: u64, reserve: u64 },
     #[error("cannot look at the disk: {0}")]
     Disk(io::Error),
     #[error("the writer is stopping")]
@@ -209,14 +209,15 @@ impl Shelf {
         let inner = &*self.inner;
         let begun = Instant::now();
         let needed = inner.source.estimate_bytes(contents).map_err(SnapshotError::from)?;
-        let free = daemon::free_space::free_bytes(&inner.options.dir).map_err(ShelfError::Disk)?;
-        if free < needed.saturating_add(RESERVE_BYTES) {
+        let free = daemon::disk::free_bytes(&inner.options.dir).map_err(ShelfError::Disk)?;
+        let reserve = inner.options.reserve_bytes;
+        if free < needed.saturating_add(reserve) {
             tracing::error!(
                 needed,
                 free,
                 "no room for a snapshot: a follower cannot be brought to where the log is"
             );
-            return Err(ShelfError::NoRoom { needed, free });
+            return Err(ShelfError::NoRoom { needed, free, reserve });
         }
         let mut id = SnapshotId::default();
         getrandom::fill(&mut id).map_err(|error| ShelfError::Disk(io::Error::other(error)))?;

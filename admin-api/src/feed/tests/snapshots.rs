@@ -141,6 +141,7 @@ async fn a_snapshot_is_shared_until_it_will_not_do_and_removed_when_nobody_wants
         dir: dir.path().join("snapshots"),
         fleet: FleetId::from_bytes([7; 16]),
         bytes_per_s: 0,
+        reserve_bytes: 0,
     };
     let again =
         Shelf::open(options, &fleet.writer.reader(), fleet.writer.journal(), fleet.stop.clone()).unwrap();
