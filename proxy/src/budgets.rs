@@ -434,7 +434,11 @@ impl Budgets {
                 }
             }
         }
-        self.waiting.iter().for_each(|news| news.notify_waiters());
+        // Whatever they wait for may have changed.
+        for news in &self.waiting {
+            news.link_changes.fetch_add(1, Ordering::Release);
+            news.told.notify_waiters();
+        }
     }
 
     fn give_up(&self) {
