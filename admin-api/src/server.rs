@@ -297,6 +297,7 @@ async fn start_tasks(
     let operator = Operator {
         log: log.clone(),
         tokens: tokens.clone(),
+        people: people.clone(),
         members,
         domains: domains.clone(),
         levels: levels.clone(),
