@@ -20,6 +20,7 @@ use crate::codes::reuse::Reuse;
 use crate::domains::ShortUrlBase;
 use crate::http::dropin::DropIn;
 use crate::replication::ReplicationOptions;
+use crate::scrub::ScrubOptions;
 use crate::search::SearchOptions;
 use crate::sweep::window::Window;
 use crate::sweep::{Action, SweepOptions};
@@ -38,6 +39,8 @@ pub struct Config {
     pub health_listen: SocketAddr,
     /// Where followers connect.
     pub feed_listen: SocketAddr,
+    /// How the disk is looked at.
+    pub scrub: ScrubOptions,
     /// How many bytes of snapshots are sent each second, to all followers together; 0: as fast as it goes.
     pub snapshot_bytes_per_s: u64,
     /// The writer's credential bundle; none: plain, loopback only.
@@ -97,6 +100,14 @@ pub fn load(path: &std::path::Path) -> Result<Loaded<Config>, ConfigError> {
     daemon::config::load(path, read)
 }
 
+fn scrub(section: &mut Section) -> ScrubOptions {
+    const YEAR_S: u64 = 365 * 24 * 3_600;
+    ScrubOptions {
+        every: Duration::from_secs(section.in_range("every_s", 24 * 3_600, 0..=YEAR_S)),
+        bytes_per_s: section.in_range("bytes_per_s", 32 << 20, 1 << 10..=1 << 40),
+    }
+}
+
 /// Takes the configuration out of the root section.
 pub fn read(root: &mut Section) -> Config {
     let data_dir = root.value("data_dir", PathBuf::from("/var/lib/signpost-admin"));
@@ -124,6 +135,7 @@ pub fn read(root: &mut Section) -> Config {
         health_listen,
         feed_listen,
         snapshot_bytes_per_s,
+        scrub: scrub(&mut root.section("scrub")),
         tls_dir,
         control_socket,
         keypools,

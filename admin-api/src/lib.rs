@@ -30,6 +30,7 @@ pub mod nonce;
 pub mod people;
 pub mod problem;
 pub mod replication;
+pub mod scrub;
 pub mod search;
 pub mod server;
 pub mod signing;

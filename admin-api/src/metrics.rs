@@ -38,6 +38,8 @@ pub struct Metrics {
     pub budgets: crate::budgets::Counts,
     /// Links that were swept.
     pub sweep: crate::sweep::status::SweepStatus,
+    /// Looks at the disk.
+    pub scrub: crate::scrub::Counts,
     /// Connections refused or cut for breaking a limit.
     pub connections_cut: Counter,
 }
@@ -97,6 +99,7 @@ impl Metrics {
         r.register("connections_cut", "Connections cut for breaking a limit", self.connections_cut.clone());
         self.targets.register(r);
         self.sweep.register(r);
+        self.scrub.register(r);
         registry.register_collector(Box::new(observed));
         registry
     }

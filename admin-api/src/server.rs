@@ -51,6 +51,7 @@ use crate::members::Members;
 use crate::metrics::{Metrics, Observed};
 use crate::people::People;
 use crate::replication::{MemberStatus, Replication};
+use crate::scrub;
 use crate::search::Search;
 use crate::search::clicked::ClickSource as ClicksOfIndex;
 use crate::search::indexer::{Indexer, Source};
@@ -66,6 +67,8 @@ pub use open::OpenLogError;
 
 /// Where in the data directory the snapshots for followers lie.
 const SNAPSHOTS_DIR: &str = "snapshots";
+/// Where in it the disk is looked at.
+const SCRUB_DIR: &str = "scrub";
 /// How long requests that were accepted may take once the service is told to stop.
 pub const DRAIN_MAX: Duration = Duration::from_secs(10);
 /// How long everything else may take to end after that, before it is left behind.
@@ -303,9 +306,14 @@ async fn start_tasks(
         dir: config.data_dir.join(SNAPSHOTS_DIR),
         fleet: opened.fleet,
         bytes_per_s: config.snapshot_bytes_per_s,
+        // A snapshot must not be what makes the writer refuse changes.
+        reserve_bytes: config.disk_reserve_bytes.saturating_add(config.disk_reserve_bytes / 4),
     };
     let shelf = Shelf::open(shelf, &reader, opened.writer.journal(), stop_others.clone())?;
     others.spawn(shelf.clone().tidy());
+    let scrub_dir = config.data_dir.join(SCRUB_DIR);
+    let counts = metrics.scrub.clone();
+    others.spawn(scrub::run(reader.clone(), scrub_dir, config.scrub, counts, stop_others.clone()));
     others.spawn(serve_feed(feed, source, click_source, budgets.clone(), shelf, stop_others.clone()));
 
     let disk = keep_room(config, opened, &mut others, &stop_others);

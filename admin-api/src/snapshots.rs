@@ -13,6 +13,3 @@ mod throttle;
 
 pub use service::SnapshotService;
 pub use shelf::{Shelf, ShelfOptions};
-
-#[cfg(test)]
-mod tests;

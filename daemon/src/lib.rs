@@ -9,7 +9,6 @@ pub mod config;
 pub mod control;
 pub mod disk;
 pub mod exit;
-pub mod free_space;
 pub mod health;
 pub mod metrics;
 pub mod notify;

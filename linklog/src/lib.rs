@@ -17,6 +17,7 @@ pub mod limits;
 pub mod link;
 pub mod position;
 pub mod replica;
+pub mod scrub;
 pub mod slot;
 pub mod snapshot;
 pub mod stamp;

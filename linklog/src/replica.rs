@@ -9,8 +9,8 @@ mod error;
 pub use error::{ApplyError, Mismatch};
 
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 
 use crate::codec::frame::{self, FrameRecord};
 use crate::codec::record::{self, Kind, ServeSection};
@@ -82,6 +82,11 @@ impl Replica {
     /// Returns how many served keys there are, tombstones included.
     pub fn serve_entries(&self) -> u64 {
         self.sums.total().serve_entries
+    }
+
+    /// Returns a watch on the database: it is closed when this replica and its last reader are gone.
+    pub fn still_open(&self) -> StillOpen {
+        StillOpen(Arc::downgrade(&self.store))
     }
 
     /// Returns a reader of the state.
@@ -165,6 +170,17 @@ impl Replica {
     pub fn sync(&self) -> Result<(), StoreError> {
         let flushed = self.store.db().flush_wal(true);
         flushed.map_err(|source| StoreError::Io { action: "fsync", source })
+    }
+}
+
+/// Tells when a database is closed.
+#[derive(Clone)]
+pub struct StillOpen(Weak<Store>);
+
+impl StillOpen {
+    /// Says whether somebody still has it open.
+    pub fn get(&self) -> bool {
+        self.0.strong_count() > 0
     }
 }
 

@@ -136,6 +136,19 @@ pub enum StoreError {
     },
 }
 
+impl StoreError {
+    /// Says whether what is stored is not what was written, as opposed to a disk that is full, or busy, or a folder that is not there.
+    pub fn is_damage(&self) -> bool {
+        match self {
+            StoreError::Open { source, .. } | StoreError::Io { source, .. } => {
+                source.kind() == rocksdb::ErrorKind::Corruption
+            }
+            StoreError::WrongContents { .. } => false,
+            StoreError::Damaged { .. } => true,
+        }
+    }
+}
+
 /// The version of the tables' rows that are not records or values.
 const STORE_VERSION: u8 = 1;
 const FORMAT: &[u8] = b"format";
@@ -185,6 +198,23 @@ impl Store {
         let open_error = |source| StoreError::Open { dir: dir.to_owned(), source };
         let db = DB::open_cf_descriptors_read_only(&database, dir, tables, false);
         Ok(Some(Store { db: db.map_err(open_error)?, contents, options: *options }))
+    }
+
+    /// Opens a checkpoint to read all of it once, past the page cache if `direct`.
+    pub(crate) fn open_to_scrub(
+        dir: &Path,
+        contents: Contents,
+        cache_bytes: usize,
+        direct: bool,
+    ) -> Result<Store, StoreError> {
+        let options =
+            StoreOptions { block_cache_bytes: cache_bytes, memtable_bytes: 8 << 20, background_threads: 1 };
+        let mut database = tables::database_options(&options);
+        database.set_use_direct_reads(direct);
+        let tables = tables::descriptors(contents, &options);
+        let db = DB::open_cf_descriptors_read_only(&database, dir, tables, false);
+        let open_error = |source| StoreError::Open { dir: dir.to_owned(), source };
+        Ok(Store { db: db.map_err(open_error)?, contents, options })
     }
 
     /// A directory says what it is, so that a proxy's replica is never taken for a log.

@@ -30,7 +30,7 @@ use linklog::codec::value;
 use linklog::entity::{Budget, Quota, QuotaId};
 use linklog::store::Reader;
 use linklog::{Allowance, Position, StateKey};
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
@@ -61,7 +61,7 @@ const REPEAT_OF_QUOTA_EVERY: Duration = Duration::from_secs(5);
 pub struct Budgets {
     member: String,
     slots: Slots,
-    reader: Reader,
+    reader: RwLock<Reader>,
     /// As the log has them: as many as there are tokens with one.
     quotas: DashMap<QuotaId, Quota>,
     /// By the link's or the quota's key in the log's encoding. Whoever holds an entry's lock may spend, give back, or forget.
@@ -202,7 +202,7 @@ impl Budgets {
             member,
             slots,
             quotas: quotas::load(&reader).map_err(io::Error::other)?,
-            reader,
+            reader: RwLock::new(reader),
             held: DashMap::new(),
             waiting: DashMap::new(),
             visitors: AtomicUsize::new(0),
@@ -417,7 +417,7 @@ impl Budgets {
     /// Our own budget of a link, as the replica has it.
     fn row(&self, link: &[u8]) -> Option<Budget> {
         let key = StateKey::Budget(Allowance::decode(link)?, self.member.clone()).encode();
-        let row = self.reader.serve_value(&key, |value| value.and_then(read_row));
+        let row = self.reader().serve_value(&key, |value| value.and_then(read_row));
         match row {
             Ok(row) => row.filter(|row| row.holder == self.slots.holder()),
             Err(error) => {
@@ -425,6 +425,54 @@ impl Budgets {
                 None
             }
         }
+    }
+
+    /// Never held across a wait: another replica may take the place of this one.
+    fn reader(&self) -> Reader {
+        self.reader.read().clone()
+    }
+
+    /// Reads from another replica from now on, and takes over what its records, which nobody has applied one by one, say about our budgets.
+    ///
+    /// If it is of another history, what was spent and settled may be at hand again in it. So nothing of ours counts any more: we hold budgets
+    /// under another name from now on, and the writer burns what the old one had.
+    pub fn switch(&self, reader: Reader, is_other_history: bool) {
+        self.reload_quotas(&reader);
+        *self.reader.write() = reader;
+        if is_other_history {
+            self.give_up();
+        } else {
+            let held: Vec<Box<[u8]>> = self.held.iter().map(|entry| entry.key().clone()).collect();
+            for link in held {
+                let Some(of) = Allowance::decode(&link) else { continue };
+                let row = StateKey::Budget(of, self.member.clone()).encode();
+                match self.reader().serve_value(&row, |value| value.map(<[u8]>::to_vec)) {
+                    Ok(value) => self.apply(&row, value.as_deref()),
+                    Err(error) => tracing::error!(%error, "cannot read a budget in the new replica"),
+                }
+            }
+        }
+        // Whatever they wait for may have changed.
+        for news in &self.waiting {
+            news.link_changes.fetch_add(1, Ordering::Release);
+            news.told.notify_waiters();
+        }
+    }
+
+    fn give_up(&self) {
+        let held = self.held.len();
+        self.slots.renew_holder();
+        // An entry is taken out under its lock: no click of it is spent any more.
+        self.held.retain(|_, held| {
+            self.slots.release(held.place);
+            false
+        });
+        *self.work.lock() = Work::default();
+        self.wake.notify_one();
+        tracing::warn!(
+            links = held,
+            "clicks of limited links that were at hand are given up: the log has another history, and the writer burns them"
+        );
     }
 
     /// What is to be told of a budget now; gives back what is idle, or all of it if it `must`. Forgets what is settled.

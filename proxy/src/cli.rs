@@ -30,6 +30,11 @@ enum Command {
         #[command(flatten)]
         at: At,
     },
+    /// Has a running proxy read everything on its disk at once and compare it with its sums
+    Scrub {
+        #[command(flatten)]
+        at: At,
+    },
     /// Has a running proxy read its certificates and its ticket secret again; what is wrong with them changes nothing
     Reload {
         #[command(flatten)]
@@ -52,6 +57,7 @@ pub fn main() -> Result<(), Exit> {
     let arguments = Arguments::parse();
     match arguments.command {
         Some(Command::Stats { at }) => call(at, arguments.config, "stats"),
+        Some(Command::Scrub { at }) => call(at, arguments.config, "scrub"),
         Some(Command::Reload { at }) => call(at, arguments.config, "reload"),
         None => {
             let loaded = load(arguments.config)?;

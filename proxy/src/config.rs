@@ -21,6 +21,7 @@ use crate::clicks::options::ClickOptions;
 use crate::client::ClientAddress;
 use crate::hosts::UnknownHost;
 use crate::passwords::PasswordOptions;
+use crate::scrub::ScrubOptions;
 
 pub use self::geo::GeoFile;
 pub use self::limits::{LimitsConfig, PerNetwork};
@@ -59,6 +60,10 @@ pub struct Config {
     pub cache: Cache,
     /// When to be ready.
     pub ready: Ready,
+    /// A proxy without any record fetches a snapshot instead of so many records.
+    pub fresh_from_records: u64,
+    /// How the disk is looked at.
+    pub scrub: ScrubOptions,
     /// Where `/` leads; `None`: a small page.
     pub root_redirect: Option<String>,
     /// What is answered on hosts nobody declared.
@@ -124,6 +129,9 @@ impl Config {
         let passwords = read_passwords(&mut root.section("passwords"));
         let cache = read_cache(&mut root.section("cache"));
         let ready = read_ready(&mut root.section("ready"));
+        let fresh_from_records =
+            root.section("bootstrap").in_range("fresh_from_records", 1_000_000, 1..=u64::MAX >> 1);
+        let scrub = read_scrub(&mut root.section("scrub"));
         let root_redirect = read_root(&mut root.section("root"));
         let unknown_host = read_unknown_host(&mut root.section("hosts"));
         let log = LogConfig::read(&mut root.section("log"));
@@ -141,6 +149,8 @@ impl Config {
             passwords,
             cache,
             ready,
+            fresh_from_records,
+            scrub,
             root_redirect,
             unknown_host,
             log,
@@ -212,6 +222,14 @@ fn read_ready(section: &mut Section) -> Ready {
         lag_max: ms("lag_ms_max", 5_000, 1..=HOUR_MS),
         without_writer_after: ms("without_writer_after_ms", 10_000, 0..=HOUR_MS),
         unready_before_stop: ms("unready_before_stop_ms", 0, 0..=HOUR_MS),
+    }
+}
+
+fn read_scrub(section: &mut Section) -> ScrubOptions {
+    const YEAR_S: u64 = 365 * 24 * 3_600;
+    ScrubOptions {
+        every: Duration::from_secs(section.in_range("every_s", 24 * 3_600, 0..=YEAR_S)),
+        bytes_per_s: section.in_range("bytes_per_s", 32 << 20, 1 << 10..=1 << 40),
     }
 }
 

@@ -2,13 +2,14 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use daemon::control::{Answer, Commands};
 use serde_json::{Value, json};
 
 use crate::geo::Geo;
 use crate::metrics::Measured;
+use crate::scrub::Scrub;
 use crate::tls::Tls;
 use crate::watch;
 
@@ -27,7 +28,12 @@ pub struct ProxyCommands {
     pub health: SocketAddr,
     /// When the process began.
     pub started: Instant,
+    /// Who looks at the disk.
+    pub scrub: Arc<Scrub>,
 }
+
+/// How long `scrub` waits for the end of a pass before it says that it goes on.
+const SCRUB_PATIENCE: Duration = Duration::from_secs(55);
 
 impl ProxyCommands {
     fn stats(&self) -> Value {
@@ -42,6 +48,7 @@ impl ProxyCommands {
             "reason": verdict.reason(),
             "replica": follow.replica_json(),
             "feed": follow.to_json(Instant::now()),
+            "scrub": self.scrub.passes().to_json(),
         });
         if let (Value::Object(stats), Value::Object(more)) = (&mut stats, more) {
             stats.extend(more);
@@ -52,10 +59,13 @@ impl ProxyCommands {
 
 impl Commands for ProxyCommands {
     fn run(&self, command: String, _args: Value) -> Answer<'_> {
+        if command == "scrub" {
+            return Box::pin(async { Ok(self.scrub.ask_and_wait(SCRUB_PATIENCE).await.to_json()) });
+        }
         let answer = match command.as_str() {
             "stats" => Ok(self.stats()),
             "reload" => watch::on_command(self.tls.as_deref(), self.geo.as_deref()),
-            other => Err(format!("a proxy has no command {other:?}; it has: stats, reload")),
+            other => Err(format!("a proxy has no command {other:?}; it has: stats, reload, scrub")),
         };
         Box::pin(std::future::ready(answer))
     }

@@ -1,14 +1,16 @@
 //! Following the writer: a thread that talks to it and a thread that applies.
 //!
 //! Never gives up and never takes the service down: a writer that is away, refuses, or sends what cannot be applied is told once in
-//! the log, shown in the [`status`], and tried again; what was applied goes on being served. Only when the replica itself is in
-//! doubt (another history, another state) or cannot be written is nothing more applied until an operator acts.
+//! the log, shown in the [`status`], and tried again; what was applied goes on being served. When the replica itself is in doubt (another
+//! history, another state, damage on the disk) nothing more is applied to it, and when it is behind what a writer keeps nothing can be: then
+//! another one is fetched ([`recover`]) and takes its place. Only when the disk takes no writes does an operator have to act.
 //!
 //! With several writers each is tried in turn. A proxy never goes back behind the highest epoch it has accepted, so of two writers
 //! the replaced one is left again at once.
 
 mod applier;
 pub mod backoff;
+mod recover;
 pub mod status;
 mod stream;
 
@@ -25,15 +27,20 @@ use tokio_util::sync::CancellationToken;
 use wire::feed::refusal::Reason;
 use wire::identity::Identity;
 
+use crate::bootstrap::BootstrapError;
 use crate::budgets::Budgets;
 use crate::hosts::Hosts;
 use crate::hot_map::HotMap;
 use crate::passwords::attempts::Attempts;
 use crate::visitors::Visitors;
-use applier::{Applier, WORK_MAX, Work};
+use applier::{Applier, Fault, WORK_MAX, Work};
 use backoff::Backoff;
+use recover::{Need, Recoverer};
 use status::{FeedState, Status};
 use stream::{End, Follower};
+
+pub use applier::SwitchReaders;
+pub use recover::Recovery;
 
 /// Whom to follow, and as whom.
 #[derive(Clone, Debug)]
@@ -47,7 +54,6 @@ pub struct FollowOptions {
 }
 
 /// What following changes.
-#[derive(Clone, Debug)]
 pub struct Followed {
     /// Entries of changed links are replaced.
     pub hot: Arc<HotMap>,
@@ -63,6 +69,8 @@ pub struct Followed {
     pub attempts: Arc<Attempts>,
     /// From the fsync on the writer to visible here.
     pub lag: Latency,
+    /// Has everybody else read from another replica.
+    pub switch: SwitchReaders,
 }
 
 /// The two threads.
@@ -81,19 +89,31 @@ pub fn start(
     options: FollowOptions,
     replica: Replica,
     generation: u64,
+    recovery: Recovery,
     followed: Followed,
 ) -> io::Result<Following> {
-    let Followed { hot, hosts, status, budgets, visitors, attempts, lag } = followed;
+    let Followed { hot, hosts, status, budgets, visitors, attempts, lag, switch } = followed;
     let (work, waiting) = mpsc::channel(WORK_MAX);
     let status_of = Arc::clone(&status);
-    let applier =
-        Applier { replica, generation, hot, hosts, budgets, visitors, attempts, status: status_of, lag };
+    let applier = Applier {
+        replica,
+        generation,
+        hot,
+        hosts,
+        budgets,
+        visitors,
+        attempts,
+        status: status_of,
+        lag,
+        switch,
+    };
     let apply = std::thread::Builder::new().name("apply".into()).spawn(move || applier.run(waiting))?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let stop = CancellationToken::new();
     let stopped = stop.clone();
+    let ends = stop.clone();
     let feed = std::thread::Builder::new().name("feed".into()).spawn(move || {
-        let mut pilot = Pilot::new(options, work, status);
+        let mut pilot = Pilot::new(options, generation, recovery, work, status, ends);
         runtime.block_on(async { stopped.run_until_cancelled(pilot.run()).await });
     })?;
     Ok(Following { stop, feed, apply })
@@ -118,18 +138,38 @@ struct Pilot {
     applier: mpsc::Sender<Work>,
     status: Arc<Status>,
     backoff: Backoff,
+    recoverer: Recoverer,
     /// What was logged last of each writer, so that a lasting trouble is logged once.
     logged: HashMap<String, String>,
+}
+
+/// What comes after a stream.
+enum Next {
+    /// Another one, after a while.
+    Wait(Duration),
+    /// Another replica.
+    Recover(Need),
+    /// Nothing, until the process ends.
+    Never,
 }
 
 /// A stream that held this long was a success: the next pause is a first one, and its end is news.
 const LASTING: Duration = backoff::LONGEST;
 
 impl Pilot {
-    fn new(options: FollowOptions, applier: mpsc::Sender<Work>, status: Arc<Status>) -> Pilot {
+    fn new(
+        options: FollowOptions,
+        generation: u64,
+        recovery: Recovery,
+        applier: mpsc::Sender<Work>,
+        status: Arc<Status>,
+        stop: CancellationToken,
+    ) -> Pilot {
         let FollowOptions { urls, identity, name } = options;
-        let follower = Follower { identity, name };
-        Pilot { urls, follower, applier, status, backoff: Backoff::default(), logged: HashMap::new() }
+        let follower = Follower { identity, name, fresh_from_records: recovery.bootstrap.fresh_from_records };
+        let recoverer = Recoverer::new(recovery, generation, applier.clone(), Arc::clone(&status), stop);
+        let (backoff, logged) = (Backoff::default(), HashMap::new());
+        Pilot { urls, follower, applier, status, backoff, recoverer, logged }
     }
 
     async fn run(&mut self) {
@@ -137,35 +177,65 @@ impl Pilot {
             let url = self.urls[(stream as usize - 1) % self.urls.len()].clone();
             self.status.connecting(&url);
             let begun = Instant::now();
-            let end = self.follower.follow(&url, stream, &self.applier, &self.status).await;
+            let end = match self.recoverer.must().cloned() {
+                Some(need) => End::Needs(need),
+                None => tokio::select! {
+                    biased;
+                    need = self.recoverer.damage_found() => End::Needs(need),
+                    end = self.follower.follow(&url, stream, &self.applier, &self.status) => end,
+                },
+            };
             if begun.elapsed() >= LASTING {
                 self.backoff.reset();
                 self.logged.remove(&url);
             }
-            match self.after(&url, end) {
-                Some(pause) => tokio::time::sleep(pause).await,
+            let pause = match self.after(&url, end) {
+                Next::Wait(pause) => pause,
+                Next::Recover(need) => {
+                    match self.recoverer.recover(&url, &self.follower, stream, &need).await {
+                        Ok(()) => {
+                            self.backoff.reset();
+                            self.logged.clear();
+                            continue;
+                        }
+                        Err(error) => self.after_recovery(&url, &error),
+                    }
+                }
                 // Nothing more to do until the process ends.
-                None => std::future::pending().await,
-            }
+                Next::Never => std::future::pending().await,
+            };
+            tokio::time::sleep(pause).await;
         }
     }
 
-    /// Notes why a stream ended; returns how long to wait, or `None` for ever.
-    fn after(&mut self, url: &str, end: End) -> Option<Duration> {
+    /// Notes why there is no other replica; returns how long to wait.
+    fn after_recovery(&mut self, url: &str, error: &BootstrapError) -> Duration {
+        let problem = error.to_string();
+        self.log_once(url, &problem, || {
+            tracing::error!(writer = url, problem, "cannot fetch another replica, still serving");
+        });
+        let state = if error.may_pass() { FeedState::Connecting } else { FeedState::Refused };
+        self.status.bootstrap_failed(&problem, state);
+        if error.may_pass() { self.backoff.next(rand::random()) } else { Backoff::slow(rand::random()) }
+    }
+
+    /// Notes why a stream ended; returns what to do next.
+    fn after(&mut self, url: &str, end: End) -> Next {
         let random = rand::random();
-        match end {
+        let wait = match end {
+            End::Needs(need) => return Next::Recover(need),
             End::Lost(problem) => {
                 // Which connection error it is may change from try to try; that the writer is away is one trouble.
                 self.log_once(url, "away", || {
                     tracing::warn!(writer = url, problem, "cannot reach the writer")
                 });
                 self.status.lost(FeedState::Connecting, problem, None);
-                Some(self.backoff.next(random))
+                self.backoff.next(random)
             }
             End::Refused { reason: Reason::ShuttingDown, .. } => {
                 self.log_once(url, "away", || tracing::info!(writer = url, "the writer is shutting down"));
                 self.status.lost(FeedState::Connecting, "the writer is shutting down".into(), None);
-                Some(self.backoff.next(random))
+                self.backoff.next(random)
             }
             End::Refused { reason, detail } => {
                 let name = reason.as_str_name();
@@ -177,41 +247,51 @@ impl Pilot {
                         "the writer refuses us, still serving"
                     );
                 });
+                let need = Need::of_refusal(reason, &detail);
                 self.status.lost(FeedState::Refused, detail, Some(reason));
-                Some(Backoff::slow(random))
+                match need {
+                    Some(need) => return Next::Recover(need),
+                    None => Backoff::slow(random),
+                }
             }
             End::Unfit { problem } => {
                 self.log_once(url, &problem, || {
                     tracing::error!(writer = url, problem, "cannot follow this writer, still serving");
                 });
                 self.status.lost(FeedState::Refused, problem, None);
-                Some(Backoff::slow(random))
+                Backoff::slow(random)
             }
-            End::Fault(fault) => {
-                let problem = fault.to_string();
-                let (state, pause) = match () {
-                    () if fault.is_divergence() => (FeedState::Diverged, None),
-                    () if fault.is_broken() => (FeedState::Broken, None),
-                    () => (FeedState::Connecting, Some(self.backoff.next(random))),
-                };
-                self.log_once(url, &problem, || {
-                    let state = state.name();
-                    tracing::error!(
-                        writer = url,
-                        problem,
-                        state,
-                        "cannot apply what the writer sent, still serving"
-                    );
-                });
-                self.status.lost(state, problem, None);
-                pause
-            }
+            End::Fault(fault) => return self.after_fault(url, &fault),
             // Nobody stops the applier while we run: it has panicked.
             End::Over => {
                 tracing::error!("the thread that applies is gone, still serving; restart this proxy");
                 self.status.lost(FeedState::Broken, "the thread that applies is gone".into(), None);
-                None
+                return Next::Never;
             }
+        };
+        Next::Wait(wait)
+    }
+
+    fn after_fault(&mut self, url: &str, fault: &Fault) -> Next {
+        let problem = fault.to_string();
+        let need = Need::of_fault(fault);
+        let state = match &need {
+            Some(_) => FeedState::Diverged,
+            None if fault.is_broken() => FeedState::Broken,
+            None => FeedState::Connecting,
+        };
+        self.log_once(url, &problem, || {
+            let state = state.name();
+            tracing::error!(writer = url, problem, state, "cannot apply what the writer sent, still serving");
+        });
+        self.status.lost(state, problem, None);
+        match (need, state) {
+            (Some(need), _) => {
+                self.recoverer.damaged(&need);
+                Next::Recover(need)
+            }
+            (None, FeedState::Broken) => Next::Never,
+            (None, _) => Next::Wait(self.backoff.next(rand::random())),
         }
     }
 

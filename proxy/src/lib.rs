@@ -13,6 +13,7 @@
 pub mod allocations;
 pub mod answer;
 pub mod arrival;
+pub mod bootstrap;
 pub mod budgets;
 pub mod census;
 pub mod cli;
@@ -39,7 +40,9 @@ pub mod passwords;
 pub mod proxy_protocol;
 pub mod quota;
 pub mod readiness;
+pub mod replica_dirs;
 pub mod route;
+pub mod scrub;
 pub mod server;
 mod start;
 pub mod tls;

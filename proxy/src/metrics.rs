@@ -24,6 +24,7 @@ use crate::limits::Limit;
 use crate::lookup::Tier;
 use crate::quota::{Quotas, Seen};
 use crate::readiness::ReadyState;
+use crate::scrub::Scrub;
 use crate::tls::{Shown, Tls};
 use crate::worker::{Counters, Event, Handshake, STATUSES};
 
@@ -52,6 +53,8 @@ pub struct Measured {
     pub geo: Option<Arc<Geo>>,
     /// When our certificate for the feed ends, seconds since the Unix epoch; `None` without one.
     pub credential_expires_at_s: Option<u64>,
+    /// Who looks at the disk.
+    pub scrub: Arc<Scrub>,
 }
 
 impl Measured {
@@ -378,6 +381,19 @@ impl Collected {
         for (state, value) in states {
             ConstGauge::new(value).encode(family.encode_family(&[("state", state)])?)?;
         }
+        let damaged = i64::from(follow.damage.is_some());
+        gauge(encoder, "replica_damaged", "1 while the replica served from is damaged or diverged", damaged)?;
+        counter(encoder, "replica_damages", "Replicas found damaged or diverged", follow.damages)?;
+        counter(encoder, "bootstraps", "Replicas fetched", follow.bootstraps)?;
+        counter(encoder, "bootstrap_bytes", "Bytes of snapshots received", follow.bootstrap_bytes)?;
+        let (bytes, of) = follow.bootstrapping.as_ref().map_or((0, 0), |now| (now.bytes, now.of));
+        gauge(encoder, "bootstrap_progress_bytes", "Bytes of the snapshot being received", bytes as i64)?;
+        gauge(encoder, "bootstrap_size_bytes", "Bytes it has; 0: none is being received", of as i64)?;
+        let passes = self.0.scrub.passes();
+        counter(encoder, "scrub_passes", "Looks at everything on the disk, ended", passes.ended)?;
+        counter(encoder, "scrub_damages", "Looks that found damage", passes.damaged)?;
+        let help = "When the disk was last found sound, seconds since the Unix epoch; 0: not since start";
+        gauge(encoder, "scrub_sound_timestamp_seconds", help, passes.sound_at_s as i64)?;
         counter(encoder, "feed_frames", "Frames applied", follow.frames)?;
         counter(encoder, "feed_records", "Records applied", follow.records)?;
         counter(encoder, "feed_streams", "Streams the writer welcomed", follow.streams)

@@ -12,9 +12,11 @@ use daemon::{shutdown, telemetry};
 use linklog::Head;
 use linklog::replica::Replica;
 use linklog::store::{Contents, StoreOptions};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use wire::identity::Identity;
 
+use crate::bootstrap::BootstrapOptions;
 use crate::budgets::{self, Budgets, Holding};
 use crate::census::Census;
 use crate::clicks::status::ClickStatus;
@@ -24,7 +26,7 @@ use crate::config::{Config, Listener, Writers};
 use crate::control::ProxyCommands;
 use crate::disk::{DiskOptions, DiskPool};
 use crate::follow::status::Status;
-use crate::follow::{self, FollowOptions, Followed};
+use crate::follow::{self, FollowOptions, Followed, Recovery, SwitchReaders};
 use crate::framework_log;
 use crate::geo::Geo;
 use crate::hosts::Hosts;
@@ -39,6 +41,8 @@ use crate::passwords::Passwords;
 use crate::passwords::attempts::Attempts;
 use crate::quota::Quotas;
 use crate::readiness::ReadyState;
+use crate::replica_dirs::ReplicaDirs;
+use crate::scrub::Scrub;
 use crate::server::{self, Entrance, Stop};
 use crate::tls::Tls;
 use crate::visitors::Visitors;
@@ -47,11 +51,9 @@ use crate::worker::{Counters, FailureLog, Shared, Worker};
 
 /// The first replica of a process.
 const GENERATION: u64 = 1;
-/// Where in the data directory the replica lies.
-const REPLICA_DIR: &str = "replica";
 /// How often to look after files that there are none of.
 const FILES_UNCHECKED: Duration = Duration::from_secs(24 * 3_600);
-/// Where in it the click ledger lies.
+/// Where in the data directory the click ledger lies.
 const CLICKS_DIR: &str = "clicks";
 /// Memory of the database before it is written out: records come back from the writer after a crash, so it may be small.
 const MEMTABLE_BYTES: usize = 32 << 20;
@@ -66,7 +68,9 @@ pub fn run(config: Config) -> Result<(), Exit> {
     let started = Instant::now();
     let asked = shutdown::on_signals().map_err(Exit::failure)?;
     let follow_as = follow_options(&config.writers)?;
-    let replica = open_replica(&config)?;
+    let (dirs, number, replica) = open_replica(&config)?;
+    let (on_damage, found) = mpsc::unbounded_channel();
+    let scrub = Arc::new(Scrub::new(GENERATION, &replica.reader(), on_damage));
     let tls = config.tls.clone().map(Tls::load).transpose().map_err(Exit::failure)?.map(Arc::new);
     let geo = config.geo.as_ref().map(Geo::load).transpose().map_err(Exit::failure)?.map(Arc::new);
     let entrances: Vec<Entrance> =
@@ -112,6 +116,7 @@ pub fn run(config: Config) -> Result<(), Exit> {
             .identity
             .as_ref()
             .map(|identity| identity.expires_at().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()),
+        scrub: Arc::clone(&scrub),
     };
     let disk = DiskOptions {
         threads: config.cache.disk_threads,
@@ -126,6 +131,7 @@ pub fn run(config: Config) -> Result<(), Exit> {
         pieces: Pieces::new(),
         root_redirect: config.root_redirect.map(|target| target.into_bytes().into()),
         database_failures: FailureLog::default(),
+        scrub: Arc::clone(&scrub),
         census,
         clients: per_network.map_or_else(Clients::default, |limits| limits.clients),
         quotas,
@@ -144,6 +150,7 @@ pub fn run(config: Config) -> Result<(), Exit> {
         listen: listen.clone(),
         health: health.local_addr(),
         started,
+        scrub: Arc::clone(&scrub),
     };
     let check_every = Every {
         certificates: config.tls.map_or(FILES_UNCHECKED, |files| files.check_every),
@@ -161,9 +168,27 @@ pub fn run(config: Config) -> Result<(), Exit> {
     let holding =
         budgets.clone().map(|budgets| budgets::start(follow_as.clone(), Arc::clone(&status), budgets));
     let holding: Option<Holding> = holding.transpose().map_err(Exit::failure)?;
+    let scrubbing = scrub.start(config.scrub, dirs.scrub()).map_err(Exit::failure)?;
+    let recovery = Recovery {
+        known_damage: dirs.damage(number),
+        bootstrap: BootstrapOptions {
+            dirs,
+            store: store_options(config.cache.block_cache_bytes),
+            fresh_from_records: config.fresh_from_records,
+        },
+        number,
+        found,
+        scrub: Arc::clone(&scrub),
+    };
+    let readers = Arc::clone(&shared);
+    let switch: SwitchReaders = Box::new(move |generation, reader| {
+        readers.lookups.switch(Source::new(generation, reader.clone()));
+        scrub.switch(generation, reader);
+    });
     let lag = measured.replication_lag.clone();
-    let followed = Followed { hot, hosts, status, budgets, visitors, attempts, lag };
-    let following = follow::start(follow_as, replica, GENERATION, followed).map_err(Exit::failure)?;
+    let followed = Followed { hot, hosts, status, budgets, visitors, attempts, lag, switch };
+    let following =
+        follow::start(follow_as, replica, GENERATION, recovery, followed).map_err(Exit::failure)?;
 
     let limits = config.limits.limits;
     let workers = measured.workers.iter().zip(sockets).map(|(counters, sockets)| {
@@ -186,6 +211,7 @@ pub fn run(config: Config) -> Result<(), Exit> {
         clicks.stop();
     }
     following.stop();
+    scrubbing.stop();
     control.stop();
     match Arc::try_unwrap(shared) {
         // The disk threads end, then the last reader goes, and with it the database is closed.
@@ -250,17 +276,35 @@ fn open_budgets(
     Ok(Some(Arc::new(budgets)))
 }
 
-fn open_replica(config: &Config) -> Result<Replica, Exit> {
-    let options = StoreOptions {
-        block_cache_bytes: config.cache.block_cache_bytes,
-        memtable_bytes: MEMTABLE_BYTES,
-        ..StoreOptions::default()
+fn store_options(block_cache_bytes: usize) -> StoreOptions {
+    StoreOptions { block_cache_bytes, memtable_bytes: MEMTABLE_BYTES, ..StoreOptions::default() }
+}
+
+/// Opens the replica that counts, and removes those it has replaced. One that is too damaged to be opened is given up: everything in
+/// it can be had from the writer.
+fn open_replica(config: &Config) -> Result<(ReplicaDirs, u64, Replica), Exit> {
+    let failed = |error: std::io::Error| {
+        Exit::failure(format!("cannot use the data directory {}: {error}", config.data_dir.display()))
     };
-    let dir = config.data_dir.join(REPLICA_DIR);
-    std::fs::create_dir_all(&dir).map_err(|error| {
-        Exit::failure(format!("cannot make the data directory {}: {error}", dir.display()))
-    })?;
-    Replica::open(&dir, Contents::Serve, &options).map_err(Exit::failure)
+    let dirs = ReplicaDirs::new(&config.data_dir).map_err(failed)?;
+    let number = dirs.current().map_err(failed)?;
+    let options = store_options(config.cache.block_cache_bytes);
+    let (number, replica) = match Replica::open(&dirs.replica(number), Contents::Serve, &options) {
+        Err(error) if error.is_damage() => {
+            tracing::error!(
+                %error,
+                dir = %dirs.replica(number).display(),
+                "the replica is damaged and cannot be opened: beginning with an empty one"
+            );
+            let replica = Replica::open(&dirs.replica(number + 1), Contents::Serve, &options);
+            (number + 1, replica.map_err(Exit::failure)?)
+        }
+        opened => (number, opened.map_err(Exit::failure)?),
+    };
+    if let Err(error) = dirs.remove_before(number) {
+        tracing::warn!(%error, "cannot remove an old replica");
+    }
+    Ok((dirs, number, replica))
 }
 
 /// The control socket on a thread of its own, and on it too the watch over certificates and countries.

@@ -28,6 +28,7 @@ use crate::link_key::LinkKey;
 use crate::lookup::{Lookups, Tier};
 use crate::passwords::Passwords;
 use crate::quota::{Quotas, Verdict};
+use crate::scrub::Scrub;
 use crate::visitors::Visitors;
 
 /// What all workers answer from.
@@ -42,6 +43,8 @@ pub struct Shared {
     pub root_redirect: Option<Box<[u8]>>,
     /// Keeps a failing disk from filling the log.
     pub database_failures: FailureLog,
+    /// Looks at the disk when a lookup has met damage.
+    pub scrub: Arc<Scrub>,
     /// Who is connected.
     pub census: Arc<Census>,
     /// Who counts as one client.
@@ -78,13 +81,17 @@ impl FailureLog {
     /// Logs at most once in this many milliseconds.
     const EVERY_MS: u64 = 60_000;
 
-    fn report(&self, error: &StoreError) {
+    /// Returns whether it was logged.
+    fn report(&self, error: &StoreError) -> bool {
         let (now, last) = (now_ms(), self.last_ms.load(Ordering::Relaxed));
         let due = last == 0 || now.saturating_sub(last) >= Self::EVERY_MS;
         // Of several threads that find it due, one logs.
-        if due && self.last_ms.compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
+        let is_first =
+            due && self.last_ms.compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed).is_ok();
+        if is_first {
             tracing::error!(%error, "cannot look links up in the replica, visitors get 503");
         }
+        is_first
     }
 }
 
@@ -187,7 +194,10 @@ impl Worker {
     /// Counts a failure of the database, and logs it if nobody has lately.
     pub(crate) fn failed(&self, error: &StoreError) {
         self.counters.count(Event::DiskFailed);
-        self.shared.database_failures.report(error);
+        let is_news = self.shared.database_failures.report(error);
+        if is_news && error.is_damage() {
+            self.shared.scrub.suspect();
+        }
     }
 
     /// What wakes a connection when the worker stops.

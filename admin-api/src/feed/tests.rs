@@ -1,5 +1,7 @@
 //! The feed over real loopback sockets: who is let in, what is sent, when it stops.
 
+mod snapshots;
+
 use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
@@ -38,6 +40,7 @@ struct Fleet {
     address: SocketAddr,
     stop: CancellationToken,
     served: tokio::task::JoinHandle<Result<(), FeedError>>,
+    shelf: Shelf,
     _accounts: Accounts,
 }
 
@@ -101,10 +104,11 @@ impl Fleet {
             accounts: accounts.handle(),
             reporters: Reporters::default(),
         };
-        let shelf_options = ShelfOptions { dir: dir.join("snapshots"), fleet, bytes_per_s: 0 };
+        let shelf_options =
+            ShelfOptions { dir: dir.join("snapshots"), fleet, bytes_per_s: 0, reserve_bytes: 0 };
         let shelf = Shelf::open(shelf_options, &writer.reader(), writer.journal(), stop.clone()).unwrap();
-        let served = tokio::spawn(server.serve(source, clicks, budgets, shelf, stop.clone()));
-        let fleet = Fleet { _accounts: accounts, writer, members, replication, address, stop, served };
+        let served = tokio::spawn(server.serve(source, clicks, budgets, shelf.clone(), stop.clone()));
+        let fleet = Fleet { shelf, _accounts: accounts, writer, members, replication, address, stop, served };
         fleet.add("proxy-0").await;
         fleet
     }

@@ -16,7 +16,6 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 use wire::identity::{FleetId, PeerIdentity, Role, authorize};
-use wire::limits::SNAPSHOT_CHUNK_BYTES;
 use wire::snapshots::open_reply::Reply;
 use wire::snapshots::snapshots_server::Snapshots;
 use wire::snapshots::{Chunk, Making, OpenReply, OpenRequest, Opened, ReadRequest};
@@ -142,7 +141,7 @@ async fn open(
     }
     let opened = Opened { snapshot_id: kept.id.to_vec(), manifest_bytes: kept.encoded.len() as u64 };
     send(outbox, OpenReply { reply: Some(Reply::Opened(opened)) }).await?;
-    for chunk in kept.encoded.chunks(SNAPSHOT_CHUNK_BYTES) {
+    for chunk in kept.encoded.chunks(shelf.chunk_bytes()) {
         shelf.may_send(chunk.len()).await;
         send(outbox, OpenReply { reply: Some(Reply::Manifest(chunk.to_vec())) }).await?;
     }
@@ -170,7 +169,7 @@ async fn read(
     file.seek(SeekFrom::Start(request.offset)).await.map_err(failed)?;
     let mut left = part.bytes - request.offset;
     while left > 0 {
-        let wanted = left.min(SNAPSHOT_CHUNK_BYTES as u64) as usize;
+        let wanted = left.min(shelf.chunk_bytes() as u64) as usize;
         let mut data = BytesMut::zeroed(wanted);
         file.read_exact(&mut data).await.map_err(failed)?;
         tokio::select! {

@@ -1,7 +1,7 @@
 //! The snapshots there are.
 //!
-//! Each lies in a folder named by its random id. At most one of each kind is offered, the newest; an older one lives on until the last
-//! reader has let go of it. One is made at a time: whoever else wants the same waits for it.
+//! Each lies in a folder named by its random id. The newest of each kind is offered; an older one lives on for those who have begun to read
+//! it. One is made at a time: whoever else wants the same waits for it.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -17,15 +17,16 @@ use linklog::store::{Contents, Reader};
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 use wire::identity::FleetId;
+use wire::limits::SNAPSHOT_CHUNK_BYTES;
 
 use super::throttle::Throttle;
 
 /// How long a snapshot is kept after it was last read.
 const KEPT: Duration = Duration::from_secs(600);
+/// How long one that was replaced by another is kept after it was last read.
+const OLD_KEPT: Duration = Duration::from_secs(60);
 /// How often those that nobody wants any more are looked for.
 const TIDY_EVERY: Duration = Duration::from_secs(10);
-/// Room that is left to the log whatever followers want.
-const RESERVE_BYTES: u64 = 256 << 20;
 
 /// Where snapshots lie and how fast they are sent.
 #[derive(Clone, Debug)]
@@ -36,19 +37,21 @@ pub struct ShelfOptions {
     pub fleet: FleetId,
     /// Bytes a second to all followers together; 0: no bound.
     pub bytes_per_s: u64,
+    /// Bytes that are left to the log whatever followers want.
+    pub reserve_bytes: u64,
 }
 
 /// A snapshot's name.
 pub(super) type SnapshotId = [u8; 16];
 
 /// A snapshot that is kept. Its files go with the last owner, unless the process ends before.
-pub(super) struct Kept {
+pub(crate) struct Kept {
     pub(super) id: SnapshotId,
     pub(super) manifest: Manifest,
     pub(super) encoded: Bytes,
     dir: PathBuf,
     used_at: Mutex<Instant>,
-    /// To be removed when nobody reads it any more.
+    /// Replaced by another one, or unused for long: its files go with it.
     is_old: std::sync::atomic::AtomicBool,
 }
 
@@ -100,9 +103,9 @@ pub(super) enum ShelfError {
     #[error(transparent)]
     Snapshot(#[from] SnapshotError),
     #[error(
-        "the writer's disk has {free} bytes left, a snapshot takes about {needed} and {RESERVE_BYTES} are left to the log"
+        "the writer's disk has {free} bytes left, a snapshot takes about {needed} and {reserve} are left to the log"
     )]
-    NoRoom { needed: u64, free: u64 },
+    NoRoom { needed: u64, free: u64, reserve: u64 },
     #[error("cannot look at the disk: {0}")]
     Disk(io::Error),
     #[error("the writer is stopping")]
@@ -143,7 +146,7 @@ impl Shelf {
     }
 
     /// Returns a snapshot that is kept.
-    pub(super) fn get(&self, id: &[u8]) -> Option<Arc<Kept>> {
+    pub(crate) fn get(&self, id: &[u8]) -> Option<Arc<Kept>> {
         self.inner.kept.lock().iter().find(|kept| kept.id == id).cloned()
     }
 
@@ -171,6 +174,11 @@ impl Shelf {
     /// Returns how much has been read of the one that is being made.
     pub(super) fn made_bytes(&self) -> u64 {
         self.inner.made_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Returns how many bytes are sent in one message.
+    pub(super) fn chunk_bytes(&self) -> usize {
+        self.inner.throttle.chunk_bytes(SNAPSHOT_CHUNK_BYTES)
     }
 
     /// Waits until `bytes` of a snapshot may be sent.
@@ -201,14 +209,15 @@ impl Shelf {
         let inner = &*self.inner;
         let begun = Instant::now();
         let needed = inner.source.estimate_bytes(contents).map_err(SnapshotError::from)?;
-        let free = daemon::free_space::free_bytes(&inner.options.dir).map_err(ShelfError::Disk)?;
-        if free < needed.saturating_add(RESERVE_BYTES) {
+        let free = daemon::disk::free_bytes(&inner.options.dir).map_err(ShelfError::Disk)?;
+        let reserve = inner.options.reserve_bytes;
+        if free < needed.saturating_add(reserve) {
             tracing::error!(
                 needed,
                 free,
                 "no room for a snapshot: a follower cannot be brought to where the log is"
             );
-            return Err(ShelfError::NoRoom { needed, free });
+            return Err(ShelfError::NoRoom { needed, free, reserve });
         }
         let mut id = SnapshotId::default();
         getrandom::fill(&mut id).map_err(|error| ShelfError::Disk(io::Error::other(error)))?;
@@ -241,9 +250,9 @@ impl Shelf {
         );
         let new = Arc::new(Kept::new(id, manifest, dir));
         let mut kept = inner.kept.lock();
-        let is_replaced = |kept: &Arc<Kept>| kept.manifest.contents == contents;
-        kept.extract_if(.., |kept| is_replaced(kept))
-            .for_each(|old| old.is_old.store(true, Ordering::Release));
+        // Whoever has begun to read an older one may read on.
+        let replaced = kept.iter().filter(|kept| kept.manifest.contents == contents);
+        replaced.for_each(|old| old.is_old.store(true, Ordering::Release));
         kept.push(new.clone());
         Ok(new)
     }
@@ -256,9 +265,12 @@ impl Shelf {
         }
     }
 
-    pub(super) fn remove_unused(&self, kept_for: Duration) {
-        let is_unused =
-            |kept: &Arc<Kept>| Arc::strong_count(kept) == 1 && kept.used_at.lock().elapsed() >= kept_for;
+    pub(crate) fn remove_unused(&self, kept_for: Duration) {
+        let is_unused = |kept: &Arc<Kept>| {
+            let is_old = kept.is_old.load(Ordering::Acquire);
+            let kept_for = if is_old { kept_for.min(OLD_KEPT) } else { kept_for };
+            Arc::strong_count(kept) == 1 && kept.used_at.lock().elapsed() >= kept_for
+        };
         let unused: Vec<_> = self.inner.kept.lock().extract_if(.., |kept| is_unused(kept)).collect();
         for old in unused {
             tracing::info!(head = %old.manifest.head.position, "removed a snapshot that nobody has read for a while");

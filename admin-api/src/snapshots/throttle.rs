@@ -22,6 +22,15 @@ impl Throttle {
         Throttle { bytes_per_s, sent_at: Mutex::new(Instant::now()) }
     }
 
+    /// Returns how many bytes, of at most `most`, are sent at once so that whoever receives them hears from us several times a second.
+    pub(super) fn chunk_bytes(&self, most: usize) -> usize {
+        match usize::try_from(self.bytes_per_s / 8) {
+            Ok(0) => most,
+            Ok(eighth) => eighth.clamp(1, most),
+            Err(_) => most,
+        }
+    }
+
     /// Waits until `bytes` more may be sent.
     pub(super) async fn take(&self, bytes: usize) {
         if self.bytes_per_s == 0 {

@@ -7,7 +7,7 @@ use crate::store::{Contents, Reader, RowReader, Store, StoreError, tables_of};
 /// A database that snapshots can be made from. Cheap to clone; the database stays open as long as one exists.
 #[derive(Clone)]
 pub struct Source {
-    pub(super) store: Arc<Store>,
+    pub(crate) store: Arc<Store>,
 }
 
 impl From<&Reader> for Source {

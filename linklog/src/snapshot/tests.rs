@@ -11,7 +11,7 @@ use crate::change::{CommandId, Precondition};
 use crate::digest::SlotSum;
 use crate::journal::{Journal, JournalRead, RocksJournal};
 use crate::replica::Replica;
-use crate::store::{Contents, Find, Order, RowTable, StoreOptions, Term};
+use crate::store::{Contents, Find, Order, RowTable, SlotTotals, StoreOptions, Term};
 use crate::writer::tests::{delete, key, open as open_writer, put};
 use crate::writer::{Decision, Writer};
 
@@ -240,6 +240,44 @@ fn a_flipped_byte_anywhere_is_refused() {
         prop_assert!(!into.exists());
     });
     install(&snapshot, Contents::Full, &into, &small(), &always).unwrap();
+}
+
+/// What one version writes, every later one reads: a change of these bytes is another magic number, never another file.
+#[test]
+fn the_bytes_of_a_manifest_are_frozen() {
+    let sum = |byte| SlotSum::from_bytes([byte; 16]);
+    let totals = SlotTotals { serve: sum(1), manage: sum(2), serve_entries: 3, manage_entries: 4 };
+    let table = |name, byte| super::manifest::Table { name, rows: 5, sum: sum(byte) };
+    let part = |table, byte| Part {
+        table,
+        bytes: 1 << 20,
+        rows: 5,
+        checksum: [byte; 16],
+        first_key: key("link-1").encode().to_vec(),
+    };
+    let manifest = Manifest {
+        contents: Contents::Full,
+        format_level: 2,
+        fleet: FLEET,
+        head: crate::Head {
+            position: crate::Position::new(3, 1 << 40),
+            digest: crate::Digest::from_bytes([0xd1; 16]),
+        },
+        highest_epoch: crate::Epoch(4),
+        at_ms: 1_700_000_000_000,
+        parts: vec![part(0, 0xa1), part(0, 0xa2), part(1, 0xa3)],
+        index_version: 2,
+        tables: vec![table("serve", 0xb1), table("manage", 0xb2)],
+        slots: vec![(crate::Slot::new(7).unwrap(), totals), (crate::Slot::EVERYWHERE, totals)],
+    };
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/snapshot-manifest.hex");
+    let line = |line: &[u8]| line.iter().map(|b| format!("{b:02x}")).collect::<String>() + "\n";
+    let hex: String = manifest.encode().chunks(32).map(line).collect();
+    if !path.exists() && std::env::var_os("SIGNPOST_WRITE_GOLDEN").is_some() {
+        fs::write(&path, &hex).unwrap();
+    }
+    assert_eq!(fs::read_to_string(&path).unwrap(), hex);
+    assert!(Manifest::decode(&manifest.encode()).unwrap() == manifest);
 }
 
 proptest! {

@@ -5,6 +5,7 @@
 //! | `access` | private links, signed links and passwords let through who may follow, and nobody else |
 //! | `allocations` | what is asked for often is answered without an allocation |
 //! | `answers`, `domains`, `ends`, `where_to` | what a link can say about its answer and its life, through the API and a proxy |
+//! | `bootstrap` | a replica that will not do is replaced by another one |
 //! | `clicks` | clicks are counted once, and none is lost |
 //! | `framing` | requests end where the strictest reader says |
 //! | `follow` | a `201` means that every proxy redirects, at once |
@@ -24,6 +25,7 @@
 mod access;
 mod allocations;
 mod answers;
+mod bootstrap;
 mod clicks;
 mod domains;
 mod ends;

@@ -204,6 +204,7 @@ impl Speaker {
         let mut ticks = interval(LOOK_EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         self.budgets.repeat_wishes();
+        let holder = self.budgets.holder();
         loop {
             let is_ending = self.ending.is_cancelled();
             tokio::select! {
@@ -221,7 +222,10 @@ impl Speaker {
                 _ = ticks.tick() => {
                     self.budgets.repeat_wishes();
                     self.look(outbound, is_ending).await?;
-                    if self.followed.snapshot().welcomed_by.is_some_and(|now| now.url != writer.url) {
+                    // The writer has to hear of another name, too.
+                    if self.followed.snapshot().welcomed_by.is_some_and(|now| now.url != writer.url)
+                        || self.budgets.holder() != holder
+                    {
                         return Err(End::Elsewhere);
                     }
                     if is_ending && self.budgets.held.is_empty() {
@@ -279,7 +283,7 @@ impl Budgets {
         if let Some(id) = super::quotas::id_of(link) {
             return self.label_of(id);
         }
-        let stamp = self.reader.serve_value(link, |value| {
+        let stamp = self.reader().serve_value(link, |value| {
             let (stamp, _) = linklog::codec::value::split(value?).ok()?;
             stamp.live.then_some(stamp.created)
         });

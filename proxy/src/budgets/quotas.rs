@@ -61,6 +61,19 @@ impl Budgets {
         }
     }
 
+    /// Takes note of the quotas of another replica. Until it is done, a quota may still be as it was, or be missing: then it limits nothing.
+    pub(super) fn reload_quotas(&self, reader: &Reader) {
+        match load(reader) {
+            Ok(quotas) => {
+                self.quotas.retain(|id, _| quotas.contains_key(id));
+                quotas.into_iter().for_each(|(id, quota)| drop(self.quotas.insert(id, quota)));
+            }
+            Err(error) => {
+                tracing::error!(%error, "cannot read the quotas of the new replica: those known before are kept")
+            }
+        }
+    }
+
     /// Says whether the period of a label is over, or its quota gone.
     pub(super) fn is_over(&self, id: QuotaId, label: Position) -> bool {
         let now_ms = wall_clock::now_us() / 1_000;

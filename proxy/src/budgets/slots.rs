@@ -57,7 +57,7 @@ pub(super) struct Kept {
 pub(super) struct Slots {
     map: MmapRaw,
     slots: usize,
-    holder: [u8; 16],
+    holder: Mutex<[u8; 16]>,
     free: Mutex<Vec<usize>>,
 }
 
@@ -106,9 +106,10 @@ impl Slots {
         let mut opened = Slots::mapped(&file, slots, [0; 16])?;
         let fields: [u64; HEADER_FIELDS] = std::array::from_fn(|at| opened.word(at).load(Ordering::Relaxed));
         let [_, _, _, low, high] = fields;
-        opened.holder = (u128::from(low) | u128::from(high) << 64).to_le_bytes();
+        let holder = (u128::from(low) | u128::from(high) << 64).to_le_bytes();
+        *opened.holder.get_mut() = holder;
         let is_sound = opened.word(HEADER_FIELDS).load(Ordering::Relaxed) == sum(&fields);
-        if !is_sound || fields != fields_of(slots, opened.holder) {
+        if !is_sound || fields != fields_of(slots, holder) {
             return Err(invalid());
         }
         let kept: Vec<Kept> = (0..slots).filter_map(|place| opened.kept(place)).collect();
@@ -118,12 +119,24 @@ impl Slots {
 
     fn mapped(file: &File, slots: usize, holder: [u8; 16]) -> io::Result<Slots> {
         let map = MmapOptions::new().len((slots + 1) * SLOT_WORDS * 8).map_raw(file)?;
-        Ok(Slots { map, slots, holder, free: Mutex::new((0..slots).rev().collect()) })
+        Ok(Slots { map, slots, holder: Mutex::new(holder), free: Mutex::new((0..slots).rev().collect()) })
     }
 
     /// Whose memory it is.
     pub(super) fn holder(&self) -> [u8; 16] {
-        self.holder
+        *self.holder.lock()
+    }
+
+    /// Makes it the memory of somebody else: what was at hand is lost, and the writer burns it. Killed in the middle, it is no file of ours
+    /// and the next start makes another one.
+    pub(super) fn renew_holder(&self) {
+        let mut holder = self.holder.lock();
+        *holder = rand::random();
+        let fields = fields_of(self.slots, *holder);
+        self.word(HEADER_FIELDS).store(0, Ordering::SeqCst);
+        for (at, field) in fields.into_iter().chain([sum(&fields)]).enumerate() {
+            self.word(at).store(field, Ordering::SeqCst);
+        }
     }
 
     /// Takes a slot for a budget; `None`: there is no room.

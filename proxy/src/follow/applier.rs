@@ -9,8 +9,8 @@ use bytes::Bytes;
 use daemon::metrics::Latency;
 use linklog::codec::value;
 use linklog::entity::Fleet;
-use linklog::replica::{Applied, ApplyError, Mismatch, Replica};
-use linklog::store::ChangedKey;
+use linklog::replica::{Applied, ApplyError, Mismatch, Replica, StillOpen};
+use linklog::store::{ChangedKey, Reader};
 use linklog::{Digest, Epoch, Head, Position, SlotSum, StateKey};
 use tokio::sync::{mpsc, oneshot};
 use wire::feed::follower_message::Message;
@@ -37,8 +37,21 @@ pub(super) enum Work {
     Begin { stream: u64, fault: oneshot::Sender<Fault>, standing: oneshot::Sender<Standing> },
     /// Records.
     Frame { stream: u64, frame: Bytes, synced_at_us: u64, acks: Acks },
+    /// Another replica takes the place of ours; answered when it is served from.
+    Switch { made: Box<NewReplica>, done: oneshot::Sender<StillOpen> },
     /// Where the writer is.
     Heartbeat { stream: u64, heartbeat: Heartbeat, skew_ms: i64, acks: Acks },
+}
+
+/// A replica that takes the place of ours.
+pub(super) struct NewReplica {
+    pub(super) replica: Replica,
+    /// Its place among the replicas of this process.
+    pub(super) generation: u64,
+    /// The writer's clock at its last record, milliseconds since the Unix epoch; 0: not known.
+    pub(super) at_ms: u64,
+    /// It is of another history than ours: what was settled here may not be settled there.
+    pub(super) is_other_history: bool,
 }
 
 /// Where acknowledgements go.
@@ -74,6 +87,19 @@ impl Fault {
         }
     }
 
+    /// The history is the same, and what was made of it is not.
+    pub(super) const fn is_other_state(&self) -> bool {
+        matches!(
+            self,
+            Fault::Mismatch(Mismatch::State { .. }) | Fault::Apply(ApplyError::WrongOutcome { .. })
+        )
+    }
+
+    /// What is stored is not what was written.
+    pub(super) fn is_damage(&self) -> bool {
+        matches!(self, Fault::Apply(ApplyError::Store(error)) if error.is_damage())
+    }
+
     /// The database failed, and no frame can be applied until it is opened again.
     pub(super) const fn is_broken(&self) -> bool {
         matches!(self, Fault::Apply(ApplyError::Store(_)))
@@ -91,7 +117,12 @@ pub(super) struct Applier {
     pub(super) attempts: Arc<Attempts>,
     pub(super) status: Arc<Status>,
     pub(super) lag: Latency,
+    /// Has everybody read from another replica.
+    pub(super) switch: SwitchReaders,
 }
+
+/// Has readers that are not in [`Applier`] read from another replica, the given one of this process.
+pub type SwitchReaders = Box<dyn Fn(u64, &Reader) + Send>;
 
 impl Applier {
     /// Works until nobody can ask any more; then closes the replica.
@@ -106,6 +137,12 @@ impl Applier {
                     on_fault = Some(fault);
                     // A stream that was given up meanwhile does not wait for it.
                     let _ = standing.send(self.standing());
+                    Ok(())
+                }
+                Work::Switch { made, done } => {
+                    on_fault = None;
+                    // Whoever asked may have gone; the replica is in place all the same.
+                    let _ = done.send(self.switch(*made));
                     Ok(())
                 }
                 Work::Frame { stream, .. } | Work::Heartbeat { stream, .. }
@@ -125,6 +162,26 @@ impl Applier {
                 let _ = on_fault.send(fault);
             }
         }
+    }
+
+    /// Puts another replica in the place of ours: hosts, visitors, links, budgets, in that order. Returns a watch on the old one.
+    fn switch(&mut self, made: NewReplica) -> StillOpen {
+        let NewReplica { replica, generation, at_ms, is_other_history } = made;
+        let old = std::mem::replace(&mut self.replica, replica);
+        self.generation = generation;
+        let reader = self.replica.reader();
+        if let Err(error) = self.hosts.reload(&reader) {
+            tracing::error!(%error, "a host's or a domain's record is damaged: hosts stay as they were");
+        }
+        if let Err(error) = self.visitors.reload(&reader) {
+            tracing::error!(%error, "whom it did not come to may follow no private link");
+        }
+        (self.switch)(generation, &reader);
+        if let Some(budgets) = &self.budgets {
+            budgets.switch(reader, is_other_history);
+        }
+        self.status.replaced(self.replica.head(), self.replica.serve_entries(), at_ms);
+        old.still_open()
     }
 
     fn standing(&self) -> Standing {

@@ -31,19 +31,22 @@ pub enum FeedState {
     Following,
     /// Every writer tried says no; asking again now and then.
     Refused,
-    /// The replica is not what the writer has: nothing more is applied.
+    /// The replica is not what the writer has, or is damaged: nothing more is applied to it, another one is to be fetched.
     Diverged,
+    /// Another replica is being fetched.
+    Bootstrapping,
     /// The database does not take writes: nothing more is applied.
     Broken,
 }
 
 impl FeedState {
     /// All of them.
-    pub const ALL: [FeedState; 5] = [
+    pub const ALL: [FeedState; 6] = [
         FeedState::Connecting,
         FeedState::Following,
         FeedState::Refused,
         FeedState::Diverged,
+        FeedState::Bootstrapping,
         FeedState::Broken,
     ];
 
@@ -54,14 +57,28 @@ impl FeedState {
             FeedState::Following => "following",
             FeedState::Refused => "refused",
             FeedState::Diverged => "diverged",
+            FeedState::Bootstrapping => "bootstrapping",
             FeedState::Broken => "broken",
         }
     }
 
-    /// Whether only a restart or an operator ends it.
+    /// Whether only another replica, a restart or an operator ends it.
     pub const fn is_final(self) -> bool {
         matches!(self, FeedState::Diverged | FeedState::Broken)
     }
+}
+
+/// How far another replica is.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Bootstrapping {
+    /// Why there must be one.
+    pub why: String,
+    /// What is being done.
+    pub phase: &'static str,
+    /// Bytes received, or read by the writer while it makes a snapshot.
+    pub bytes: u64,
+    /// Of how many; 0: not known yet.
+    pub of: u64,
 }
 
 /// Everything known about following, at one instant.
@@ -97,6 +114,16 @@ pub struct Snapshot {
     pub records: u64,
     /// Streams begun since start.
     pub streams: u64,
+    /// Another replica that is being fetched, or has to be.
+    pub bootstrapping: Option<Bootstrapping>,
+    /// What is wrong with the replica in use, if it is known to be damaged or another than the writer's.
+    pub damage: Option<String>,
+    /// How often the replica was found damaged or diverged since start.
+    pub damages: u64,
+    /// Replicas fetched since start.
+    pub bootstraps: u64,
+    /// Bytes of snapshots received since start.
+    pub bootstrap_bytes: u64,
 }
 
 impl Snapshot {
@@ -129,6 +156,12 @@ impl Snapshot {
             "lag_ms": self.lag_ms(now_us() / 1_000),
             "clock_skew_ms": self.clock_skew_ms,
             "silent_for_ms": millis(now.saturating_duration_since(self.heard_at)),
+            "bootstrap": self.bootstrapping.as_ref().map(|bootstrapping| json!({
+                "why": bootstrapping.why,
+                "phase": bootstrapping.phase,
+                "bytes": bootstrapping.bytes,
+                "of": bootstrapping.of,
+            })),
         })
     }
 
@@ -141,6 +174,8 @@ impl Snapshot {
             "digest": self.applied.digest.to_string(),
             "keys": self.keys,
             "caught_up_once": self.caught_up_once,
+            "damage": self.damage,
+            "bootstraps": self.bootstraps,
         })
     }
 }
@@ -177,6 +212,11 @@ impl Status {
             frames: 0,
             records: 0,
             streams: 0,
+            bootstrapping: None,
+            damage: None,
+            damages: 0,
+            bootstraps: 0,
+            bootstrap_bytes: 0,
         };
         Status { now: Mutex::new(now), lag_max, whole }
     }
@@ -202,6 +242,7 @@ impl Status {
             let host = now.writer.clone().map(|url| Welcomer { url, fleet: fleet.to_vec() });
             now.welcomed_by = host;
             now.state = FeedState::Following;
+            now.bootstrapping = None;
             now.problem = None;
             now.refusal = None;
             now.heard_at = Instant::now();
@@ -242,6 +283,86 @@ impl Status {
             now.writer_head = Some(writer_head);
             now.clock_skew_ms = Some(skew_ms);
             self.see_whether_caught_up(now, None);
+        });
+    }
+
+    /// The replica is damaged, or another than the writer's: nothing more is applied to it.
+    pub fn damaged(&self, what: &str) {
+        self.change(|now| {
+            now.state = FeedState::Diverged;
+            now.problem = Some(what.to_owned());
+            now.damages += u64::from(now.damage.is_none());
+            now.damage.get_or_insert_with(|| what.to_owned());
+        });
+    }
+
+    /// Another replica has to be fetched.
+    pub fn bootstrap_needed(&self, why: &str) {
+        self.change(|now| {
+            let new = Bootstrapping { why: why.to_owned(), phase: "asking the writer", bytes: 0, of: 0 };
+            now.bootstrapping = Some(new);
+        });
+    }
+
+    /// Fetching has come to its next step.
+    pub fn bootstrap_phase(&self, phase: &'static str) {
+        self.change(|now| {
+            if let Some(bootstrapping) = &mut now.bootstrapping {
+                bootstrapping.phase = phase;
+                now.state = FeedState::Bootstrapping;
+                now.heard_at = Instant::now();
+            }
+        });
+    }
+
+    /// So much is done, of so much.
+    pub fn bootstrap_bytes(&self, bytes: u64, of: u64) {
+        self.change(|now| {
+            now.heard_at = Instant::now();
+            if let Some(bootstrapping) = &mut now.bootstrapping {
+                (bootstrapping.bytes, bootstrapping.of) = (bytes, of);
+            }
+        });
+    }
+
+    /// So much more was received.
+    pub fn bootstrap_received(&self, bytes: u64) {
+        self.change(|now| {
+            now.heard_at = Instant::now();
+            now.bootstrap_bytes += bytes;
+            if let Some(bootstrapping) = &mut now.bootstrapping {
+                bootstrapping.bytes += bytes;
+            }
+        });
+    }
+
+    /// So much has to be received again.
+    pub fn bootstrap_again(&self, bytes: u64) {
+        self.change(|now| {
+            if let Some(bootstrapping) = &mut now.bootstrapping {
+                bootstrapping.bytes = bootstrapping.bytes.saturating_sub(bytes);
+            }
+        });
+    }
+
+    /// Fetching has failed; `state` is what the feed is in then. It is tried again.
+    pub fn bootstrap_failed(&self, problem: &str, state: FeedState) {
+        self.change(|now| {
+            now.state = if now.damage.is_some() { FeedState::Diverged } else { state };
+            now.problem = Some(problem.to_owned());
+        });
+    }
+
+    /// Another replica is in place.
+    pub fn replaced(&self, applied: Head, keys: u64, at_ms: u64) {
+        self.change(|now| {
+            now.applied = applied;
+            now.keys = keys;
+            now.applied_at_ms = at_ms;
+            now.state = FeedState::Connecting;
+            (now.problem, now.refusal, now.bootstrapping, now.damage) = (None, None, None, None);
+            now.bootstraps += 1;
+            self.whole.set();
         });
     }
 

@@ -16,6 +16,7 @@ use wire::feed::{FollowerMessage, Hello, Refusal, Welcome, WriterMessage};
 use wire::identity::{Identity, Role};
 
 use super::applier::{Fault, Standing, WORK_MAX, Work};
+use super::recover::Need;
 use super::status::Status;
 use crate::wall_clock::now_us;
 
@@ -33,6 +34,8 @@ const ACKS_MAX: usize = 256;
 pub(super) struct Follower {
     pub(super) identity: Option<Identity>,
     pub(super) name: String,
+    /// Without any record, a snapshot is fetched instead of so many.
+    pub(super) fresh_from_records: u64,
 }
 
 /// Why a stream ended.
@@ -46,6 +49,8 @@ pub(super) enum End {
     Unfit { problem: String },
     /// What it sent cannot be applied.
     Fault(Fault),
+    /// The replica will not do: another one has to be fetched.
+    Needs(Need),
     /// The applier is gone: the process ends.
     Over,
 }
@@ -96,6 +101,9 @@ impl Follower {
             Ok(head) => head,
             Err(end) => return end,
         };
+        if standing.head.position.seq.0 == 0 && head.seq.0 >= self.fresh_from_records {
+            return End::Needs(Need::far_behind(head));
+        }
         tracing::info!(
             writer = url,
             applied = %standing.head.position,
@@ -148,7 +156,7 @@ impl Follower {
     }
 
     /// The fleet we belong to: by our certificate, else by what the replica says; a new proxy on loopback may not know.
-    fn fleet(&self, standing: &Standing) -> Option<[u8; 16]> {
+    pub(super) fn fleet(&self, standing: &Standing) -> Option<[u8; 16]> {
         let certified = self.identity.as_ref().map(|identity| *identity.own().fleet.as_bytes());
         certified.or(standing.fleet)
     }

@@ -24,6 +24,7 @@ use signpost_proxy::lookup::{Lookups, Source, Whole};
 use signpost_proxy::passwords::attempts::Attempts;
 use signpost_proxy::passwords::{PasswordOptions, Passwords};
 use signpost_proxy::quota::{QuotaOptions, Quotas};
+use signpost_proxy::scrub::Scrub;
 use signpost_proxy::visitors::Visitors;
 use signpost_proxy::worker::{Counters, Event, FailureLog, Limits, STATUSES, Shared, Worker};
 use tokio_util::sync::CancellationToken;
@@ -84,6 +85,7 @@ impl Site {
             pieces: Pieces::new(),
             root_redirect: root.map(|root| root.as_bytes().into()),
             database_failures: FailureLog::default(),
+            scrub: Arc::new(Scrub::new(1, &replica.reader(), tokio::sync::mpsc::unbounded_channel().0)),
             census: Arc::new(Census::new(usize::MAX, usize::MAX)),
             clients: Clients::default(),
             quotas: quotas.and_then(Quotas::new).map(Arc::new),
