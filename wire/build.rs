@@ -5,7 +5,13 @@ fn main() -> std::io::Result<()> {
         // One frame goes to every follower: `Bytes` is shared, a `Vec` would be copied for each.
         .bytes(".signpost.feed.v1.Records.frame")
         .compile_protos(
-            &["proto/feed.proto", "proto/keys.proto", "proto/clicks.proto", "proto/budgets.proto"],
+            &[
+                "proto/feed.proto",
+                "proto/keys.proto",
+                "proto/clicks.proto",
+                "proto/budgets.proto",
+                "proto/succession.proto",
+            ],
             &["proto"],
         )
 }

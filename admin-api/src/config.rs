@@ -1,5 +1,6 @@
 //! The configuration file. `config.example.toml` holds every key with its default, and a test keeps it so.
 
+mod standby;
 mod targets;
 
 use std::net::SocketAddr;
@@ -18,6 +19,7 @@ use crate::codes::CodesOptions;
 use crate::domains::ShortUrlBase;
 use crate::http::dropin::DropIn;
 use crate::replication::ReplicationOptions;
+pub use standby::StandbyConfig;
 pub use targets::Targets;
 
 /// Everything the file says.
@@ -43,6 +45,8 @@ pub struct Config {
     pub codes: CodesOptions,
     /// How replication is waited for.
     pub replication: ReplicationOptions,
+    /// Whom to follow, if this is a standby.
+    pub standby: Option<StandbyConfig>,
     /// How many bytes of records are kept for followers that come back.
     pub journal_retention_bytes: u64,
     /// How many bytes of counted batches are kept.
@@ -99,6 +103,9 @@ pub fn read(root: &mut Section) -> Config {
         root.section("control").value("socket", PathBuf::from("/run/signpost-admin/control.sock"));
     let keypools = root.sections("keypool").iter_mut().map(|pool| keypool(pool, tls_dir.is_some())).collect();
     let limits = limits(&mut root.section("limits"));
+    let replication = replication(&mut root.section("replication"));
+    let standby =
+        standby::read(&mut root.section("standby"), replication.min_sync_replicas, tls_dir.is_some());
     Config {
         data_dir,
         short_url_base,
@@ -109,7 +116,8 @@ pub fn read(root: &mut Section) -> Config {
         control_socket,
         keypools,
         codes: codes(&mut root.section("codes")),
-        replication: replication(&mut root.section("replication")),
+        replication,
+        standby,
         journal_retention_bytes: root.section("journal").in_range(
             "retention_bytes",
             10 << 30,
@@ -218,7 +226,9 @@ mod tests {
         let (example, defaults) = (parse(example).unwrap(), parse(base).unwrap());
         assert_eq!(example.effective, defaults.effective);
         // Optional keys and lists have no defaults to compare with: the example shows them in comments.
-        for key in ["tls_dir", "[[keypool]]", "url", "verdict_url"] {
+        for key in
+            ["tls_dir", "[[keypool]]", "url", "verdict_url", "name", "api_url", "writer_min_sync_replicas"]
+        {
             assert!(include_str!("../config.example.toml").contains(&format!("# {key}")), "{key}");
         }
     }

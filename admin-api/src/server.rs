@@ -7,6 +7,7 @@
 mod listen;
 mod open;
 mod probe;
+mod standby;
 
 use std::io;
 use std::net::SocketAddr;
@@ -17,6 +18,7 @@ use std::time::Duration;
 use clicklog::accounts::Accounts;
 use daemon::control::ControlSocket;
 use daemon::health::HealthServer;
+use linklog::Position;
 use linklog::writer::{Writer, WriterHandle};
 use parking_lot::RwLock;
 use tokio::net::TcpListener;
@@ -49,11 +51,16 @@ use crate::members::Members;
 use crate::metrics::{Metrics, Observed};
 use crate::people::People;
 use crate::replication::{MemberStatus, Replication};
+use crate::standby::tell;
+use crate::succession::peer::Asker;
+use crate::succession::{SuccessionService, WriterSide};
 use listen::HttpServer;
 use open::OpenLog;
 use probe::HealthProbe;
 
 pub use open::OpenLogError;
+pub(crate) use open::recorded_fleet;
+pub use standby::{Ended, RunningStandby};
 
 /// How long requests that were accepted may take once the service is told to stop.
 pub const DRAIN_MAX: Duration = Duration::from_secs(10);
@@ -125,11 +132,19 @@ struct Tasks {
     stop_others: CancellationToken,
 }
 
-/// Starts the service, runs it until `stop` or a failure, and ends it in order.
+/// Starts the service, runs it until `stop` or a failure, and ends it in order. A standby that is promoted goes on as the writer.
 ///
 /// # Errors
 /// It could not start, or the log failed.
 pub fn run(config: &Config, stop: &CancellationToken) -> Result<(), ServerError> {
+    if standby::is_meant(config)? {
+        let running = RunningStandby::start(config)?;
+        daemon::notify::ready();
+        running.wait(stop);
+        if running.stop()? == Ended::Stopped {
+            return Ok(());
+        }
+    }
     let running = Running::start(config)?;
     daemon::notify::ready();
     running.wait(stop);
@@ -243,6 +258,9 @@ async fn start_tasks(
     start_tally(config, &log, &tokens, &mut others, &stop_others)?;
     let members = Members::load(&reader).map_err(OpenLogError::from)?;
     let replication = Replication::new(members.clone(), opened.writer.journal(), config.replication);
+    // The operator's own changes are let through: without them no sync member could be added.
+    let ungated = log.clone();
+    let log = log.gated(replication.clone());
 
     // Ports are bound before anything runs: a port that is taken must not leave half a service behind.
     let http = TcpListener::bind(config.http_listen).await.map_err(|error| {
@@ -253,8 +271,9 @@ async fn start_tasks(
     let addresses = Addresses { http: http.local_addr()?, health, feed: feed.local_addr() };
 
     let (codes, marks) = start_codes(config, identity, &log, &domains, &metrics, &mut others, &stop_others)?;
-    let levels = Levels::new(log.clone(), members.clone());
+    let levels = Levels::new(ungated.clone(), members.clone());
     others.spawn(levels.clone().run(stop_others.clone()));
+    let replaced = stop_writing_when_replaced(opened.writer.handle(), probe.clone());
     let source = FeedSource {
         fleet: opened.fleet,
         journal: opened.writer.journal(),
@@ -262,8 +281,11 @@ async fn start_tasks(
         members: members.clone(),
         replication: replication.clone(),
         levels: levels.clone(),
-        on_higher_epoch: stop_writing_when_replaced(opened.writer.handle(), probe.clone()),
+        on_higher_epoch: replaced.clone(),
+        on_behind: stop_writing_when_behind(opened.writer.handle(), probe.clone()),
     };
+    let side = WriterSide::new(opened.writer.handle(), opened.fleet, replaced.clone());
+    let succession = SuccessionService { side: Arc::new(side), journal: opened.writer.journal() };
     let reporters = Reporters::default();
     let clicks = Clicks::new(opened.accounts.handle(), reporters.clone(), members.clone());
     let click_source = ClickSource {
@@ -274,9 +296,16 @@ async fn start_tasks(
     };
     let budgets = Budgets::load(opened.fleet, log.clone(), members.clone(), metrics.budgets.clone())
         .map_err(OpenLogError::from)?;
-    others.spawn(serve_feed(feed, source, click_source, budgets.clone(), stop_others.clone()));
+    others.spawn(serve_feed(feed, source, click_source, budgets.clone(), succession, stop_others.clone()));
+    if let Some(standby) = &config.standby {
+        let name = standby::name(standby, identity);
+        let asker = Asker { identity: identity.cloned(), fleet: Some(opened.fleet), name: name.clone() };
+        let writer = opened.writer.handle();
+        others.spawn(tell::run(standby.of.clone(), asker, writer, replaced, stop_others.clone()));
+        standby::retire_own_member(&ungated, &members, &name).await?;
+    }
     let operator = Operator {
-        log: log.clone(),
+        log: ungated.clone(),
         tokens: tokens.clone(),
         members,
         domains: domains.clone(),
@@ -296,6 +325,7 @@ async fn start_tasks(
         marks: marks.clone(),
         clicks: clicks.clone(),
         members: lags,
+        standby: None,
     });
     probe.open(metrics.registry(observed.clone()), observed.clone());
 
@@ -329,6 +359,7 @@ async fn start_tasks(
         ready: observed,
         drop_in: config.drop_in,
         metrics: metrics.clone(),
+        standby: None,
     };
     let mut serving = JoinSet::new();
     let server = HttpServer { router: http::router(Arc::new(api)), metrics };
@@ -407,8 +438,25 @@ fn stop_writing_when_replaced(
             epoch,
             "a follower knows a higher epoch: another writer has taken over, this one writes no more"
         );
-        writer.fence();
+        writer.fence(epoch);
         probe.replaced(epoch);
+    })
+}
+
+/// Returns what is called when a sync member has what this writer has lost.
+fn stop_writing_when_behind(
+    writer: WriterHandle,
+    probe: Arc<HealthProbe>,
+) -> Arc<dyn Fn(&str, Position) + Send + Sync> {
+    Arc::new(move |member, at| {
+        tracing::error!(
+            member,
+            %at,
+            head = %writer.commit().head.position,
+            "a sync member has records that this writer has lost, it writes no more: stop it and run `signpost-admin recover`"
+        );
+        writer.stop_behind();
+        probe.behind();
     })
 }
 
@@ -417,9 +465,10 @@ async fn serve_feed(
     source: FeedSource,
     clicks: ClickSource,
     budgets: Budgets,
+    succession: SuccessionService,
     stop: CancellationToken,
 ) {
-    if let Err(error) = feed.serve(source, clicks, budgets, stop).await {
+    if let Err(error) = feed.serve(source, clicks, budgets, succession, stop).await {
         tracing::error!(%error, "the feed has ended");
     }
 }

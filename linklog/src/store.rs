@@ -10,6 +10,7 @@ pub(crate) mod meta;
 mod outcome;
 mod reader;
 pub(crate) mod replay;
+pub(crate) mod role;
 mod rows;
 mod state;
 mod tables;
@@ -23,7 +24,7 @@ pub use state::ChangedKey;
 
 pub(crate) use meta::{HEAD, HIGHEST_EPOCH, read_epoch, read_head, write_head};
 pub(crate) use outcome::{forget as forget_outcomes, get as outcome_of};
-pub(crate) use state::{StateBatch, SumTable};
+pub(crate) use state::{StateBatch, SumTable, TouchedSlots};
 pub(crate) use tables::{CREATED, INDEX, JOURNAL, MANAGE, META, OUTCOME_TIMES, OUTCOMES, SERVE};
 
 use std::path::{Path, PathBuf};

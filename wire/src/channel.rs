@@ -24,6 +24,7 @@ use crate::{
         ACCOUNTANT_MESSAGE_BYTES_MAX, BUDGETS_MESSAGE_BYTES_MAX, FOLLOWER_MESSAGE_BYTES_MAX,
         KEYS_MESSAGE_BYTES_MAX, REPORTER_MESSAGE_BYTES_MAX, WRITER_MESSAGE_BYTES_MAX,
     },
+    succession::succession_client::SuccessionClient,
 };
 
 /// How long the TCP connection may take.
@@ -130,6 +131,13 @@ pub fn budgets_client(channel: Channel) -> BudgetsClient<Channel> {
     BudgetsClient::new(channel)
         .max_decoding_message_size(BUDGETS_MESSAGE_BYTES_MAX)
         .max_encoding_message_size(BUDGETS_MESSAGE_BYTES_MAX)
+}
+
+/// Makes the client of the succession, with the limits both ends share.
+pub fn succession_client(channel: Channel) -> SuccessionClient<Channel> {
+    SuccessionClient::new(channel)
+        .max_decoding_message_size(WRITER_MESSAGE_BYTES_MAX)
+        .max_encoding_message_size(FOLLOWER_MESSAGE_BYTES_MAX)
 }
 
 /// Joins an error and its causes into one line, leaving out what a cause merely repeats.

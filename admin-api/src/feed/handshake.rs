@@ -68,6 +68,9 @@ pub(super) fn admit(
     if hello.highest_epoch > source.journal.head().position.epoch.0 {
         (source.on_higher_epoch)(hello.highest_epoch);
     }
+    if member.role == MemberRole::Sync && applied.seq > source.journal.head().position.seq {
+        (source.on_behind)(&hello.member, applied);
+    }
     if let Some(refusal) = check_place(&source.journal, hello, applied, level)? {
         return Ok(Err(refusal));
     }

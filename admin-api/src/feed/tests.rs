@@ -16,8 +16,6 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
 use wire::feed::follower_message::Message as FromFollower;
-use wire::feed::refusal::Reason;
-use wire::feed::writer_message::Message as FromWriter;
 use wire::feed::{Ack, Hello};
 use wire::identity::Role;
 
@@ -26,6 +24,7 @@ use crate::budgets::Budgets;
 use crate::clicks::Reporters;
 use crate::members;
 use crate::replication::ReplicationOptions;
+use crate::succession::WriterSide;
 
 const SMALL: StoreOptions =
     StoreOptions { block_cache_bytes: 4 << 20, memtable_bytes: 2 << 20, background_threads: 1 };
@@ -80,7 +79,11 @@ impl Fleet {
             levels: Levels::new(log, members.clone()),
             on_higher_epoch: {
                 let writer = writer.handle();
-                Arc::new(move |_| writer.fence())
+                Arc::new(move |by| writer.fence(by))
+            },
+            on_behind: {
+                let writer = writer.handle();
+                Arc::new(move |_, _| writer.stop_behind())
             },
         };
         let accounts = Accounts::open(
@@ -100,7 +103,9 @@ impl Fleet {
             accounts: accounts.handle(),
             reporters: Reporters::default(),
         };
-        let served = tokio::spawn(server.serve(source, clicks, budgets, stop.clone()));
+        let side = WriterSide::new(writer.handle(), source.fleet, source.on_higher_epoch.clone());
+        let succession = SuccessionService { side: Arc::new(side), journal: writer.journal() };
+        let served = tokio::spawn(server.serve(source, clicks, budgets, succession, stop.clone()));
         let fleet = Fleet { _accounts: accounts, writer, members, replication, address, stop, served };
         fleet.add("proxy-0").await;
         fleet

@@ -79,6 +79,9 @@ impl From<ChangeError> for Problem {
             ChangeError::KeyReused => new(kind::IDEMPOTENCY_KEY_REUSED),
             ChangeError::Propose(ProposeError::Busy) => new(kind::BUSY).retry_after(SOON),
             ChangeError::Propose(ProposeError::Fenced) => new(kind::WRITER_REPLACED).retry_after(SOON),
+            ChangeError::Propose(ProposeError::Behind) => new(kind::WRITER_BEHIND).retry_after(SOON),
+            ChangeError::Propose(ProposeError::NoReplica) => new(kind::NO_SYNC_REPLICA).retry_after(SOON),
+            ChangeError::Propose(ProposeError::Standby) => new(kind::STANDBY),
             ChangeError::Propose(ProposeError::Closed) | ChangeError::Ending(_) => {
                 new(kind::STOPPING).retry_after(SOON).with(|parts| parts.close = true)
             }

@@ -27,6 +27,7 @@ mod order;
 mod people;
 mod put;
 mod schemathesis;
+mod standby;
 mod takedowns;
 mod tokens;
 mod transfer;

@@ -11,6 +11,7 @@
 //! | `full` | a disk that takes no more ends the writer in order |
 //! | `kills` | nothing acknowledged is lost when the writer is killed |
 //! | `limits` | links that end with a number of clicks end with exactly that |
+//! | `standby` | a lost writer is replaced, and a writer gets its lost end back |
 //! | `units` | the systemd units |
 //! | `updates` | no old target after an acknowledged change |
 //!
@@ -28,6 +29,7 @@ mod full;
 mod kills;
 mod limits;
 mod outage;
+mod standby;
 mod units;
 mod updates;
 mod web;
