@@ -4,6 +4,7 @@ fn main() -> std::io::Result<()> {
     tonic_prost_build::configure()
         // One frame goes to every follower: `Bytes` is shared, a `Vec` would be copied for each.
         .bytes(".signpost.feed.v1.Records.frame")
+        .bytes(".signpost.snapshots.v1.Chunk.data")
         .compile_protos(
             &[
                 "proto/feed.proto",
@@ -11,6 +12,7 @@ fn main() -> std::io::Result<()> {
                 "proto/clicks.proto",
                 "proto/budgets.proto",
                 "proto/succession.proto",
+                "proto/snapshots.proto",
             ],
             &["proto"],
         )

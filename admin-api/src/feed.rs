@@ -22,13 +22,16 @@ use wire::feed::refusal::Reason;
 use wire::feed::writer_message::Message as FromWriter;
 use wire::feed::{FollowerMessage, Refusal, WriterMessage};
 use wire::identity::{FleetId, Identity, Role, authorize};
-use wire::listen::{ListenError, Listener, feed_routes, with_budgets, with_clicks, with_succession};
+use wire::listen::{
+    ListenError, Listener, feed_routes, with_budgets, with_clicks, with_snapshots, with_succession,
+};
 
 use crate::budgets::{Budgets, HoldService};
 use crate::clicks::{ClickSource, ReportService};
 use crate::levels::Levels;
 use crate::members::Members;
 use crate::replication::Replication;
+use crate::snapshots::{Shelf, SnapshotService};
 use crate::succession::SuccessionService;
 use frames::FrameCache;
 
@@ -61,8 +64,13 @@ pub struct FeedSource {
     pub replication: Replication,
     /// Who is told which format level they read.
     pub levels: Levels,
-    /// Called when a follower knows a higher epoch than ours: another writer has taken over, and this one must stop writing.
+    /// Called when a proxy says that it knows a higher epoch: this writer stops, and is not kept from starting again, since a proxy that was
+    /// broken into can say anything.
+    pub on_claimed_epoch: Arc<dyn Fn(u32) + Send + Sync>,
+    /// Called when a sync member knows a higher epoch than ours: another writer has taken over, and this one must stop writing for good.
     pub on_higher_epoch: Arc<dyn Fn(u32) + Send + Sync>,
+    /// Cancelled when another writer has taken over: nobody is to follow this one any more.
+    pub replaced: CancellationToken,
     /// Called when a sync member has records beyond our head: we have lost them, and must not use their places again.
     pub on_behind: Arc<dyn Fn(&str, Position) + Send + Sync>,
 }
@@ -87,7 +95,7 @@ impl FeedServer {
         self.listener.local_addr()
     }
 
-    /// Serves followers and reporters of clicks until `stop`; each is told that the writer is shutting down.
+    /// Serves followers, reporters of clicks and readers of snapshots until `stop`; each is told that the writer is shutting down.
     ///
     /// # Errors
     /// If the server fails as a whole.
@@ -97,13 +105,16 @@ impl FeedServer {
         clicks: ClickSource,
         budgets: Budgets,
         succession: SuccessionService,
+        shelf: Shelf,
         stop: CancellationToken,
     ) -> Result<(), FeedError> {
+        let snapshots = SnapshotService::new(shelf, source.members.clone(), source.fleet);
         let clicks = ReportService::new(clicks, stop.clone());
         let service = FeedService { source: Arc::new(source), frames: Arc::default(), stop: stop.clone() };
         let routes = with_clicks(feed_routes(service), clicks);
         let routes = with_budgets(routes, HoldService::new(budgets, stop.clone()));
         let routes = with_succession(routes, succession);
+        let routes = with_snapshots(routes, snapshots);
         Ok(self.listener.serve(routes, stop.cancelled_owned()).await?)
     }
 

@@ -32,6 +32,7 @@ pub mod people;
 pub mod problem;
 pub mod replication;
 pub mod server;
+pub mod snapshots;
 pub mod standby;
 pub mod succession;
 pub mod target;

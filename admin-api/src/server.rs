@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use clicklog::accounts::Accounts;
 use daemon::control::ControlSocket;
+use daemon::disk::{DiskReserve, Room};
 use daemon::health::HealthServer;
 use linklog::Position;
 use linklog::writer::{Writer, WriterHandle};
@@ -51,6 +52,7 @@ use crate::members::Members;
 use crate::metrics::{Metrics, Observed};
 use crate::people::People;
 use crate::replication::{MemberStatus, Replication};
+use crate::snapshots::{Shelf, ShelfOptions};
 use crate::standby::tell;
 use crate::succession::peer::Asker;
 use crate::succession::{SuccessionService, WriterSide};
@@ -62,6 +64,8 @@ pub use open::OpenLogError;
 pub(crate) use open::recorded_fleet;
 pub use standby::{Ended, RunningStandby};
 
+/// Where in the data directory the snapshots for followers lie.
+const SNAPSHOTS_DIR: &str = "snapshots";
 /// How long requests that were accepted may take once the service is told to stop.
 pub const DRAIN_MAX: Duration = Duration::from_secs(10);
 /// How long everything else may take to end after that, before it is left behind.
@@ -273,7 +277,8 @@ async fn start_tasks(
     let (codes, marks) = start_codes(config, identity, &log, &domains, &metrics, &mut others, &stop_others)?;
     let levels = Levels::new(ungated.clone(), members.clone());
     others.spawn(levels.clone().run(stop_others.clone()));
-    let replaced = stop_writing_when_replaced(opened.writer.handle(), probe.clone());
+    let was_replaced = CancellationToken::new();
+    let replaced = stop_writing_when_replaced(opened.writer.handle(), probe.clone(), was_replaced.clone());
     let source = FeedSource {
         fleet: opened.fleet,
         journal: opened.writer.journal(),
@@ -281,7 +286,9 @@ async fn start_tasks(
         members: members.clone(),
         replication: replication.clone(),
         levels: levels.clone(),
+        on_claimed_epoch: stop_writing_when_told(opened.writer.handle(), probe.clone(), was_replaced.clone()),
         on_higher_epoch: replaced.clone(),
+        replaced: was_replaced,
         on_behind: stop_writing_when_behind(opened.writer.handle(), probe.clone()),
     };
     let side = WriterSide::new(opened.writer.handle(), opened.fleet, replaced.clone());
@@ -296,7 +303,22 @@ async fn start_tasks(
     };
     let budgets = Budgets::load(opened.fleet, log.clone(), members.clone(), metrics.budgets.clone())
         .map_err(OpenLogError::from)?;
-    others.spawn(serve_feed(feed, source, click_source, budgets.clone(), succession, stop_others.clone()));
+    let shelf = ShelfOptions {
+        dir: config.data_dir.join(SNAPSHOTS_DIR),
+        fleet: opened.fleet,
+        bytes_per_s: config.snapshot_bytes_per_s,
+    };
+    let shelf = Shelf::open(shelf, &reader, opened.writer.journal(), stop_others.clone())?;
+    others.spawn(shelf.clone().tidy());
+    others.spawn(serve_feed(
+        feed,
+        source,
+        click_source,
+        budgets.clone(),
+        succession,
+        shelf,
+        stop_others.clone(),
+    ));
     if let Some(standby) = &config.standby {
         let name = standby::name(standby, identity);
         let asker = Asker { identity: identity.cloned(), fleet: Some(opened.fleet), name: name.clone() };
@@ -317,6 +339,7 @@ async fn start_tasks(
     };
     others.spawn(control.serve(Arc::new(operator), stop_others.clone()));
 
+    let disk = keep_room(config, opened, &mut others, &stop_others);
     let lags = Arc::new(RwLock::new(Vec::new()));
     others.spawn(look(replication.clone(), log.clone(), lags.clone(), stop_others.clone()));
     let observed = Arc::new(Observed {
@@ -324,6 +347,7 @@ async fn start_tasks(
         codes: codes.clone(),
         marks: marks.clone(),
         clicks: clicks.clone(),
+        disk,
         members: lags,
         standby: None,
     });
@@ -367,6 +391,24 @@ async fn start_tasks(
     Ok((addresses, Tasks { http: serving, others, stop_others }))
 }
 
+/// Takes no more changes while the disk is low; while it is very low, no more clicks either: the proxies keep those.
+fn keep_room(
+    config: &Config,
+    opened: &OpenLog,
+    tasks: &mut JoinSet<()>,
+    stop: &CancellationToken,
+) -> DiskReserve {
+    let disk = DiskReserve::new(&config.data_dir, config.disk_reserve_bytes);
+    let (writer, accounts) = (opened.writer.handle(), opened.accounts.handle());
+    let tell = move |room| {
+        writer.hold_back(room != Room::Enough);
+        accounts.hold_back(room == Room::VeryLow);
+    };
+    tell(disk.room());
+    tasks.spawn(disk.clone().watch(stop.clone(), tell));
+    disk
+}
+
 /// Brings up to date what tokens have used, and keeps it so.
 fn start_tally(
     config: &Config,
@@ -399,8 +441,15 @@ fn start_codes(
     let (codes, store) = Codes::open(&dir, config.codes, epoch, log.reader(), &ids)?;
     let marks = Marks::default();
     tasks.spawn(mark::run(marks.clone(), pools.clone(), dir, log.journal().clone(), stop.clone()));
-    let refill =
-        Refill { codes: codes.clone(), store, pools, options: config.codes, epoch, metrics: metrics.clone() };
+    let refill = Refill {
+        codes: codes.clone(),
+        store,
+        log: log.clone(),
+        pools,
+        options: config.codes,
+        epoch,
+        metrics: metrics.clone(),
+    };
     tasks.spawn(refill.run(stop.clone()));
     Ok((codes, marks))
 }
@@ -432,6 +481,7 @@ fn start_gate(
 fn stop_writing_when_replaced(
     writer: WriterHandle,
     probe: Arc<HealthProbe>,
+    replaced: CancellationToken,
 ) -> Arc<dyn Fn(u32) + Send + Sync> {
     Arc::new(move |epoch| {
         tracing::error!(
@@ -440,6 +490,21 @@ fn stop_writing_when_replaced(
         );
         writer.fence(epoch);
         probe.replaced(epoch);
+        replaced.cancel();
+    })
+}
+
+/// Returns what is called when a proxy says that there is a writer with a higher epoch.
+fn stop_writing_when_told(
+    writer: WriterHandle,
+    probe: Arc<HealthProbe>,
+    replaced: CancellationToken,
+) -> Arc<dyn Fn(u32) + Send + Sync> {
+    Arc::new(move |epoch| {
+        tracing::error!(epoch, "a proxy knows a higher epoch: this writer stops, until it is started again");
+        writer.fence_for_now();
+        probe.replaced(epoch);
+        replaced.cancel();
     })
 }
 
@@ -466,9 +531,10 @@ async fn serve_feed(
     clicks: ClickSource,
     budgets: Budgets,
     succession: SuccessionService,
+    shelf: Shelf,
     stop: CancellationToken,
 ) {
-    if let Err(error) = feed.serve(source, clicks, budgets, succession, stop).await {
+    if let Err(error) = feed.serve(source, clicks, budgets, succession, shelf, stop).await {
         tracing::error!(%error, "the feed has ended");
     }
 }

@@ -19,6 +19,7 @@ pub mod link;
 pub mod position;
 pub mod replica;
 pub mod slot;
+pub mod snapshot;
 pub mod stamp;
 pub mod standby;
 pub mod store;

@@ -76,6 +76,9 @@ pub enum ProposeError {
     /// This is a standby: it follows another writer.
     #[error("this server is a standby and follows another writer")]
     Standby,
+    /// The writer was told to take no more for now ([`WriterHandle::hold_back`]); nothing was done.
+    #[error("the writer's disk is nearly full")]
+    NoRoom,
     /// More changes than one proposal may carry.
     #[error("a proposal has at most {PROPOSAL_CHANGES_MAX} changes")]
     TooMany,
@@ -176,10 +179,13 @@ pub(crate) struct Shared {
     counts: RwLock<WriterCounts>,
     /// The epoch of the writer that has taken over; 0: none has.
     replaced_by: AtomicU32,
+    /// Somebody says that another writer has taken over, who may be wrong: nothing is noted on disk.
+    claimed: AtomicBool,
     /// A follower has what this writer has lost.
     behind: AtomicBool,
     /// The log is followed, not written.
     standby: bool,
+    held_back: AtomicBool,
 }
 
 impl Shared {
@@ -196,7 +202,7 @@ impl Shared {
     fn stopped(&self) -> Option<ProposeError> {
         if self.standby {
             Some(ProposeError::Standby)
-        } else if self.replaced_by.load(Ordering::Acquire) > 0 {
+        } else if self.replaced_by.load(Ordering::Acquire) > 0 || self.claimed.load(Ordering::Acquire) {
             Some(ProposeError::Fenced)
         } else if self.behind.load(Ordering::Acquire) {
             Some(ProposeError::Behind)
@@ -282,6 +288,9 @@ impl WriterHandle {
         if let Some(refusal) = self.shared.stopped() {
             return reply(Err(refusal));
         }
+        if self.shared.held_back.load(Ordering::Relaxed) {
+            return reply(Err(ProposeError::NoRoom));
+        }
         let pending = Pending { reply: Some(reply), if_dropped: ProposeError::Closed };
         // What cannot be sent is dropped, and answers by that.
         if let Err(TrySendError::Full(Some(mut proposal))) =
@@ -295,6 +304,11 @@ impl WriterHandle {
     /// second at the latest.
     pub fn fence(&self, by: u32) {
         self.shared.replaced_by.fetch_max(by, Ordering::AcqRel);
+    }
+
+    /// Stops this writer until it is started again: somebody who need not be believed says that another has taken over.
+    pub fn fence_for_now(&self) {
+        self.shared.claimed.store(true, Ordering::Release);
     }
 
     /// Returns the highest epoch known: another writer's, or its own.
@@ -327,6 +341,11 @@ impl WriterHandle {
     pub(crate) fn of_standby(shared: Arc<Shared>) -> WriterHandle {
         // Nobody takes anything out of it, and nothing gets in.
         WriterHandle { queue: bounded(1).0, shared }
+    }
+
+    /// Says whether the writer is to refuse changes for now, because there is no room for them. What is already queued is still decided.
+    pub fn hold_back(&self, held_back: bool) {
+        self.shared.held_back.store(held_back, Ordering::Relaxed);
     }
 
     /// Proposes and waits for the decisions; for tools and tests.

@@ -19,6 +19,16 @@ pub struct StandbyConfig {
     pub writer_min_sync_replicas: usize,
 }
 
+impl StandbyConfig {
+    /// The feeds of all others that have the whole log, each once: an epoch is accepted once.
+    pub fn everybody(&self) -> Vec<String> {
+        let mut all: Vec<String> = self.of.iter().chain(&self.peers).cloned().collect();
+        all.sort_unstable();
+        all.dedup();
+        all
+    }
+}
+
 /// Reads the section; none without a writer to follow.
 pub(super) fn read(
     section: &mut Section,

@@ -176,6 +176,7 @@ impl<'a> Stream<'a> {
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return End::Refused(refuse(Reason::ShuttingDown, "the writer is stopping")),
+                () = self.source.replaced.cancelled() => return End::Refused(handshake::refuse_replaced()),
                 _ = members.changed() => if !self.still_allowed() {
                     return End::Refused(refuse(Reason::UnknownMember, "this member was forgotten or replaced"));
                 },

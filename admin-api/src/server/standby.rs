@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use clicklog::accounts::Accounts;
 use daemon::control::{Answer, Commands, ControlSocket};
+use daemon::disk::DiskReserve;
 use daemon::health::HealthServer;
 use linklog::entity::MemberState;
 use linklog::standby::{Standby, StandbyOptions};
@@ -312,7 +313,7 @@ impl Parts<'_> {
                 status: status.clone(),
                 members: members.clone(),
                 asker,
-                others: standby.of.iter().chain(&standby.peers).cloned().collect(),
+                others: standby.everybody(),
                 min_sync_replicas: standby.writer_min_sync_replicas,
             },
             log: log.clone(),
@@ -363,12 +364,16 @@ impl Parts<'_> {
         let (codes, _) = Codes::open(&config.data_dir.join("codes"), config.codes, epoch, log.reader(), &[])?;
         let marks = Marks::default();
         let clicks = Clicks::new(self.accounts.handle(), Reporters::default(), members.clone());
+        // Shown, and nothing else: the writer holds back changes, and what it has taken is followed.
+        let disk = DiskReserve::new(&config.data_dir, config.disk_reserve_bytes);
+        others.spawn(disk.clone().watch(stop_others.clone(), |_| {}));
         let observed = Arc::new(Observed {
             log: log.clone(),
             codes: codes.clone(),
             marks: marks.clone(),
             clicks: clicks.clone(),
             members: Arc::new(RwLock::new(Vec::new())),
+            disk,
             standby: Some(status.clone()),
         });
         self.probe.open(metrics.registry(observed.clone()), observed.clone());

@@ -28,7 +28,7 @@ pub(crate) struct Promotion {
     pub status: Arc<Status>,
     pub members: Members,
     pub asker: Asker,
-    /// Feeds of the writers and of the other sync members.
+    /// Feeds of the writers and of the other sync members, each once.
     pub others: Vec<String>,
     pub min_sync_replicas: usize,
 }
@@ -53,17 +53,19 @@ impl Promotion {
     /// Why not, for the operator, and what is as it was.
     pub(crate) async fn run(&self, args: Args) -> Result<Value, String> {
         let own = self.fence_here(Epoch(0)).await?;
-        let answers = self.ask(Epoch(0)).await;
+        let answers = self.ask(&self.others, Epoch(0)).await;
         let warning = self
             .enough(&own, &answers, args.accept_loss)
             .map_err(|error| format!("{error}. Nothing was changed; --accept-loss goes on all the same"))?;
         let known = answers.iter().map(|answer| answer.standing.highest_epoch).max();
-        let mut epoch = Epoch(known.unwrap_or_default().max(own.highest_epoch).0 + 1);
+        let mut epoch = after(known.unwrap_or_default().max(own.highest_epoch))?;
+        // Whoever is silent now would only be waited for again.
+        let there: Vec<String> = answers.into_iter().map(|answer| answer.url).collect();
         tracing::warn!(%epoch, "promotion begins");
         let before = self.status.snapshot().state;
         for _ in 0..ROUNDS_MAX {
             let own = self.fence_here(epoch).await?;
-            let answers = self.ask(epoch).await;
+            let answers = self.ask(&there, epoch).await;
             let (accepted, others): (Vec<_>, Vec<_>) =
                 answers.into_iter().partition(|answer| answer.standing.accepted);
             if let Some(higher) = others
@@ -72,7 +74,7 @@ impl Promotion {
                 .max()
                 .filter(|higher| *higher >= epoch)
             {
-                epoch = Epoch(higher.0 + 1);
+                epoch = after(higher)?;
                 continue;
             }
             let begun = self.begin(own, accepted, args.accept_loss).await;
@@ -120,10 +122,10 @@ impl Promotion {
         fenced.await.map_err(|error| error.to_string())?
     }
 
-    /// Asks all others at once; who does not answer is logged.
-    async fn ask(&self, epoch: Epoch) -> Vec<Answer> {
+    /// Asks all of `urls` at once; who does not answer is logged.
+    async fn ask(&self, urls: &[String], epoch: Epoch) -> Vec<Answer> {
         let mut asking = tokio::task::JoinSet::new();
-        for url in self.others.iter().cloned() {
+        for url in urls.iter().cloned() {
             let asker = self.asker.clone();
             asking.spawn(async move {
                 let answer = asker.fence(&url, epoch).await;
@@ -204,4 +206,10 @@ impl Promotion {
             false => Err(words(format!("it ended at record {}", own.head.position))),
         }
     }
+}
+
+/// The epoch after all that are known.
+pub(super) fn after(epoch: Epoch) -> Result<Epoch, String> {
+    let next = epoch.0.checked_add(1).map(Epoch);
+    next.ok_or_else(|| "somebody knows the highest epoch there can be, which no promotion makes".to_owned())
 }

@@ -10,6 +10,7 @@
 //! | `outage` | proxies need nobody |
 //! | `full` | a disk that takes no more ends the writer in order |
 //! | `kills` | nothing acknowledged is lost when the writer is killed |
+//! | `leases` | no code is handed out twice |
 //! | `limits` | links that end with a number of clicks end with exactly that |
 //! | `standby` | a lost writer is replaced, and a writer gets its lost end back |
 //! | `units` | the systemd units |
@@ -27,6 +28,7 @@ mod follow;
 mod framing;
 mod full;
 mod kills;
+mod leases;
 mod limits;
 mod outage;
 mod standby;
