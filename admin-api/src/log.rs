@@ -53,7 +53,9 @@ impl Log {
     /// # Cancel safety
     /// Dropped, the changes are decided all the same, unless they had not been accepted yet.
     pub async fn propose(&self, changes: Vec<Change>) -> Result<Vec<Decision>, ProposeError> {
-        if self.gate.as_ref().is_some_and(|replication| !replication.can_confirm()) {
+        // Whoever was replaced says so, rather than that it is alone.
+        let is_alone = || self.gate.as_ref().is_some_and(|replication| !replication.can_confirm());
+        if self.writer.refusal().is_none() && is_alone() {
             return Err(ProposeError::NoReplica);
         }
         let (sender, decisions) = oneshot::channel();

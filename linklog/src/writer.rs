@@ -311,6 +311,11 @@ impl WriterHandle {
         self.shared.claimed.store(true, Ordering::Release);
     }
 
+    /// Says why nothing is taken any more, if that is so.
+    pub fn refusal(&self) -> Option<ProposeError> {
+        self.shared.stopped()
+    }
+
     /// Returns the highest epoch known: another writer's, or its own.
     pub fn highest_epoch(&self) -> Epoch {
         let own = self.commit().head.position.epoch;

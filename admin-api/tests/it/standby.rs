@@ -71,7 +71,7 @@ impl Standby {
 }
 
 fn alias(client: &Client, code: &str) -> (u16, String) {
-    let reply = client.post("/v1/links", &json!({ "long_url": "https://a.example/", "code": code }));
+    let reply = client.post("/v1/links", &json!({ "long_url": "https://a.example/", "alias": code }));
     (reply.status, reply.json["code"].as_str().unwrap_or_default().to_owned())
 }
 
@@ -129,14 +129,14 @@ fn a_promoted_standby_goes_on_with_everything_and_the_writer_it_replaced_stops()
     let promoted = standby.promote(false).unwrap();
     assert_eq!((&promoted["epoch"], &promoted["at_risk"]), (&json!(2), &Value::Null));
     let refused =
-        writer.client().post("/v1/links", &json!({ "long_url": "https://b.example/", "code": "late" }));
+        writer.client().post("/v1/links", &json!({ "long_url": "https://b.example/", "alias": "late" }));
     assert_eq!(refused.problem(), (503, "writer_replaced"));
     let client = standby.client();
     // A retry in the new epoch gets the answer of the old one.
     let again = client.send(Method::POST, "/v1/links", &[key], Some(body.to_string()));
     assert_eq!((again.status, &again.json["code"]), (201, &first.json["code"]), "{again:?}");
     let code = first.json["code"].as_str().unwrap();
-    let taken = client.post("/v1/links", &json!({ "long_url": "https://b.example/", "code": code }));
+    let taken = client.post("/v1/links", &json!({ "long_url": "https://b.example/", "alias": code }));
     assert_eq!(taken.problem(), (409, "alias_taken"));
     let made = client.post("/v1/links", &json!({ "long_url": "https://c.example/" }));
     assert_eq!(made.status, 201, "{made:?}");
@@ -150,7 +150,7 @@ fn a_promoted_standby_goes_on_with_everything_and_the_writer_it_replaced_stops()
 fn a_writer_that_waits_for_sync_members_changes_nothing_without_them() {
     let writer = Admin::with(&[], "[replication]\nmin_sync_replicas = 1");
     let refused =
-        writer.client().post("/v1/links", &json!({ "long_url": "https://a.example/", "code": "alone" }));
+        writer.client().post("/v1/links", &json!({ "long_url": "https://a.example/", "alias": "alone" }));
     assert_eq!(refused.problem(), (503, "no_sync_replica"));
     let head = writer.control("status", Value::Null).unwrap();
     assert_eq!(writer.client().get("/v1/links/alone").status, 404);

@@ -200,7 +200,7 @@ fn a_journal_that_ends_before_the_head_file_is_refused() {
     let refused = Writer::open(dir.path(), options()).err().unwrap();
     let OpenError::Lost { found, promised, .. } = &refused else { panic!("{refused}") };
     assert_eq!((found.position.seq, promised.position.seq), (Seq(2), Seq(3)));
-    assert!(refused.to_string().contains("recover from a follower"), "{refused}");
+    assert!(refused.to_string().contains("signpost-admin recover"), "{refused}");
 }
 
 #[test]
