@@ -20,7 +20,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use linklog::codec::value;
-use linklog::entity::{PersonId, Scopes, Token};
+use linklog::entity::{PersonId, QuotaId, Scopes, Token};
 use linklog::store::{Reader, StoreError};
 use linklog::{DecodeError, StateKey};
 use parking_lot::RwLock;
@@ -185,6 +185,12 @@ impl Tokens {
     pub fn quotas(&self) -> HashMap<TokenId, (u64, u64)> {
         let table = self.table.read();
         table.iter().filter_map(|(id, known)| Some((*id, known.record.limits.creates?))).collect()
+    }
+
+    /// Returns the quota that redirects of the links of a token are counted in, if it has one.
+    pub fn quota_of(&self, id: TokenId) -> Option<QuotaId> {
+        let table = self.table.read();
+        table.get(&id)?.record.limits.redirects.map(|_| QuotaId::of_token(id.0))
     }
 
     /// Returns when each token was last used, milliseconds since the Unix epoch.

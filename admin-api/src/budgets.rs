@@ -1,13 +1,19 @@
-//! Links that end with a number of clicks: who may spend how many of them.
+//! Links that end with a number of clicks, and quotas of redirects: who may spend how many of them.
 //!
-//! Owned here: the sum of what was spent, what was burned and what is in members' hands never exceeds a link's limit. A click moves only by
-//! a record: granted by one, given back by one, burned by one; whatever is granted is at most what the log says is left. One thing at
-//! a time is decided about a link (its turn), and every record names the version it was decided on.
+//! Owned here: the sum of what was spent, what was burned and what is in members' hands never exceeds a link's limit, nor a quota in one of its
+//! periods. A click moves only by a record: granted by one, given back by one, burned by one; whatever is granted is at most what the log
+//! says is left. One thing at a time is decided about a link or a quota (its turn), and every record names the version it was decided on.
 //!
-//! - `book`: a link's clicks as the log has them · `stream`: what members say and are asked
+//! The two differ in what they cost. A link's clicks are few, and what is spent of them is in the log within a second. A quota's are many:
+//! members keep what they got until the period is over or it is asked back, and what they say they have spent is kept in memory until there
+//! is a record to be written anyway. It only makes numbers that people see more recent; nothing is granted by it.
+//!
+//! - `book`: a link's clicks or a quota as the log has them · `quota`: a token's quota, set · `freed`: what goes with a link that is deleted · `stream`: what members say and are asked
 //! - Spending itself, and giving back what is idle, is the proxies'.
 
 mod book;
+mod freed;
+mod quota;
 mod stream;
 
 use std::collections::{HashMap, HashSet};
@@ -16,11 +22,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use daemon::metrics::{Counter, Registry};
-use linklog::entity::{Budget, MemberState};
+use linklog::entity::{Budget, MemberState, Quota};
 use linklog::link::extras::Limit;
 use linklog::store::{Reader, StoreError};
 use linklog::writer::Decision;
-use linklog::{Change, Key, Link, Operation, Part, Position, Precondition, StateKey};
+use linklog::{Allowance, Change, Key, Operation, Part, Position, Precondition, StateKey};
 use parking_lot::Mutex;
 use tokio::sync::{MutexGuard, mpsc};
 use tonic::Status;
@@ -28,12 +34,14 @@ use wire::budgets::WriterMessage;
 use wire::budgets::writer_message::Message as FromWriter;
 use wire::identity::FleetId;
 
+pub(crate) use freed::Freed;
 pub(crate) use stream::HoldService;
 
+use crate::clock;
 use crate::links::ChangeError;
 use crate::log::Log;
 use crate::members::Members;
-use book::{Book, Row, share};
+use book::{Book, Record, Row};
 
 /// Who makes these records.
 const ACTOR: &str = "budgets";
@@ -73,12 +81,22 @@ struct State {
     /// By the member's name: who speaks for it.
     holders: HashMap<String, Holder>,
     /// By the member's name: the links of which it may have clicks at hand.
-    at_large: HashMap<String, HashSet<Key>>,
+    at_large: HashMap<String, HashSet<Allowance>>,
     /// Members that want clicks of a link while others have them.
-    wishes: HashMap<Key, HashMap<String, Instant>>,
+    wishes: HashMap<Allowance, HashMap<String, Instant>>,
     /// Links of which nothing is granted: their limit is about to be lowered.
-    paused: HashSet<Key>,
-    recalled: HashMap<Key, Instant>,
+    paused: HashSet<Allowance>,
+    recalled: HashMap<Allowance, Instant>,
+    /// What members say they have spent of quotas since the last record.
+    told: HashMap<(Allowance, String), Told>,
+}
+
+/// What a member says it has spent, of which budget in which memory.
+#[derive(Clone, Copy)]
+struct Told {
+    label: Position,
+    holder: [u8; 16],
+    spent: u64,
 }
 
 struct Holder {
@@ -125,10 +143,11 @@ pub struct Standing {
     pub held: Vec<(String, u64)>,
 }
 
-/// A link as a member names it, and what the member is.
+/// A link or a quota as a member names it, and what the member is.
 #[derive(Clone, Debug)]
 struct Of {
-    key: Key,
+    what: Allowance,
+    /// Where the link was made, or which period.
     created: Position,
     member: String,
 }
@@ -139,13 +158,13 @@ impl Budgets {
     /// # Errors
     /// The disk fails or holds bytes that cannot be right.
     pub fn load(fleet: FleetId, log: Log, members: Members, counts: Counts) -> Result<Budgets, StoreError> {
-        let mut at_large: HashMap<String, HashSet<Key>> = HashMap::new();
+        let mut at_large: HashMap<String, HashSet<Allowance>> = HashMap::new();
         let mut damaged = None;
         log.reader().scan_served(&[StateKey::BUDGETS], |key, stored| {
-            let Ok(StateKey::Budget(link, _)) = StateKey::decode(key) else { return false };
+            let Ok(StateKey::Budget(of, _)) = StateKey::decode(key) else { return false };
             match book::read_row(key, stored) {
                 Ok(Some(row)) if row.budget.at_hand() > 0 => {
-                    at_large.entry(row.member).or_default().insert(link);
+                    at_large.entry(row.member).or_default().insert(of);
                 }
                 Ok(_) => {}
                 Err(source) => damaged = Some(StoreError::Damaged { what: "budget", source }),
@@ -161,21 +180,41 @@ impl Budgets {
     }
 
     /// Waits until nothing else is decided about a link's clicks.
-    async fn turn(&self, key: &Key) -> Turn<'_> {
-        let index = self.0.hasher.hash_one(key) as usize % TURNS;
+    async fn turn(&self, of: &Allowance) -> Turn<'_> {
+        let index = self.0.hasher.hash_one(of) as usize % TURNS;
         self.0.turns[index].lock().await
     }
 
-    async fn book(&self, key: Key) -> Result<Book, ChangeError> {
-        Ok(self.0.log.read(move |reader: &Reader| Book::read(reader, &key)).await??)
+    async fn book(&self, of: Allowance) -> Result<Book, ChangeError> {
+        let now_ms = clock::now_ms();
+        let read = move |reader: &Reader| Book::read(reader, &of, now_ms);
+        let mut book = self.0.log.read(read).await??;
+        if let Allowance::Quota(_) = of {
+            self.bring_up_to_date(&of, &mut book);
+        }
+        Ok(book)
     }
 
-    /// How a link's clicks stand; `None`: it has no limit.
+    /// Adds to a quota's book what members said since the last record. As after that record: never more than was granted.
+    fn bring_up_to_date(&self, of: &Allowance, book: &mut Book) {
+        let state = self.0.state.lock();
+        for Row { member, budget, .. } in &mut book.all {
+            let told = state.told.get(&(*of, member.clone()));
+            if let Some(told) =
+                told.filter(|told| told.label == budget.created && told.holder == budget.holder)
+            {
+                budget.spent =
+                    budget.spent.max(told.spent).min(budget.granted - budget.returned - budget.burned);
+            }
+        }
+    }
+
+    /// How a link's clicks stand, or a quota's redirects in this period; `None`: it has no limit.
     ///
     /// # Errors
     /// The disk fails or holds bytes that cannot be right.
-    pub async fn standing(&self, key: Key) -> Result<Option<Standing>, ChangeError> {
-        let book = self.book(key).await?;
+    pub async fn standing(&self, of: Allowance) -> Result<Option<Standing>, ChangeError> {
+        let book = self.book(of).await?;
         let Some(limit) = book.limit() else { return Ok(None) };
         let (used, burned) = book.used_and_burned();
         let held = book.rows().map(|row| (row.member.clone(), row.budget.at_hand()));
@@ -186,40 +225,39 @@ impl Budgets {
     /// Grants a member clicks of a link, if there are any; otherwise asks those for them who have them. In the link's turn.
     async fn grant(&self, of: &Of) -> Result<(), ChangeError> {
         for _ in 0..TRIES_MAX {
-            let book = self.book(of.key).await?;
-            let is_it = book.link.as_ref().is_some_and(|link| link.stamp.created == of.created);
-            if !is_it || book.limit().is_none() {
+            let book = self.book(of.what).await?;
+            if book.label != Some(of.created) || book.limit().is_none() {
                 return Ok(());
             }
             let Some(holder) = self.0.state.lock().holders.get(&of.member).map(|holder| holder.holder) else {
                 return Ok(());
             };
-            let is_paused = self.0.state.lock().paused.contains(&of.key);
+            let is_paused = self.0.state.lock().paused.contains(&of.what);
             let left = if is_paused { 0 } else { book.left() };
             if left == 0 {
                 if book.at_large() == 0 && !is_paused {
-                    return self.close(of.key).await;
+                    return self.close(of.what).await;
                 }
                 self.0
                     .state
                     .lock()
                     .wishes
-                    .entry(of.key)
+                    .entry(of.what)
                     .or_default()
                     .insert(of.member.clone(), Instant::now());
-                self.recall(&book, &of.key, Some(&of.member));
+                self.recall(&book, &of.what, Some(&of.member));
                 return Ok(());
             }
             let old = book.row(&of.member);
             let own = old.filter(|row| row.budget.created == of.created).map(|row| row.budget);
             let own = own.unwrap_or_else(|| Budget::none(of.created, holder));
-            let clicks = share(left, self.members());
+            let clicks = book.share(self.members());
             // What another memory held is burned before this one gets any.
             if own.at_hand() >= clicks || own.holder != holder && own.at_hand() > 0 {
                 return Ok(());
             }
             let new = Budget { holder, granted: own.granted + clicks, ..own };
-            if self.put(&of.key, &of.member, old, new).await? {
+            if self.put(&of.what, &of.member, old, new).await? {
                 self.0.counts.granted.inc_by(clicks);
                 return Ok(());
             }
@@ -234,15 +272,15 @@ impl Budgets {
     /// Writes a budget down; false: the record was changed meanwhile.
     async fn put(
         &self,
-        key: &Key,
+        of: &Allowance,
         member: &str,
         old: Option<&Row>,
         new: Budget,
     ) -> Result<bool, ChangeError> {
         let operation = Operation::Put { serve: new.encode(), manage: Vec::new() };
-        let is_applied = self.propose(vec![part(key, member, old, operation)]).await?;
+        let is_applied = self.propose(vec![part(of, member, old, operation)]).await?;
         if is_applied {
-            self.note(key, member, new.at_hand());
+            self.note(of, member, new.at_hand());
         }
         Ok(is_applied)
     }
@@ -255,28 +293,28 @@ impl Budgets {
         }
     }
 
-    fn note(&self, key: &Key, member: &str, at_hand: u64) {
+    fn note(&self, of: &Allowance, member: &str, at_hand: u64) {
         let mut state = self.0.state.lock();
         let links = state.at_large.entry(member.to_owned()).or_default();
         if at_hand > 0 {
-            links.insert(*key)
+            links.insert(*of)
         } else {
-            links.remove(key)
+            links.remove(of)
         };
     }
 
     /// Asks everybody who may have clicks of a link for them, but not one member.
-    fn recall(&self, book: &Book, key: &Key, but: Option<&str>) {
+    fn recall(&self, book: &Book, of: &Allowance, but: Option<&str>) {
         let now = Instant::now();
         let mut state = self.0.state.lock();
-        if state.recalled.get(key).is_some_and(|at| now.saturating_duration_since(*at) < RECALL_EVERY) {
+        if state.recalled.get(of).is_some_and(|at| now.saturating_duration_since(*at) < RECALL_EVERY) {
             return;
         }
         state.recalled.retain(|_, at| now.saturating_duration_since(*at) < RECALL_EVERY);
-        state.recalled.insert(*key, now);
+        state.recalled.insert(*of, now);
         for row in book.rows().filter(|row| row.budget.at_hand() > 0 && but != Some(&*row.member)) {
             if let Some(holder) = state.holders.get(&row.member) {
-                let recall = FromWriter::Recall(stream::link_of(key, row.budget.created));
+                let recall = FromWriter::Recall(stream::link_of(of, row.budget.created));
                 // Whoever reads so slowly is asked again.
                 let _ = holder.outbox.try_send(Ok(WriterMessage { message: Some(recall) }));
             }
@@ -291,9 +329,9 @@ impl Budgets {
         spent: u64,
         returned: u64,
     ) -> Result<bool, ChangeError> {
-        let _turn = self.turn(&of.key).await;
+        let _turn = self.turn(&of.what).await;
         for _ in 0..TRIES_MAX {
-            let book = self.book(of.key).await?;
+            let book = self.book(of.what).await?;
             let Some(row) = book.row(&of.member) else { return Ok(true) };
             if row.budget.created != of.created || row.budget.holder != holder {
                 return Ok(true);
@@ -307,41 +345,52 @@ impl Budgets {
             if gone.is_none_or(|gone| gone > new.granted) {
                 return Ok(false);
             }
-            if book.link.as_ref().is_none_or(|link| link.stamp.created != of.created) {
-                // The link is gone: so is its budget.
-                if self.propose(vec![part(&of.key, &of.member, Some(row), Operation::Delete)]).await? {
-                    self.note(&of.key, &of.member, 0);
+            if book.label != Some(of.created) {
+                // The link is gone, or the period over: so is the budget.
+                if self.propose(vec![part(&of.what, &of.member, Some(row), Operation::Delete)]).await? {
+                    self.note(&of.what, &of.member, 0);
                     return Ok(true);
                 }
-            } else if new == row.budget || self.put(&of.key, &of.member, Some(row), new).await? {
-                self.serve_wishes(of.key, of.created).await?;
+            } else if self.keeps_in_mind(of, &book, row, &new) {
+                return Ok(true);
+            } else if new == row.written || self.put(&of.what, &of.member, Some(row), new).await? {
+                self.serve_wishes(of.what, of.created).await?;
                 return Ok(true);
             }
         }
         Err(ChangeError::Contended)
     }
 
+    /// Takes note of what a member has spent of a quota without a record; false: it takes one, because something can be granted again or
+    /// all of it is used up.
+    fn keeps_in_mind(&self, of: &Of, book: &Book, row: &Row, new: &Budget) -> bool {
+        let Allowance::Quota(_) = of.what else { return false };
+        let told = Told { label: of.created, holder: new.holder, spent: new.spent };
+        self.0.state.lock().told.insert((of.what, of.member.clone()), told);
+        new.returned == row.budget.returned && (new.at_hand() > 0 || book.left() > 0)
+    }
+
     /// Grants what members want of a link, now that something has come back. In its turn.
-    async fn serve_wishes(&self, key: Key, created: Position) -> Result<(), ChangeError> {
-        let wishes = self.0.state.lock().wishes.remove(&key).unwrap_or_default();
+    async fn serve_wishes(&self, what: Allowance, created: Position) -> Result<(), ChangeError> {
+        let wishes = self.0.state.lock().wishes.remove(&what).unwrap_or_default();
         for (member, at) in wishes {
             if at.elapsed() < WISH_KEPT {
-                self.grant(&Of { key, created, member }).await?;
+                self.grant(&Of { what, created, member }).await?;
             }
         }
-        let book = self.book(key).await?;
+        let book = self.book(what).await?;
         if book.limit().is_some() && book.left() == 0 && book.at_large() == 0 {
-            self.close(key).await?;
+            self.close(what).await?;
         }
         Ok(())
     }
 
-    /// Adds budgets of which nothing is at hand to the link itself, and removes them: from then on the link says by itself that it is used
-    /// up. In its turn.
-    async fn close(&self, key: Key) -> Result<(), ChangeError> {
+    /// Adds budgets of which nothing is at hand to the link itself or to the quota, and removes them: from then on it says by itself that it
+    /// is used up. In its turn.
+    async fn close(&self, of: Allowance) -> Result<(), ChangeError> {
         for _ in 0..TRIES_MAX {
-            let book = self.book(key).await?;
-            let (Some(stored), Some(mut limit)) = (&book.link, book.limit()) else { return Ok(()) };
+            let book = self.book(of).await?;
+            let (Some(record), Some(mut limit)) = (&book.record, book.limit()) else { return Ok(()) };
             let closed: Vec<&Row> =
                 book.rows().filter(|row| row.budget.at_hand() == 0).take(CLOSED_AT_ONCE).collect();
             if closed.is_empty() {
@@ -351,12 +400,22 @@ impl Budgets {
                 limit.used += row.budget.spent;
                 limit.burned += row.budget.burned;
             }
-            let mut link: Link = stored.link.clone();
-            link.extras.limit = Some(limit);
-            let operation = Operation::Put { serve: link.encode(), manage: stored.manage.encode() };
-            let precondition = Precondition::Version(stored.stamp.version);
-            let mut parts = vec![Part { key: StateKey::Link(key), precondition, operation }];
-            parts.extend(closed.iter().map(|row| part(&key, &row.member, Some(row), Operation::Delete)));
+            let (serve, manage, version) = match record {
+                Record::Link(stored) => {
+                    let mut link = stored.link.clone();
+                    link.extras.limit = Some(limit.noticed(clock::now_ms()));
+                    (link.encode(), stored.manage.encode(), stored.stamp.version)
+                }
+                Record::Quota { quota, version } => {
+                    let start_s = book.label.map_or(quota.start_s, |label| label.seq.0);
+                    let quota = Quota { start_s, used: limit.used, burned: limit.burned, ..*quota };
+                    (quota.encode(), Vec::new(), *version)
+                }
+            };
+            let operation = Operation::Put { serve, manage };
+            let mut parts =
+                vec![Part { key: of.state_key(), precondition: Precondition::Version(version), operation }];
+            parts.extend(closed.iter().map(|row| part(&of, &row.member, Some(row), Operation::Delete)));
             self.propose(parts).await?;
         }
         Ok(())
@@ -364,13 +423,13 @@ impl Budgets {
 
     /// Burns what other memories of a member than `holder` have at hand, or all of it; returns how much.
     async fn burn(&self, member: &str, holder: Option<[u8; 16]>) -> Result<u64, ChangeError> {
-        let links: Vec<Key> =
+        let links: Vec<Allowance> =
             self.0.state.lock().at_large.get(member).into_iter().flatten().copied().collect();
         let mut burned = 0;
-        for key in links {
-            let _turn = self.turn(&key).await;
+        for what in links {
+            let _turn = self.turn(&what).await;
             for _ in 0..TRIES_MAX {
-                let book = self.book(key).await?;
+                let book = self.book(what).await?;
                 let Some(row) = book.row(member).filter(|row| Some(row.budget.holder) != holder) else {
                     break;
                 };
@@ -380,9 +439,14 @@ impl Budgets {
                     holder: holder.unwrap_or(row.budget.holder),
                     ..row.budget
                 };
-                if at_hand == 0 || self.put(&key, member, Some(row), new).await? {
+                if matches!(what, Allowance::Quota(_)) && book.label != Some(row.budget.created) {
+                    // Its period is over: nobody misses it.
+                    self.note(&what, member, 0);
+                    break;
+                }
+                if at_hand == 0 || self.put(&what, member, Some(row), new).await? {
                     burned += at_hand;
-                    self.serve_wishes(key, row.budget.created).await?;
+                    self.serve_wishes(what, row.budget.created).await?;
                     break;
                 }
             }
@@ -406,11 +470,12 @@ impl Budgets {
     /// Members do not give back in time, or the log cannot be read.
     pub(crate) async fn make_room(&self, key: Key, max: u64) -> Result<Turn<'_>, ChangeError> {
         let until = Instant::now() + GIVEN_BACK_WITHIN;
-        self.0.state.lock().paused.insert(key);
-        let _paused = Paused { budgets: self, key };
+        let of = Allowance::Link(key);
+        self.0.state.lock().paused.insert(of);
+        let _paused = Paused { budgets: self, of };
         loop {
-            let turn = self.turn(&key).await;
-            let book = self.book(key).await?;
+            let turn = self.turn(&of).await;
+            let book = self.book(of).await?;
             if book.at_large() == 0 || book.taken() <= max {
                 return Ok(turn);
             }
@@ -418,7 +483,7 @@ impl Budgets {
                 let held = book.rows().filter(|row| row.budget.at_hand() > 0);
                 return Err(ChangeError::LimitHeld(held.map(|row| row.member.clone()).collect()));
             }
-            self.recall(&book, &key, None);
+            self.recall(&book, &of, None);
             drop(turn);
             tokio::time::sleep(RECALL_EVERY).await;
         }
@@ -430,7 +495,7 @@ impl Budgets {
     /// As [`Budgets::make_room`].
     pub(crate) async fn clear(&self, key: Key) -> Result<Turn<'_>, ChangeError> {
         let turn = self.make_room(key, 0).await?;
-        self.close(key).await?;
+        self.close(Allowance::Link(key)).await?;
         Ok(turn)
     }
 }
@@ -438,16 +503,16 @@ impl Budgets {
 /// Takes the pause back, whatever becomes of the request.
 struct Paused<'a> {
     budgets: &'a Budgets,
-    key: Key,
+    of: Allowance,
 }
 
 impl Drop for Paused<'_> {
     fn drop(&mut self) {
-        self.budgets.0.state.lock().paused.remove(&self.key);
+        self.budgets.0.state.lock().paused.remove(&self.of);
     }
 }
 
-fn part(key: &Key, member: &str, old: Option<&Row>, operation: Operation) -> Part {
+fn part(of: &Allowance, member: &str, old: Option<&Row>, operation: Operation) -> Part {
     let precondition = old.map_or(Precondition::Absent, |row| Precondition::Version(row.version));
-    Part { key: StateKey::Budget(*key, member.to_owned()), precondition, operation }
+    Part { key: StateKey::Budget(*of, member.to_owned()), precondition, operation }
 }

@@ -6,6 +6,7 @@ mod credentials;
 mod domains;
 mod proxies;
 mod standbys;
+mod sweep;
 mod tokens;
 
 use std::io::{self, Write};
@@ -74,6 +75,8 @@ enum Command {
     /// Domains that short links live on
     #[command(subcommand)]
     Domain(domains::Domain),
+    /// Show which links that have ended would be swept
+    Sweep(sweep::Sweep),
     /// Show the fleet's id and the head of the log
     Status,
 }
@@ -95,6 +98,7 @@ pub fn run(cli: Cli) -> Result<(), Exit> {
         Some(Command::Recover { from }) => standbys::recover(common, &from),
         Some(Command::Token(command)) => tokens::run(common, &command),
         Some(Command::Domain(command)) => domains::run(common, &command),
+        Some(Command::Sweep(command)) => sweep::run(common, &command),
         Some(Command::Status) => {
             let status = common.call("status", serde_json::Value::Null)?;
             print(&format!("{status:#}"))

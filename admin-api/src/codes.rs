@@ -7,16 +7,18 @@
 //! - While a block lasts, no key pool is needed.
 //!
 //! The log has the last word all the same: a generated code is created with `never_used`, so even a code that two pools gave out by
-//! mistake makes one link, not two.
+//! mistake makes one link, not two. Only a code that was freed ([`reuse`]) is used a second time.
 //!
 //! - [`lease`]: a lease as it lies on disk · [`store`]: the directory of them · [`stock`]: what is left · [`pool`]: one key pool's
 //!   client · [`refill`]: the task that keeps the stock up · [`mark`]: telling the pools about aliases that look like codes ·
-//!   [`teach`]: telling a new pool what is in use
+//!   [`teach`]: telling a new pool what is in use · [`reuse`], [`release`]: codes of deleted links, if they may come back
 
 pub mod lease;
 pub mod mark;
 pub mod pool;
 pub mod refill;
+pub mod release;
+pub mod reuse;
 pub mod stock;
 pub mod store;
 pub mod teach;
@@ -31,7 +33,9 @@ use linklog::{Code7, DomainId, Epoch, Key};
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
+use crate::clock;
 use lease::Lease;
+use reuse::Reuse;
 use stock::Stock;
 use store::LeaseStore;
 
@@ -45,6 +49,8 @@ pub struct CodesOptions {
     pub block: u32,
     /// Below how many codes left the next lease is asked for.
     pub low_watermark: usize,
+    /// Whether codes of deleted links come back.
+    pub reuse: Reuse,
 }
 
 /// Why the stock cannot be opened.
@@ -81,8 +87,11 @@ impl Codes {
         let (mut store, leases) = LeaseStore::open(dir)?;
         let (stock, changes) = Stock::new(options.low_watermark);
         for lease in leases {
-            let unused =
-                if lease.epoch == epoch { unused_codes(&lease, reader, domains)? } else { Vec::new() };
+            let unused = if lease.epoch == epoch {
+                unused_codes(&lease, reader, domains, options.reuse)?
+            } else {
+                Vec::new()
+            };
             if unused.is_empty() {
                 store.forget(lease.id())?;
             } else {
@@ -137,12 +146,20 @@ impl Codes {
     }
 }
 
-fn unused_codes(lease: &Lease, reader: &Reader, domains: &[DomainId]) -> Result<Vec<Code7>, StoreError> {
+fn unused_codes(
+    lease: &Lease,
+    reader: &Reader,
+    domains: &[DomainId],
+    reuse: Reuse,
+) -> Result<Vec<Code7>, StoreError> {
+    let now_ms = clock::now_ms();
     let mut unused = Vec::with_capacity(lease.codes.len());
     'codes: for code in &lease.codes {
         for domain in domains {
             let key = Key::new(*domain, code.to_code()).encode();
-            if reader.serve_value(&key, |value| value.is_some())? {
+            let is_used = reader.serve_value(&key, |value| value.is_some())?;
+            // One that has come back is used only when somebody has taken its mark away.
+            if is_used && reuse.take(reader, *domain, *code, now_ms)?.is_none() {
                 continue 'codes;
             }
         }

@@ -17,9 +17,12 @@ use wire::identity::Role;
 
 use crate::alias::AliasRules;
 use crate::codes::CodesOptions;
+use crate::codes::reuse::Reuse;
 use crate::domains::ShortUrlBase;
 use crate::http::dropin::DropIn;
 use crate::replication::ReplicationOptions;
+use crate::sweep::window::Window;
+use crate::sweep::{Action, SweepOptions};
 pub use standby::StandbyConfig;
 pub use targets::Targets;
 
@@ -56,6 +59,8 @@ pub struct Config {
     pub journal_retention_bytes: u64,
     /// How many bytes of counted batches are kept.
     pub clicks_retention_bytes: u64,
+    /// What becomes of links that have ended.
+    pub sweep: SweepOptions,
     /// Which aliases are allowed, unless a domain says otherwise.
     pub aliases: AliasRules,
     /// Where links may lead.
@@ -136,6 +141,7 @@ pub fn read(root: &mut Section) -> Config {
             1 << 30,
             (16 * MIB) as u64..=1 << 50,
         ),
+        sweep: sweep(&mut root.section("sweep")),
         aliases: aliases(&mut root.section("aliases")),
         targets: targets::read(&mut root.section("targets"), limits.url_bytes_max),
         drop_in: drop_in(&mut root.section("drop_in")),
@@ -174,6 +180,35 @@ fn codes(section: &mut Section) -> CodesOptions {
     CodesOptions {
         block: section.in_range("block", 10_000, 1..=wire::limits::LEASE_CODES_MAX),
         low_watermark: section.in_range("low_watermark", 5_000, 1..=1_000_000),
+        reuse: reuse(section),
+    }
+}
+
+fn reuse(section: &mut Section) -> Reuse {
+    let (is_on, days) =
+        (section.value("reuse", false), section.in_range("reuse_after_days", 90, 0..=3_650_u64));
+    Reuse { after_ms: is_on.then_some(days * DAY_MS) }
+}
+
+const DAY_MS: u64 = 24 * 3_600_000;
+
+fn sweep(section: &mut Section) -> SweepOptions {
+    let window: String = section.value("window", "off".to_owned());
+    let window = window.parse().unwrap_or_else(|error| {
+        section.problem("window", format!("{error}"));
+        Window::Off
+    });
+    let idle_days = section.in_range("idle_days", 0, 0..=3_650_u64);
+    SweepOptions {
+        window,
+        per_s: section.in_range("sweep_per_s", 200, 1..=10_000),
+        keep_ms: section.in_range("keep_expired_days", 30, 0..=3_650_u64) * DAY_MS,
+        action: section.one_of(
+            "action",
+            "delete",
+            &[("delete", Action::Delete), ("archive", Action::Archive)],
+        ),
+        idle_ms: (idle_days > 0).then_some(idle_days * DAY_MS),
     }
 }
 

@@ -2,10 +2,11 @@
 //!
 //! Owned here: the tables in memory are renewed before a command is answered, so what an operator was told is in force.
 //!
-//! One file for each group of commands: `tokens`, `domains`, `proxies`.
+//! One file for each group of commands: `tokens`, `domains`, `proxies`, `sweep`.
 
 mod domains;
 mod proxies;
+mod sweep;
 mod tokens;
 
 use daemon::control::{Answer, Commands};
@@ -22,7 +23,9 @@ use crate::domains::Domains;
 use crate::levels::Levels;
 use crate::log::Log;
 use crate::members::Members;
+use crate::people::People;
 use crate::replication::Replication;
+use crate::sweep::Sweep;
 
 /// Answers the commands, over these parts of the service.
 pub struct Operator {
@@ -30,6 +33,8 @@ pub struct Operator {
     pub log: Log,
     /// Who may ask the API.
     pub tokens: Tokens,
+    /// Whom tokens belong to.
+    pub people: People,
     /// Who follows the log.
     pub members: Members,
     /// What is served.
@@ -40,6 +45,8 @@ pub struct Operator {
     pub replication: Replication,
     /// What they hold of limited links.
     pub budgets: Budgets,
+    /// What becomes of links that have ended.
+    pub sweep: Sweep,
     /// Whose writer this is.
     pub fleet: FleetId,
     /// One command that writes at a time: they look before they write, and there is one operator.
@@ -53,11 +60,12 @@ impl Operator {
             "token.list" => Ok(tokens::list(self)),
             "domain.list" => Ok(domains::list(self)),
             "proxy.list" => proxies::list(self).await,
+            "sweep.dry_run" => sweep::dry_run(self, &read(args)?).await,
             "proxy.check" => proxies::check(self, &read(args)?),
             _ => {
                 let _one = self.writing.lock().await;
                 match command {
-                    "token.create" => tokens::create(self, read(args)?).await,
+                    "token.create" => tokens::create(self, &args).await,
                     "token.revoke" => tokens::revoke(self, &read(args)?).await,
                     "domain.add" => domains::add(self, &read(args)?).await,
                     "proxy.add" => proxies::add(self, &read(args)?).await,

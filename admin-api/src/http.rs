@@ -20,8 +20,9 @@ mod qr;
 pub mod query;
 pub mod replication;
 mod respond;
+mod sweep;
 mod takedowns;
-mod tokens;
+pub(crate) mod tokens;
 pub mod transfer;
 mod users;
 
@@ -47,6 +48,7 @@ use crate::metrics::Metrics;
 use crate::people::People;
 use crate::problem::Problem;
 use crate::standby::status::Status;
+use crate::sweep::Sweep;
 use body::BodyBudget;
 use dropin::DropIn;
 use health::ReadyDetail;
@@ -70,6 +72,8 @@ pub struct Api {
     pub ready: Arc<dyn ReadyDetail>,
     /// Which APIs of others are there.
     pub drop_in: DropIn,
+    /// What becomes of links that have ended.
+    pub sweep: Sweep,
     /// Who counts.
     pub metrics: Metrics,
     /// How following goes, on a standby.
@@ -111,6 +115,7 @@ fn routes() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(import::import))
         .routes(routes!(takedowns::create))
         .routes(routes!(replication::status))
+        .routes(routes!(sweep::status))
         .routes(routes!(openapi::document))
         .routes(routes!(openapi::reader))
         .routes(routes!(openapi::problems))
@@ -140,6 +145,7 @@ async fn count(State(api): State<Arc<Api>>, request: Request, next: Next) -> Res
         Some("/v1/users" | "/v1/users/{id}" | "/v1/groups" | "/v1/groups/{id}") => "/v1/users",
         Some("/v1/tokens" | "/v1/tokens/self" | "/v1/tokens/{id}") => "/v1/tokens",
         Some("/v1/replication") => "/v1/replication",
+        Some("/v1/sweep") => "/v1/sweep",
         Some("/v1/takedowns") => "/v1/takedowns",
         Some("/healthz" | "/readyz") => "health",
         Some("/v1/openapi.json" | "/v1/docs" | "/v1/problems") => "docs",

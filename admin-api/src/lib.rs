@@ -35,4 +35,5 @@ pub mod server;
 pub mod snapshots;
 pub mod standby;
 pub mod succession;
+pub mod sweep;
 pub mod target;

@@ -47,6 +47,7 @@ use crate::budgets::{Budgets, Turn};
 use crate::clicks::Clicks;
 use crate::codes::Codes;
 use crate::codes::mark::Marks;
+use crate::codes::reuse::Reuse;
 use crate::domains::Domains;
 use crate::levels::{LevelError, Levels};
 use crate::log::{Ending, Log};
@@ -75,6 +76,8 @@ pub struct Links {
     pub log: Log,
     /// Where generated codes come from.
     pub codes: Codes,
+    /// Whether those of deleted links come back.
+    pub reuse: Reuse,
     /// Which aliases look like generated codes.
     pub marks: Marks,
     /// Where they live.
@@ -278,6 +281,9 @@ impl Links {
     ) -> Change {
         let actor = caller.token.to_string();
         new.manage.updated_at_ms = now_ms;
+        if let Some(limit) = &mut new.link.extras.limit {
+            *limit = limit.noticed(now_ms);
+        }
         // It came with a later format level: nothing else is held up for it.
         if self.levels.is_highest() {
             new.manage.last_changed_by = Some(actor.clone());

@@ -36,6 +36,8 @@ pub struct Metrics {
     pub targets: Counts,
     /// Clicks of limited links.
     pub budgets: crate::budgets::Counts,
+    /// Links that were swept.
+    pub sweep: crate::sweep::status::SweepStatus,
     /// Connections refused or cut for breaking a limit.
     pub connections_cut: Counter,
 }
@@ -94,6 +96,7 @@ impl Metrics {
         );
         r.register("connections_cut", "Connections cut for breaking a limit", self.connections_cut.clone());
         self.targets.register(r);
+        self.sweep.register(r);
         registry.register_collector(Box::new(observed));
         registry
     }

@@ -39,6 +39,7 @@ use crate::clicks::{ClickSource, Clicks, Reporters};
 use crate::codes::mark::{self, Marks};
 use crate::codes::pool::Pool;
 use crate::codes::refill::Refill;
+use crate::codes::release;
 use crate::codes::{Codes, CodesError};
 use crate::config::Config;
 use crate::control::Operator;
@@ -56,6 +57,8 @@ use crate::snapshots::{Shelf, ShelfOptions};
 use crate::standby::tell;
 use crate::succession::peer::Asker;
 use crate::succession::{SuccessionService, WriterSide};
+use crate::sweep::Sweep;
+use crate::sweep::window::Window;
 use listen::HttpServer;
 use open::OpenLog;
 use probe::HealthProbe;
@@ -326,18 +329,6 @@ async fn start_tasks(
         others.spawn(tell::run(standby.of.clone(), asker, writer, replaced, stop_others.clone()));
         standby::retire_own_member(&ungated, &members, &name).await?;
     }
-    let operator = Operator {
-        log: ungated.clone(),
-        tokens: tokens.clone(),
-        members,
-        domains: domains.clone(),
-        levels: levels.clone(),
-        replication: replication.clone(),
-        budgets: budgets.clone(),
-        fleet: opened.fleet,
-        writing: Default::default(),
-    };
-    others.spawn(control.serve(Arc::new(operator), stop_others.clone()));
 
     let disk = keep_room(config, opened, &mut others, &stop_others);
     let lags = Arc::new(RwLock::new(Vec::new()));
@@ -347,6 +338,7 @@ async fn start_tasks(
         codes: codes.clone(),
         marks: marks.clone(),
         clicks: clicks.clone(),
+        sweep: metrics.sweep.clone(),
         disk,
         members: lags,
         standby: None,
@@ -358,6 +350,7 @@ async fn start_tasks(
     let links = Links {
         log,
         codes,
+        reuse: config.codes.reuse,
         marks,
         domains,
         levels,
@@ -372,6 +365,21 @@ async fn start_tasks(
         tokens: tokens.clone(),
         people: people.clone(),
     };
+    let sweep = start_sweep(config, &links, &mut others, &stop_others);
+    let operator = Operator {
+        log: ungated,
+        tokens: tokens.clone(),
+        people: people.clone(),
+        members,
+        domains: links.domains.clone(),
+        levels: links.levels.clone(),
+        replication: links.replication.clone(),
+        budgets: links.budgets.clone(),
+        sweep: sweep.clone(),
+        fleet: opened.fleet,
+        writing: Default::default(),
+    };
+    others.spawn(control.serve(Arc::new(operator), stop_others.clone()));
     let limits = config.limits;
     let api = Api {
         links,
@@ -382,6 +390,7 @@ async fn start_tasks(
         transfers: Default::default(),
         ready: observed,
         drop_in: config.drop_in,
+        sweep,
         metrics: metrics.clone(),
         standby: None,
     };
@@ -389,6 +398,16 @@ async fn start_tasks(
     let server = HttpServer { router: http::router(Arc::new(api)), metrics };
     serving.spawn(server.serve(http, stop));
     Ok((addresses, Tasks { http: serving, others, stop_others }))
+}
+
+/// Begins to sweep, if that is wanted. Only here, where there is a writer.
+fn start_sweep(config: &Config, links: &Links, tasks: &mut JoinSet<()>, stop: &CancellationToken) -> Sweep {
+    let cursor = config.data_dir.join("sweep");
+    let sweep = Sweep::new(config.sweep, links.clone(), links.metrics.sweep.clone(), cursor);
+    if config.sweep.window != Window::Off {
+        tasks.spawn(sweep.clone().run(stop.clone()));
+    }
+    sweep
 }
 
 /// Takes no more changes while the disk is low; while it is very low, no more clicks either: the proxies keep those.
@@ -440,7 +459,10 @@ fn start_codes(
     let dir = config.data_dir.join("codes");
     let (codes, store) = Codes::open(&dir, config.codes, epoch, log.reader(), &ids)?;
     let marks = Marks::default();
-    tasks.spawn(mark::run(marks.clone(), pools.clone(), dir, log.journal().clone(), stop.clone()));
+    tasks.spawn(mark::run(marks.clone(), pools.clone(), dir.clone(), log.journal().clone(), stop.clone()));
+    if config.codes.reuse.after_ms.is_some() {
+        tasks.spawn(release::run(pools.clone(), dir.clone(), log.journal().clone(), stop.clone()));
+    }
     let refill = Refill {
         codes: codes.clone(),
         store,

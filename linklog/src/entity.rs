@@ -1,18 +1,22 @@
-//! What the log holds besides links: domains and hosts, tokens, users and groups, members, the fleet itself.
+//! What the log holds besides links: domains and hosts, tokens and their quotas, users and groups, members, the fleet itself.
 //!
 //! Bodies are `fields` (see [`crate::codec::fields`]) only, so each may grow.
 
 mod budget;
 mod domain;
 mod fleet;
+mod freed;
 mod member;
+mod quota;
 mod token;
 mod user;
 
 pub use budget::Budget;
 pub use domain::{Domain, DomainAnswers, Host, WellKnown};
 pub use fleet::Fleet;
+pub use freed::FreedCode;
 pub use member::{Member, MemberRole, MemberState};
+pub use quota::{Period, Quota, QuotaId};
 pub use token::{Scopes, TOKEN_DOMAINS_MAX, Token, TokenLimits};
 pub use user::{ExternalLink, GROUPS_MAX, Group, PersonId, PersonIdError, User};
 
@@ -45,6 +49,11 @@ pub fn check_bodies(key: &StateKey, serve: &[u8], manage: Option<&[u8]>) -> Resu
             Budget::decode(serve_cursor)?;
             manage.map_or(Ok(()), empty)
         }
+        StateKey::Quota(_) => {
+            Quota::decode(serve_cursor)?;
+            manage.map_or(Ok(()), empty)
+        }
+        StateKey::FreedCode(..) => manage_cursor.map_or(Ok(()), |manage| FreedCode::decode(manage).map(drop)),
         StateKey::Fleet => {
             Fleet::decode(serve_cursor)?;
             manage.map_or(Ok(()), empty)

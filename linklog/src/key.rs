@@ -16,12 +16,15 @@
 //! | `0x14` | user | 8 bytes, random id |
 //! | `0x15` | group | 8 bytes, random id |
 //! | `0x16` | external id | 8 bytes owner (0: nobody), 1–200 bytes of UTF-8 without control characters |
-//! | `0x17` | budget, since level 2 | u8 length of the link's key, the link's key, 1–63 bytes, name of the member |
+//! | `0x17` | budget, since level 2 | u8 length of the key of the link or the quota it is of, that key, 1–63 bytes, name of the member |
 //! | `0x18` | fleet | nothing |
+//! | `0x1c` | quota of redirects, since level 2 | 8 bytes, derived from its token's id |
+//! | `0x1d` | freed code, since level 2 | the key of a link with a 7-character code |
 //! | `0x1f` | folded code, since level 2 | 8 bytes, one big-endian u64: 16 bits domain, 48 bits code |
 //!
-//! Budgets are held where their links are; hosts, domains, users and the fleet by every member; tokens, members, groups, external ids and folded codes exist in the `manage`
-//! part only. Users, groups, external ids, budgets and folded codes came with format level 2. New kinds (signing keys) come with a new format
+//! Budgets of links are held where their links are; hosts, domains, users, quotas with their budgets and the fleet by every member; tokens,
+//! members, groups, external ids, folded and freed codes exist in the `manage` part only. Users, groups, external ids, budgets, quotas, folded
+//! and freed codes came with format level 2. New kinds (signing keys) come with a new format
 //! level, each with a first byte of its own from the numbers not used here, and say
 //! themselves who holds them and which slot they are summed in.
 
@@ -29,7 +32,7 @@ mod code;
 mod state_key;
 
 pub use code::{Code, Code7, CodeError};
-pub use state_key::{EXTERNAL_ID_BYTES_MAX, KeyError, StateKey, Visibility};
+pub use state_key::{Allowance, EXTERNAL_ID_BYTES_MAX, KeyError, StateKey, Visibility};
 
 use std::cmp::Ordering;
 

@@ -28,7 +28,7 @@ pub mod writer;
 pub use change::{Change, CommandId, Operation, Part, Precondition};
 pub use codec::DecodeError;
 pub use digest::{Digest, SlotSum};
-pub use key::{Code, Code7, DomainId, Key, StateKey};
+pub use key::{Allowance, Code, Code7, DomainId, Key, StateKey};
 pub use link::extras::{CachePolicy, Ended, Extras, ExtrasView, Forward};
 pub use link::{Link, LinkManage, LinkState, LinkView, RedirectStatus};
 pub use position::{Epoch, Head, Position, Seq};

@@ -4,6 +4,7 @@
 //! carries record, state, outcome, sums and head together; a journal of something else has rows beside it for the same reason.
 //! Nothing outside this crate sees the database of a log.
 
+mod ends;
 mod find;
 mod index;
 pub(crate) mod meta;
@@ -16,8 +17,9 @@ mod rows;
 mod state;
 mod tables;
 
+pub use ends::{End, Ends};
 pub use find::{Count, Find, Found, Order, Place, TERMS_MAX};
-pub use index::{Term, canonical_target, target_host};
+pub use index::{Term, canonical_target, end_of, target_host};
 pub use outcome::Outcome;
 pub use reader::{Cached, LinkByAge, Reader, StoredLink};
 pub use rows::{RowReader, RowTable, Rows};

@@ -12,11 +12,12 @@ use linklog::codec::record::{self, Envelope, Kind};
 use linklog::codec::{Cursor, value};
 use linklog::digest::SectionHash;
 use linklog::entity::{
-    Budget, Domain, DomainAnswers, ExternalLink, Fleet, Group, Host, Member, MemberRole, MemberState,
-    PersonId, Scopes, Token, TokenLimits, User, WellKnown,
+    Budget, Domain, DomainAnswers, ExternalLink, Fleet, FreedCode, Group, Host, Member, MemberRole,
+    MemberState, Period, PersonId, Quota, QuotaId, Scopes, Token, TokenLimits, User, WellKnown,
 };
+use linklog::key::{Allowance, Code7};
 use linklog::link::extras::Limit;
-use linklog::link::rules::{Device, Rule, Variant};
+use linklog::link::rules::{Country, Device, Rule, Variant};
 use linklog::{
     CachePolicy, Change, CommandId, Digest, DomainId, Ended, Extras, Forward, Head, Key, Link, LinkManage,
     LinkState, LinkView, Operation, Part, Position, Precondition, RedirectStatus, SlotSum, Stamp, StateKey,
@@ -205,6 +206,7 @@ fn link_of_level_2() -> Link {
             Rule {
                 device: Device(65),
                 languages: vec!["de".into(), "pt-br".into()],
+                countries: Vec::new(),
                 parameter: Some(("src".into(), Some("mail".into()))),
                 from_ms: Some(1_760_000_000_000),
                 until_ms: Some(1_770_000_000_000),
@@ -220,6 +222,7 @@ fn link_of_level_2() -> Link {
             Variant { weight: 1, target: "https://example.org/a".into() },
             Variant { weight: 999, target: "https://example.org/b".into() },
         ],
+        quota: None,
     };
     Link { extras, ..link() }
 }
@@ -228,6 +231,11 @@ fn link_of_level_2() -> Link {
 fn bodies_of_level_2() {
     let body = link_of_level_2().encode();
     assert_eq!(Link::decode(&frozen("body-link-2.hex", &body)), Ok(link_of_level_2()));
+    let mut by_country = link_of_level_2();
+    by_country.extras.rules[1].countries =
+        [b"DE", b"AT"].iter().filter_map(|text| Country::from_ascii(*text)).collect();
+    let body = by_country.encode();
+    assert_eq!(Link::decode(&frozen("body-link-country-2.hex", &body)), Ok(by_country));
     let domain = Domain { default_ttl_s: Some(63_072_000), alias_lengths: Some((1, 64)), ..domain() };
     assert_eq!(Domain::decode(Cursor::new(&frozen("body-domain-2.hex", &domain.encode()))), Ok(domain));
     let answers = DomainAnswers {
@@ -340,13 +348,16 @@ fn bodies_of_order_and_people_of_level_2() {
         last_changed_by: Some("fedcba9876543210".into()),
         ..manage()
     };
-    assert_eq!(LinkManage::decode(&frozen("body-manage-2.hex", &manage.encode())), Ok(manage));
+    assert_eq!(LinkManage::decode(&frozen("body-manage-2.hex", &manage.encode())), Ok(manage.clone()));
+    let imported = LinkManage { imported_clicks: 70_000, ..manage };
+    assert_eq!(LinkManage::decode(&frozen("body-manage-imported-2.hex", &imported.encode())), Ok(imported));
     let limits = TokenLimits {
         domains: vec![DomainId(1), DomainId(300)],
         alias_prefix: Some("u123_".into()),
         creates: Some((1000, 86_400)),
         requests_per_s: Some(7),
         own_links_only: true,
+        redirects: None,
     };
     let token = Token { user: Some(person), expires_at_ms: Some(13), limits, ..token() };
     assert_eq!(Token::decode(Cursor::new(&frozen("body-token-2.hex", &token.encode()))), Ok(token));
@@ -376,7 +387,7 @@ fn bodies_of_order_and_people_of_level_2() {
 
 #[test]
 fn bodies_of_clicks_that_end_links_of_level_2() {
-    let limit = Limit { max: 1_000, used: 300, burned: 5 };
+    let limit = Limit { max: 1_000, used: 300, burned: 5, ended_at_ms: None };
     let link = Link {
         target: "https://a.example/".into(),
         extras: Extras { limit: Some(limit), ..Extras::default() },
@@ -392,6 +403,34 @@ fn bodies_of_clicks_that_end_links_of_level_2() {
         burned: 1,
     };
     assert_eq!(Budget::decode(Cursor::new(&frozen("body-budget-2.hex", &budget.encode()))), Ok(budget));
-    let key = StateKey::Budget(Key::new(DomainId(513), "docs".parse().unwrap()), "proxy-1".into());
+    let key =
+        StateKey::Budget(Allowance::Link(Key::new(DomainId(513), "docs".parse().unwrap())), "proxy-1".into());
     assert_eq!(StateKey::decode(&frozen("key-budget-2.hex", &key.encode())), Ok(key));
+}
+
+#[test]
+fn bodies_of_quotas_and_freed_codes_of_level_2() {
+    let quota =
+        Quota { start_s: 1_700_000_000, used: 300, burned: 5, ..Quota::new(1_000_000, Period::Month) };
+    assert_eq!(Quota::decode(Cursor::new(&frozen("body-quota-2.hex", &quota.encode()))), Ok(quota));
+    let id = QuotaId::of_token(*b"12345678");
+    let limit = Limit { max: 2, used: 2, burned: 0, ended_at_ms: Some(1_700_000_000_123) };
+    let link = Link {
+        target: "https://a.example/".into(),
+        extras: Extras { limit: Some(limit), quota: Some(id), ..Extras::default() },
+        ..Link::default()
+    };
+    assert_eq!(Link::decode(&frozen("body-link-quota-2.hex", &link.encode())), Ok(link));
+    let limits = TokenLimits { redirects: Some((1_000_000, Period::Day)), ..TokenLimits::default() };
+    let token = Token { limits, ..token() };
+    assert_eq!(Token::decode(Cursor::new(&frozen("body-token-quota-2.hex", &token.encode()))), Ok(token));
+    let freed = FreedCode { freed_at_ms: 1_700_000_000_123 };
+    assert_eq!(FreedCode::decode(Cursor::new(&frozen("body-freed-2.hex", &freed.encode()))), Ok(freed));
+    for (name, key) in [
+        ("key-quota-2.hex", StateKey::Quota(id)),
+        ("key-budget-quota-2.hex", StateKey::Budget(Allowance::Quota(id), "proxy-1".into())),
+        ("key-freed-2.hex", StateKey::FreedCode(DomainId(513), Code7::from_bytes(b"Ab3xY9z").unwrap())),
+    ] {
+        assert_eq!(StateKey::decode(&frozen(name, &key.encode())), Ok(key));
+    }
 }

@@ -1,16 +1,19 @@
-//! Links that end with a number of clicks: what this proxy may still spend of them.
+//! Links that end with a number of clicks, and quotas of redirects: what this proxy may still spend of them.
 //!
 //! Owned here: a click of such a link is spent out of a budget that the log has granted to this proxy, and recorded in `slots` before the
 //! answer is written. No two proxies ever hold the same click, so however they are cut off or killed, there are never more redirects than
-//! the link allows. What is idle goes back within a second; what the writer asks for goes back at once.
+//! the link allows. What is idle goes back within a second; what the writer asks for goes back at once. The same holds for a quota in each
+//! of its periods, but what is idle of it stays until the period is over: it is large, and moving it costs records.
 //!
 //! - Granted and settled: what the log says, applied by the follower ([`Budgets::apply`]).
 //! - Spent and given back: `slots`. Both only ever grow, so telling the writer twice changes nothing.
+//! - `quotas`: what links of a token may answer together, and when that begins anew.
 //! - `hold`: the stream on which the writer is told and asked.
 //!
 //! Deliberately not here: whether the link has ended, which its record says.
 
 mod hold;
+mod quotas;
 mod slots;
 
 use std::collections::{HashMap, HashSet};
@@ -19,18 +22,20 @@ use std::io;
 use std::path::Path;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use dashmap::{DashMap, Entry};
 use linklog::codec::value;
-use linklog::entity::Budget;
+use linklog::entity::{Budget, Quota, QuotaId};
 use linklog::store::Reader;
-use linklog::{Position, StateKey};
+use linklog::{Allowance, Position, StateKey};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
 pub use hold::{Holding, start};
+pub use quotas::Quoted;
 use slots::{SLOTS, Slots};
 
 /// The file in the folder of the click rings.
@@ -39,24 +44,97 @@ const FILE: &str = "budgets";
 const WAIT_MAX: Duration = Duration::from_secs(1);
 /// Links that visitors may wait for at once; beyond, they are told to come back.
 const WAITING_MAX: usize = 4_096;
+/// Visitors that may wait at once; beyond, they are told to come back.
+const VISITORS_MAX: usize = 16_384;
 /// A budget nobody has spent of for this long goes back.
 const IDLE: Duration = Duration::from_millis(400);
 /// How often the writer is told of what is spent while more is at hand.
 const TELL_EVERY: Duration = Duration::from_millis(200);
 /// How often it is told again what it has not settled.
 const REPEAT_EVERY: Duration = Duration::from_secs(1);
+/// How often it is told of what is spent of a quota: that makes no record.
+const TELL_OF_QUOTA_EVERY: Duration = Duration::from_secs(1);
+/// How often it is told that again: it may have begun anew since.
+const REPEAT_OF_QUOTA_EVERY: Duration = Duration::from_secs(5);
 
 /// The budgets of this proxy.
 pub struct Budgets {
     member: String,
     slots: Slots,
     reader: Reader,
-    /// By the link's key in the log's encoding. Whoever holds an entry's lock may spend, give back, or forget.
+    /// As the log has them: as many as there are tokens with one.
+    quotas: DashMap<QuotaId, Quota>,
+    /// By the link's or the quota's key in the log's encoding. Whoever holds an entry's lock may spend, give back, or forget.
     held: DashMap<Box<[u8]>, Held>,
     /// Visitors that wait for a change of a link's budget, or of the link.
-    waiting: DashMap<Box<[u8]>, Arc<Notify>>,
+    waiting: DashMap<Box<[u8]>, Arc<News>>,
+    /// How many there are.
+    visitors: AtomicUsize,
     work: Mutex<Work>,
     wake: Notify,
+}
+
+/// What visitors who wait for a link are told.
+#[derive(Debug, Default)]
+struct News {
+    told: Notify,
+    /// How often the link itself has changed since somebody waits for it.
+    link_changes: AtomicU64,
+}
+
+/// How long a visitor may wait for clicks of a link, over all its tries.
+#[derive(Clone, Copy, Debug)]
+pub struct Patience(Instant);
+
+impl Patience {
+    /// From now on.
+    pub fn new() -> Patience {
+        Patience(Instant::now() + WAIT_MAX)
+    }
+
+    fn left(self) -> Option<Duration> {
+        self.0.checked_duration_since(Instant::now()).filter(|left| !left.is_zero())
+    }
+}
+
+impl Default for Patience {
+    fn default() -> Patience {
+        Patience::new()
+    }
+}
+
+/// Somebody who hears the news of a link. The last one takes them out of the map, also when it is cancelled.
+struct Listener<'a> {
+    waiting: &'a DashMap<Box<[u8]>, Arc<News>>,
+    key: &'a [u8],
+    /// There until it is dropped.
+    news: Option<Arc<News>>,
+}
+
+impl Drop for Listener<'_> {
+    fn drop(&mut self) {
+        drop(self.news.take());
+        // The map's own and none besides: nobody waits any more.
+        self.waiting.remove_if(self.key, |_, news| Arc::strong_count(news) == 1);
+    }
+}
+
+/// A visitor that waits, counted while it does.
+struct Visitor<'a>(&'a AtomicUsize);
+
+impl<'a> Visitor<'a> {
+    /// `None`: there are too many.
+    fn admitted(visitors: &'a AtomicUsize) -> Option<Visitor<'a>> {
+        let before = visitors.fetch_add(1, Ordering::Relaxed);
+        let visitor = Visitor(visitors);
+        (before < VISITORS_MAX).then_some(visitor)
+    }
+}
+
+impl Drop for Visitor<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// What [`hold`] has to look at.
@@ -113,7 +191,7 @@ impl Budgets {
     /// Opens what an earlier process has left in `dir`, which is on tmpfs and locked by this one; `member` is our name.
     ///
     /// # Errors
-    /// The file cannot be made, reserved or mapped.
+    /// The file cannot be made, reserved or mapped, or the replica cannot be read.
     pub fn open(dir: &Path, member: String, reader: Reader) -> io::Result<Budgets> {
         Budgets::with_slots(dir, member, reader, SLOTS)
     }
@@ -123,9 +201,11 @@ impl Budgets {
         let budgets = Budgets {
             member,
             slots,
+            quotas: quotas::load(&reader).map_err(io::Error::other)?,
             reader,
             held: DashMap::new(),
             waiting: DashMap::new(),
+            visitors: AtomicUsize::new(0),
             work: Mutex::default(),
             wake: Notify::new(),
         };
@@ -156,6 +236,11 @@ impl Budgets {
         self.slots.holder()
     }
 
+    /// Says whether a click of the link with this key that was made at `created` is at hand.
+    pub fn has(&self, key: &[u8], created: Position) -> bool {
+        self.held.get(key).is_some_and(|held| held.created == created && held.at_hand() > 0)
+    }
+
     /// Spends a click of the link with this key that was made at `created`; says whether there was one. From then on it is recorded, and
     /// the visitor may be led on.
     pub fn spend(&self, key: &[u8], created: Position) -> bool {
@@ -175,52 +260,73 @@ impl Budgets {
         true
     }
 
-    /// Waits until something has changed that may let [`Budgets::spend`] succeed, or the link say that it has ended, but not for long.
-    pub async fn wait(&self, key: &[u8], created: Position) {
+    /// Waits until something has changed that may let [`Budgets::spend`] succeed, or the link say that it has ended. Whoever finds that
+    /// somebody was faster may wait again, as long as its patience lasts. False: it has waited long enough, or too many wait.
+    ///
+    /// # Cancel safety
+    /// Cancelled, it waits no more; nothing is spent by waiting.
+    pub async fn wait(&self, key: &[u8], created: Position, patience: Patience) -> bool {
         if self.waiting.len() >= WAITING_MAX && !self.waiting.contains_key(key) {
-            return;
+            return false;
         }
-        let news = Arc::clone(&*self.waiting.entry(key.into()).or_default());
-        self.hear(key, created, &news).await;
-        drop(news);
-        // The map's own and none besides: nobody waits any more.
-        self.waiting.remove_if(key, |_, news| Arc::strong_count(news) == 1);
+        let Some(visitor) = Visitor::admitted(&self.visitors) else { return false };
+        let news = Some(Arc::clone(&*self.waiting.entry(key.into()).or_default()));
+        let listener = Listener { waiting: &self.waiting, key, news };
+        let is_worth_a_try = match listener.news.as_deref() {
+            Some(news) => self.hear(key, created, news, patience).await,
+            None => false,
+        };
+        drop((listener, visitor));
+        is_worth_a_try
     }
 
-    async fn hear(&self, key: &[u8], created: Position, news: &Notify) {
-        let mut told = pin!(news.notified());
-        told.as_mut().enable();
-        // What has come before we listened.
-        if !self.held.get(key).is_some_and(|held| held.created == created && held.at_hand() > 0) {
+    async fn hear(&self, key: &[u8], created: Position, news: &News, patience: Patience) -> bool {
+        let changes = news.link_changes.load(Ordering::Acquire);
+        loop {
+            let mut told = pin!(news.told.notified());
+            told.as_mut().enable();
+            // What has come before we listened, or since.
+            if self.has(key, created) || news.link_changes.load(Ordering::Acquire) != changes {
+                return true;
+            }
+            let Some(left) = patience.left() else { return false };
             self.want(key, created);
-            // Late is an answer too.
-            let _ = timeout(WAIT_MAX, told).await;
+            if timeout(left, told).await.is_err() {
+                return false;
+            }
         }
     }
 
     /// Takes note of a served key that has changed; to be called when the replica has it.
     pub fn apply(&self, key: &[u8], serve_value: Option<&[u8]>) {
         match StateKey::decode(key) {
-            Ok(StateKey::Link(_)) => self.tell_waiting(key),
-            Ok(StateKey::Budget(link, member)) if member == self.member => {
-                let link = link.encode();
+            Ok(StateKey::Link(_)) => self.tell_waiting(key, true),
+            Ok(StateKey::Quota(id)) => {
+                self.set_quota(id, serve_value);
+                self.tell_waiting(key, true);
+            }
+            Ok(StateKey::Budget(of, member)) if member == self.member => {
+                let link = of.encode();
                 match serve_value.and_then(read_row) {
                     Some(row) if row.holder == self.slots.holder() => self.granted(&link, &row),
                     // Another holder's: nothing of ours is in it.
                     Some(_) => {}
                     None => self.forget(&link),
                 }
-                self.tell_waiting(&link);
+                self.tell_waiting(&link, false);
             }
             _ => {}
         }
     }
 
-    fn tell_waiting(&self, link: &[u8]) {
+    fn tell_waiting(&self, link: &[u8], it_has_changed: bool) {
         if !self.waiting.is_empty()
             && let Some(news) = self.waiting.get(link)
         {
-            news.notify_waiters();
+            if it_has_changed {
+                news.link_changes.fetch_add(1, Ordering::Release);
+            }
+            news.told.notify_waiters();
         }
     }
 
@@ -310,8 +416,7 @@ impl Budgets {
 
     /// Our own budget of a link, as the replica has it.
     fn row(&self, link: &[u8]) -> Option<Budget> {
-        let Ok(StateKey::Link(key)) = StateKey::decode(link) else { return None };
-        let key = StateKey::Budget(key, self.member.clone()).encode();
+        let key = StateKey::Budget(Allowance::decode(link)?, self.member.clone()).encode();
         let row = self.reader.serve_value(&key, |value| value.and_then(read_row));
         match row {
             Ok(row) => row.filter(|row| row.holder == self.slots.holder()),
@@ -324,10 +429,18 @@ impl Budgets {
 
     /// What is to be told of a budget now; gives back what is idle, or all of it if it `must`. Forgets what is settled.
     fn step(&self, link: &[u8], now: Instant, must: bool) -> Step {
+        let quota = quotas::id_of(link);
         let Entry::Occupied(mut entry) = self.held.entry(link.into()) else { return Step::Done };
         let held = entry.get_mut();
+        if quota.is_some_and(|id| self.is_over(id, held.created)) {
+            // Nobody misses what is left of it.
+            self.slots.release(held.place);
+            entry.remove();
+            return Step::Done;
+        }
         let at_hand = held.at_hand();
-        if at_hand > 0 && (must || now.saturating_duration_since(held.used_at) >= IDLE) {
+        let is_idle = || quota.is_none() && now.saturating_duration_since(held.used_at) >= IDLE;
+        if at_hand > 0 && (must || is_idle()) {
             held.returned += at_hand;
             self.slots.set_returned(held.place, held.returned);
         }
@@ -337,10 +450,16 @@ impl Budgets {
             entry.remove();
             return Step::Done;
         }
+        let (tell_every, repeat_every) = match quota {
+            None => (TELL_EVERY, REPEAT_EVERY),
+            // What was given back is waited for.
+            Some(_) if held.returned > held.settled.1 => (TELL_OF_QUOTA_EVERY, REPEAT_EVERY),
+            Some(_) => (TELL_OF_QUOTA_EVERY, REPEAT_OF_QUOTA_EVERY),
+        };
         let since = held.told_at.map(|at| now.saturating_duration_since(at));
         let is_due = match is == held.told {
-            false => held.at_hand() == 0 || since.is_none_or(|since| since >= TELL_EVERY),
-            true => is != held.settled && since.is_none_or(|since| since >= REPEAT_EVERY),
+            false => held.at_hand() == 0 || since.is_none_or(|since| since >= tell_every),
+            true => is != held.settled && since.is_none_or(|since| since >= repeat_every),
         };
         if !is_due && !must {
             return Step::Later;

@@ -82,11 +82,13 @@ pub enum Limit {
     NotFound,
     /// A network that is blocked.
     Block,
+    /// All redirects of a token's links in this period.
+    Redirects,
 }
 
 impl Limit {
     /// All of them, in the order of their numbers, with their names in metrics.
-    pub const ALL: [(Limit, &'static str); 13] = [
+    pub const ALL: [(Limit, &'static str); 14] = [
         (Limit::HeadTime, "head_time"),
         (Limit::HeadBytes, "head_bytes"),
         (Limit::Idle, "idle"),
@@ -100,6 +102,7 @@ impl Limit {
         (Limit::Requests, "requests"),
         (Limit::NotFound, "not_found"),
         (Limit::Block, "block"),
+        (Limit::Redirects, "redirects"),
     ];
 
     /// Its place in [`Limit::ALL`].

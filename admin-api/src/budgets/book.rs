@@ -1,35 +1,50 @@
-//! The clicks of one link that ends with a number of them, as the log has them. Pure but for reading.
+//! What members hold of one link's clicks, or of one quota's redirects in one period, as the log has it. Pure but for reading.
 
 use linklog::codec::value;
-use linklog::entity::Budget;
+use linklog::entity::{Budget, Quota};
 use linklog::link::extras::Limit;
 use linklog::store::{Reader, StoreError, StoredLink};
-use linklog::{Key, StateKey};
+use linklog::{Allowance, DecodeError, Position, StateKey};
+
+/// Most redirects of a quota that are granted at once although they are more than half an even share.
+const QUOTA_FLOOR_MAX: u64 = 1_000;
 
 /// A member's budget, and the version of its record.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Row {
     pub(super) member: String,
+    /// As far as it is known.
     pub(super) budget: Budget,
+    /// As the log has it.
+    pub(super) written: Budget,
     pub(super) version: u64,
 }
 
-/// A link and all budgets of it.
+/// What says how much there is.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum Record {
+    Link(Box<StoredLink>),
+    Quota { quota: Quota, version: u64 },
+}
+
+/// An allowance and all budgets of it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Book {
     /// `None`: it is gone.
-    pub(super) link: Option<StoredLink>,
-    /// Those of links before it under the same code among them.
+    pub(super) record: Option<Record>,
+    /// What budgets of it bear: where the link was made, or which period it is.
+    pub(super) label: Option<Position>,
+    /// Those of links before it under the same code, and of other periods, among them.
     pub(super) all: Vec<Row>,
 }
 
 impl Book {
-    /// Reads it.
+    /// Reads it, as it is at `now_ms` (milliseconds since the Unix epoch).
     ///
     /// # Errors
     /// The disk fails or holds bytes that cannot be right.
-    pub(super) fn read(reader: &Reader, key: &Key) -> Result<Book, StoreError> {
-        let prefix = StateKey::budgets_of(key);
+    pub(super) fn read(reader: &Reader, of: &Allowance, now_ms: u64) -> Result<Book, StoreError> {
+        let prefix = StateKey::budgets_of(of);
         let (mut all, mut damaged) = (Vec::new(), None);
         reader.scan_served(&prefix, |found, stored| {
             if !found.starts_with(&prefix) {
@@ -41,24 +56,41 @@ impl Book {
             }
             damaged.is_none()
         })?;
-        match damaged {
-            Some(damaged) => Err(damaged),
-            None => Ok(Book { link: reader.link(key)?, all }),
+        if let Some(damaged) = damaged {
+            return Err(damaged);
+        }
+        let record = match of {
+            Allowance::Link(key) => reader.link(key)?.map(|link| Record::Link(Box::new(link))),
+            Allowance::Quota(_) => {
+                let found = reader.serve_value(&of.encode(), |stored| stored.map_or(Ok(None), read_quota))?;
+                let found = found.map_err(|source| StoreError::Damaged { what: "quota", source })?;
+                found.map(|(quota, version)| Record::Quota { quota, version })
+            }
+        };
+        let label = record.as_ref().map(|record| match record {
+            Record::Link(link) => link.stamp.created,
+            Record::Quota { quota, .. } => quota.label(now_ms),
+        });
+        Ok(Book { record, label, all })
+    }
+
+    /// How much there is of it, and what is used and burned for good; `None`: it is gone, or has no limit.
+    pub(super) fn limit(&self) -> Option<Limit> {
+        match self.record.as_ref()? {
+            Record::Link(link) => link.link.extras.limit,
+            Record::Quota { quota, .. } => {
+                let (used, burned) = quota.gone(self.label?);
+                Some(Limit { max: quota.max, used, burned, ended_at_ms: None })
+            }
         }
     }
 
-    /// The limit of the link, if it has one.
-    pub(super) fn limit(&self) -> Option<Limit> {
-        self.link.as_ref()?.link.extras.limit
-    }
-
-    /// The budgets of the link itself.
+    /// The budgets of what there is now.
     pub(super) fn rows(&self) -> impl Iterator<Item = &Row> {
-        let created = self.link.as_ref().map(|link| link.stamp.created);
-        self.all.iter().filter(move |row| Some(row.budget.created) == created)
+        self.all.iter().filter(|row| Some(row.budget.created) == self.label)
     }
 
-    /// A member's budget of whatever link.
+    /// A member's budget, whatever it is of.
     pub(super) fn row(&self, member: &str) -> Option<&Row> {
         self.all.iter().find(|row| row.member == member)
     }
@@ -86,32 +118,69 @@ impl Book {
         let sum = |of: fn(&Budget) -> u64| self.rows().map(|row| of(&row.budget)).sum::<u64>();
         (limit.used + sum(|budget| budget.spent), limit.burned + sum(|budget| budget.burned))
     }
+
+    /// How many clicks to grant at once to one of so many members.
+    pub(super) fn share(&self, members: u64) -> u64 {
+        let (left, share) = (self.left(), share(self.left(), members));
+        match self.record {
+            Some(Record::Quota { quota, .. }) => {
+                // A thousand grants use a quota up however the last of it is spread: what is granted once and used once costs a record.
+                share.max((quota.max / 1_000).clamp(1, QUOTA_FLOOR_MAX)).min(left)
+            }
+            _ => share,
+        }
+    }
 }
 
 /// `None`: it was deleted.
-pub(super) fn read_row(key: &[u8], stored: &[u8]) -> Result<Option<Row>, linklog::DecodeError> {
+pub(super) fn read_row(key: &[u8], stored: &[u8]) -> Result<Option<Row>, DecodeError> {
     let (stamp, body) = value::split(stored)?;
     let Ok(StateKey::Budget(_, member)) = StateKey::decode(key) else { return Ok(None) };
     if !stamp.live {
         return Ok(None);
     }
-    Ok(Some(Row { member, budget: Budget::decode(body)?, version: stamp.version }))
+    let budget = Budget::decode(body)?;
+    Ok(Some(Row { member, budget, written: budget, version: stamp.version }))
+}
+
+/// `None`: it was deleted.
+pub(super) fn read_quota(stored: &[u8]) -> Result<Option<(Quota, u64)>, DecodeError> {
+    let (stamp, body) = value::split(stored)?;
+    if stamp.live { Quota::decode(body).map(|quota| Some((quota, stamp.version))) } else { Ok(None) }
 }
 
 /// How many clicks to grant at once: half an even share of what is left, so that what one member holds and does not need is never
 /// most of it, and at least one.
-pub(super) fn share(left: u64, members: u64) -> u64 {
+fn share(left: u64, members: u64) -> u64 {
     (left / (2 * members.max(1))).max(1).min(left)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use linklog::entity::Period;
 
     #[test]
     fn a_share_leaves_something_for_the_others_until_the_last_click() {
         for (left, members, expected) in [(0, 4, 0), (1, 4, 1), (7, 4, 1), (10_000, 4, 1_250), (5, 0, 2)] {
             assert_eq!(share(left, members), expected, "{left} {members}");
+        }
+    }
+
+    #[test]
+    fn a_quota_is_used_up_with_few_grants_even_by_one_member_of_many() {
+        let label = Position::new(0, 0);
+        for (max, grants_max) in
+            [(1_u64, 1), (100, 100), (10_000, 200), (1_000_000, 150), (1_000_000_000, 1_100)]
+        {
+            let (mut used, mut grants) = (0, 0);
+            while used < max {
+                let quota = Quota { used, ..Quota::new(max, Period::Day) };
+                let record = Some(Record::Quota { quota, version: 1 });
+                used += Book { record, label: Some(label), all: Vec::new() }.share(4);
+                grants += 1;
+            }
+            assert!(used == max && grants <= grants_max, "{max}: {grants}");
         }
     }
 }

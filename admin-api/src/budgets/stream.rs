@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use linklog::entity::{Member, MemberState};
-use linklog::{Key, Position, StateKey};
+use linklog::{Allowance, Position};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
@@ -74,9 +74,9 @@ fn refuse(reason: Reason, detail: impl Into<String>) -> End {
     End::Refused(Refusal { reason: reason as i32, detail: detail.into() })
 }
 
-/// A link as the wire has it.
-pub(super) fn link_of(key: &Key, created: Position) -> Link {
-    Link { key: key.encode().to_vec(), created_epoch: created.epoch.0, created_seq: created.seq.0 }
+/// A link or a quota as the wire has it.
+pub(super) fn link_of(of: &Allowance, created: Position) -> Link {
+    Link { key: of.encode(), created_epoch: created.epoch.0, created_seq: created.seq.0 }
 }
 
 async fn hold(
@@ -205,7 +205,7 @@ impl Stream<'_> {
             FromHolder::Hello(_) => Err(refuse(Reason::BadRequest, "Hello comes once")),
             FromHolder::Want(link) => {
                 let of = self.of(&link)?;
-                let _turn = self.budgets.turn(&of.key).await;
+                let _turn = self.budgets.turn(&of.what).await;
                 settled(self.budgets.grant(&of).await)
             }
             FromHolder::Report(Report { link, spent, returned }) => {
@@ -226,11 +226,11 @@ impl Stream<'_> {
     }
 
     fn of(&self, link: &Link) -> Result<Of, End> {
-        let Ok(StateKey::Link(key)) = StateKey::decode(&link.key) else {
-            return Err(refuse(Reason::BadRequest, "this is no key of a link"));
+        let Some(what) = Allowance::decode(&link.key) else {
+            return Err(refuse(Reason::BadRequest, "this is no key of a link or of a quota"));
         };
         let created = Position::new(link.created_epoch, link.created_seq);
-        Ok(Of { key, created, member: self.name.to_owned() })
+        Ok(Of { what, created, member: self.name.to_owned() })
     }
 }
 

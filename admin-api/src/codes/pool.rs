@@ -11,7 +11,9 @@ use tokio::time::{Instant, timeout};
 use tonic::transport::Channel;
 use wire::channel::{ChannelError, keys_client, reason};
 use wire::identity::{Identity, Role};
-use wire::keys::{DescribeReply, DescribeRequest, LeaseRequest, MarkUsedRequest};
+use wire::keys::{
+    DescribeReply, DescribeRequest, LeaseRequest, MarkUsedRequest, ReleaseReply, ReleaseRequest,
+};
 
 use super::lease::{Lease, PoolId};
 
@@ -173,6 +175,16 @@ impl Pool {
         let request = MarkUsedRequest { codes: codes.iter().map(|code| code.value()).collect() };
         let mut client = keys_client(self.channel.clone());
         answer(client.mark_used(request)).await.map(drop)
+    }
+
+    /// Gives codes of its slots back to the pool, which lets them rest.
+    ///
+    /// # Errors
+    /// Why it could not be told.
+    pub async fn release(&self, codes: &[Code7]) -> Result<ReleaseReply, PoolError> {
+        let request = ReleaseRequest { codes: codes.iter().map(|code| code.value()).collect() };
+        let mut client = keys_client(self.channel.clone());
+        answer(client.release(request)).await
     }
 
     /// Returns what the pool says about itself, asking it the first time.

@@ -6,6 +6,7 @@ use axum::extract::{Request, State};
 use axum::response::Response;
 use http::StatusCode;
 use http::request::Parts;
+use linklog::Allowance;
 use linklog::entity::Scopes;
 use serde::Serialize;
 
@@ -56,7 +57,7 @@ async fn try_of_link(api: &Api, code: CodeInPath, head: Parts) -> Result<Respons
     let domains = api.links.domains.table();
     let key = key_of(&code_text(code)?, &head.uri, &domains)?;
     api.links.get(caller, key).await?;
-    let standing = api.links.budgets.standing(key).await?.ok_or_else(Problem::no_limit)?;
+    let standing = api.links.budgets.standing(Allowance::Link(key)).await?.ok_or_else(Problem::no_limit)?;
     let held = standing.held.into_iter().map(|(proxy, clicks)| HeldView { proxy, clicks });
     let view = View {
         max_clicks: standing.limit.max,

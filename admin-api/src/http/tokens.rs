@@ -6,8 +6,8 @@ use axum::extract::{Path, Request, State};
 use axum::response::Response;
 use http::StatusCode;
 use http::request::Parts;
-use linklog::entity::{Scopes, TOKEN_DOMAINS_MAX, Token, TokenLimits};
-use linklog::{Change, Operation, Part, Precondition, StateKey};
+use linklog::entity::{Period, QuotaId, Scopes, TOKEN_DOMAINS_MAX, Token, TokenLimits};
+use linklog::{Allowance, Change, Operation, Part, Precondition, StateKey};
 use serde::Serialize;
 
 use super::object::{Object, person, whole};
@@ -19,23 +19,28 @@ use super::users::{IdInPath, PAGE_DEFAULT, PAGE_MAX, admitted, with_tag, write};
 use super::{Api, answer, respond};
 use crate::alias;
 use crate::auth::{self, NewToken, TOKENS_MAX, TokenId, scope_named, scope_names};
+use crate::budgets::Standing;
 use crate::clock;
 use crate::domains::DomainTable;
 use crate::json::Json;
 use crate::links::ChangeError;
+use crate::links::extras::members;
 use crate::links::fields::Judge;
 use crate::links::order::domain_named;
 use crate::links::view::Rfc3339;
+use crate::people::People;
 use crate::problem::Problem;
 
 /// Longest period of a quota, in seconds: a leap year.
 const PERIOD_S_MAX: u64 = 366 * 24 * 3600;
 /// Most requests per second a token can be given.
 const REQUESTS_PER_S_MAX: u64 = 1_000_000;
+/// Most redirects of a quota.
+const REDIRECTS_MAX: u64 = 1_000_000_000_000;
 /// Longest prefix of aliases, in characters: something has to follow.
 const PREFIX_CHARS_MAX: usize = 40;
 
-const FIELDS: [&str; 9] = [
+const FIELDS: [&str; 10] = [
     "name",
     "scopes",
     "user",
@@ -43,6 +48,7 @@ const FIELDS: [&str; 9] = [
     "domains",
     "alias_prefix",
     "creates",
+    "redirects",
     "requests_per_s",
     "own_links_only",
 ];
@@ -84,6 +90,9 @@ pub(super) struct TokenView<'a> {
     /// How many links it may make.
     #[schema(required)]
     creates: Option<CreatesView>,
+    /// How many redirects the links it makes may answer.
+    #[schema(required)]
+    redirects: Option<RedirectsView>,
     /// How many requests it may make per second; null: as configured.
     #[schema(required)]
     requests_per_s: Option<u32>,
@@ -103,6 +112,56 @@ struct CreatesView {
     left: u64,
 }
 
+/// A quota of redirects and how far it is used up. `used`, `burned`, `left` and `held` are `count`, unless that was lowered below what was used.
+#[derive(Serialize, utoipa::ToSchema)]
+#[schema(as = RedirectsLeft)]
+struct RedirectsView {
+    /// How many in a period.
+    count: u64,
+    /// `day` or `month`, of UTC.
+    period: &'static str,
+    /// When the next period begins.
+    resets_at: Rfc3339,
+    /// Redirects that proxies are known to have answered in this period; they say so within some seconds.
+    used: u64,
+    /// Redirects that were lost with a proxy's memory.
+    burned: u64,
+    /// Redirects that no proxy has.
+    left: u64,
+    /// Redirects in the hands of proxies, some of which may be answered already.
+    held: u64,
+}
+
+impl RedirectsView {
+    fn new((count, period): (u64, Period), standing: Option<&Standing>) -> RedirectsView {
+        let of = |number: fn(&Standing) -> u64| standing.map_or(0, number);
+        RedirectsView {
+            count,
+            period: period_name(period),
+            resets_at: Rfc3339(period.end_s(clock::now_ms()) * 1_000),
+            used: of(|standing| standing.used),
+            burned: of(|standing| standing.burned),
+            left: standing.map_or(count, |standing| standing.left),
+            held: of(|standing| standing.held.iter().map(|(_, held)| held).sum()),
+        }
+    }
+}
+
+fn period_name(period: Period) -> &'static str {
+    match period {
+        Period::Day => "day",
+        Period::Month => "month",
+    }
+}
+
+/// How the quota of a token's redirects stands, if it has one.
+async fn standing_of(api: &Api, id: TokenId, record: &Token) -> Result<Option<Standing>, Problem> {
+    match record.limits.redirects {
+        None => Ok(None),
+        Some(_) => Ok(api.links.budgets.standing(Allowance::Quota(QuotaId::of_token(id.0))).await?),
+    }
+}
+
 /// A page of tokens.
 #[derive(Serialize, utoipa::ToSchema)]
 #[schema(as = TokenPage)]
@@ -115,7 +174,12 @@ pub(super) struct TokenPage<'a> {
 }
 
 impl<'a> TokenView<'a> {
-    fn new(api: &Api, id: TokenId, record: &'a Token, domains: &'a DomainTable) -> TokenView<'a> {
+    fn new(
+        api: &Api,
+        (id, record): (TokenId, &'a Token),
+        redirects: Option<&Standing>,
+        domains: &'a DomainTable,
+    ) -> TokenView<'a> {
         let limits = &record.limits;
         let hosts = || limits.domains.iter().filter_map(|id| domains.get(*id)).map(|known| known.base.host());
         let usage = api.tokens.usage(id);
@@ -137,6 +201,7 @@ impl<'a> TokenView<'a> {
                 period_s,
                 left: left((count, period_s)),
             }),
+            redirects: limits.redirects.map(|quota| RedirectsView::new(quota, redirects)),
             requests_per_s: limits.requests_per_s,
             own_links_only: limits.own_links_only,
         }
@@ -160,35 +225,50 @@ pub(super) async fn create(State(api): State<Arc<Api>>, request: Request) -> Res
 async fn try_create(api: &Arc<Api>, request: Request) -> Result<Response, Problem> {
     let (caller, _, body) = admitted(api, request, false).await?;
     let domains = api.links.domains.table();
-    let (object, mut judge) = Object::read(&body.bytes, &FIELDS)?;
-    let blank = Token { created_at_ms: clock::now_ms(), ..Token::default() };
-    let name = object.name(&mut judge).unwrap_or_default();
-    if matches!(object.get("scopes"), None | Some(Json::Null)) {
-        judge.find("scopes", "required", "the field is required");
-    }
-    let record = said(api, &mut judge, &object, &domains, Token { name, ..blank });
-    let record = judge.end(Some(record)).map_err(Problem::invalid)?;
+    let record = described(&api.people, &domains, &body.bytes)?;
     if api.tokens.len() >= TOKENS_MAX {
         return Err(Problem::too_many("tokens", TOKENS_MAX));
     }
     let new = NewToken::generate().map_err(|error| Problem::of_failure(&error))?;
     let record = Token { secret_hash: new.secret_hash(), ..record };
-    let change = change(&caller.token.to_string(), new.id(), &record, Precondition::NeverUsed);
+    let quota =
+        api.links.budgets.change_quota(QuotaId::of_token(new.id().0), record.limits.redirects).await?;
+    let mut change = change(&caller.token.to_string(), new.id(), &record, Precondition::NeverUsed);
+    change.parts.extend(quota.part.clone());
     let version = write(api, change, in_force(api, new.id(), &record)).await?;
     tracing::info!(token = %new.id(), by = %caller.token, "made a token");
-    let view = TokenView { token: Some(new.text()), ..TokenView::new(api, new.id(), &record, &domains) };
+    let view =
+        TokenView { token: Some(new.text()), ..TokenView::new(api, (new.id(), &record), None, &domains) };
     Ok(with_tag(respond::json(StatusCode::CREATED, &view), version))
 }
 
+/// Returns the token that a body describes, yet without a secret. The operator's command says what a token is to be in the same words.
+pub(crate) fn described(people: &People, domains: &DomainTable, body: &[u8]) -> Result<Token, Problem> {
+    let (object, mut judge) = Object::read(body, &FIELDS)?;
+    let blank = Token { created_at_ms: clock::now_ms(), ..Token::default() };
+    let name = object.name(&mut judge).unwrap_or_default();
+    if matches!(object.get("scopes"), None | Some(Json::Null)) {
+        judge.find("scopes", "required", "the field is required");
+    }
+    let record = said(people, &mut judge, &object, domains, Token { name, ..blank });
+    judge.end(Some(record)).map_err(Problem::invalid)
+}
+
 /// Judges what is said about a token; what is not said stays as it is in `token`.
-fn said(api: &Api, judge: &mut Judge, object: &Object<'_>, domains: &DomainTable, token: Token) -> Token {
+fn said(
+    people: &People,
+    judge: &mut Judge,
+    object: &Object<'_>,
+    domains: &DomainTable,
+    token: Token,
+) -> Token {
     let mut token = token;
     if object.get("scopes").is_some_and(|json| *json != Json::Null) {
         token.scopes = scopes(judge, object);
     }
     if let Some(json) = object.get("user") {
         token.user = person(judge, "user", Some(json));
-        if token.user.is_some_and(|user| api.people.user(user).is_none()) {
+        if token.user.is_some_and(|user| people.user(user).is_none()) {
             judge.find("user", "user_not_found", "there is no such user");
         }
     }
@@ -220,6 +300,9 @@ fn said(api: &Api, judge: &mut Judge, object: &Object<'_>, domains: &DomainTable
     }
     if let Some(json) = object.get("creates") {
         limits.creates = creates(judge, json);
+    }
+    if let Some(json) = object.get("redirects") {
+        limits.redirects = redirects(judge, json);
     }
     if object.get("requests_per_s").is_some() {
         let per_s = object.whole(judge, "requests_per_s", 1..=REQUESTS_PER_S_MAX);
@@ -299,6 +382,31 @@ fn creates(judge: &mut Judge, json: &Json<'_>) -> Option<(u64, u64)> {
     }
 }
 
+fn redirects(judge: &mut Judge, json: &Json<'_>) -> Option<(u64, Period)> {
+    const FIELD: &str = "redirects";
+    if matches!(json, Json::Null) {
+        return None;
+    }
+    let [count, period] = members(judge, FIELD, json, ["count", "period"])?;
+    let period = match period {
+        Some(Json::Text(period)) if period == "day" => Some(Period::Day),
+        Some(Json::Text(period)) if period == "month" => Some(Period::Month),
+        _ => None,
+    };
+    match (count, period) {
+        (Some(Json::Whole(count)), Some(period)) if (1..=REDIRECTS_MAX).contains(count) => {
+            Some((*count, period))
+        }
+        _ => {
+            let expected = format!(
+                "expected count, a whole number from 1 to {REDIRECTS_MAX}, and period, \"day\" or \"month\""
+            );
+            judge.find(FIELD, "redirects_not_allowed", expected);
+            None
+        }
+    }
+}
+
 fn change(actor: &str, id: TokenId, record: &Token, precondition: Precondition) -> Change {
     let operation = Operation::Put { serve: Vec::new(), manage: record.encode() };
     Change::new(actor, vec![Part { key: StateKey::Token(id.0), precondition, operation }])
@@ -308,10 +416,10 @@ fn change(actor: &str, id: TokenId, record: &Token, precondition: Precondition) 
 #[utoipa::path(get, path = "/v1/tokens", operation_id = "list_tokens", tag = "people", params(PageParams, UserParam),
     responses((status = 200, description = "A page, in the order of ids", body = TokenPage<'static>)))]
 pub(super) async fn list(State(api): State<Arc<Api>>, request: Request) -> Response {
-    answer(try_list(&api, request.into_parts().0))
+    answer(try_list(&api, request.into_parts().0).await)
 }
 
-fn try_list(api: &Api, head: Parts) -> Result<Response, Problem> {
+async fn try_list(api: &Api, head: Parts) -> Result<Response, Problem> {
     api.admit(&head.headers, Scopes::ADMIN)?;
     let query = Query::read(&head.uri, &["limit", "after", "user"])?;
     let limit = query.whole("limit", PAGE_DEFAULT, PAGE_MAX)?;
@@ -332,7 +440,11 @@ fn try_list(api: &Api, head: Parts) -> Result<Response, Problem> {
     let page: Vec<_> = all.iter().filter(wanted).take(limit).collect();
     let next_after = (page.len() == limit).then(|| page.last().map(|(id, _)| id.to_string())).flatten();
     let domains = api.links.domains.table();
-    let data: Vec<_> = page.iter().map(|(id, token)| TokenView::new(api, *id, token, &domains)).collect();
+    let mut data = Vec::with_capacity(page.len());
+    for (id, token) in page {
+        let redirects = standing_of(api, *id, token).await?;
+        data.push(TokenView::new(api, (*id, token), redirects.as_ref(), &domains));
+    }
     Ok(respond::json(StatusCode::OK, &TokenPage { data, next_after }))
 }
 
@@ -342,31 +454,38 @@ fn try_list(api: &Api, head: Parts) -> Result<Response, Problem> {
 #[utoipa::path(get, path = "/v1/tokens/self", operation_id = "get_own_token", tag = "people",
     responses((status = 200, description = "The token", body = TokenView<'static>), (status = 404, response = NotFound)))]
 pub(super) async fn own(State(api): State<Arc<Api>>, request: Request) -> Response {
-    answer((|| {
-        let (head, _) = request.into_parts();
-        let any = [Scopes::LINKS_READ, Scopes::LINKS_WRITE, Scopes::STATS_READ, Scopes::ADMIN];
-        let caller = api.admit_any(&head.headers, &any)?;
-        Query::read(&head.uri, &[])?;
-        shown(&api, caller.token)
-    })())
+    answer(
+        async {
+            let (head, _) = request.into_parts();
+            let any = [Scopes::LINKS_READ, Scopes::LINKS_WRITE, Scopes::STATS_READ, Scopes::ADMIN];
+            let caller = api.admit_any(&head.headers, &any)?;
+            Query::read(&head.uri, &[])?;
+            shown(&api, caller.token).await
+        }
+        .await,
+    )
 }
 
 /// Reads a token
 #[utoipa::path(get, path = "/v1/tokens/{id}", operation_id = "get_token", tag = "people", params(IdParam),
     responses((status = 200, description = "The token", body = TokenView<'static>), (status = 404, response = NotFound)))]
 pub(super) async fn get(State(api): State<Arc<Api>>, id: IdInPath, request: Request) -> Response {
-    answer((|| {
-        let (head, _) = request.into_parts();
-        api.admit(&head.headers, Scopes::ADMIN)?;
-        Query::read(&head.uri, &[])?;
-        shown(&api, id_of(id)?)
-    })())
+    answer(
+        async {
+            let (head, _) = request.into_parts();
+            api.admit(&head.headers, Scopes::ADMIN)?;
+            Query::read(&head.uri, &[])?;
+            shown(&api, id_of(id)?).await
+        }
+        .await,
+    )
 }
 
-fn shown(api: &Api, id: TokenId) -> Result<Response, Problem> {
+async fn shown(api: &Api, id: TokenId) -> Result<Response, Problem> {
     let record = api.tokens.get(id).ok_or_else(Problem::no_token)?;
     let domains = api.links.domains.table();
-    Ok(respond::json(StatusCode::OK, &TokenView::new(api, id, &record, &domains)))
+    let redirects = standing_of(api, id, &record).await?;
+    Ok(respond::json(StatusCode::OK, &TokenView::new(api, (id, &record), redirects.as_ref(), &domains)))
 }
 
 /// Returns a token's record with its version as the log has it, and sees to it that this is in force.
@@ -404,13 +523,16 @@ async fn try_patch(api: &Arc<Api>, id: IdInPath, request: Request) -> Result<Res
     if object.get("name").is_some() {
         token.name = object.name(&mut judge).unwrap_or_default();
     }
-    let token = said(api, &mut judge, &object, &domains, token);
+    let token = said(&api.people, &mut judge, &object, &domains, token);
     let token = judge.end(Some(token)).map_err(Problem::invalid)?;
     if token != known {
-        let change = change(&caller.token.to_string(), id, &token, Precondition::Version(version));
+        let quota = api.links.budgets.change_quota(QuotaId::of_token(id.0), token.limits.redirects).await?;
+        let mut change = change(&caller.token.to_string(), id, &token, Precondition::Version(version));
+        change.parts.extend(quota.part.clone());
         write(api, change, in_force(api, id, &token)).await?;
+        api.links.budgets.quota_changed(quota).await?;
     }
-    shown(api, id)
+    shown(api, id).await
 }
 
 /// Revokes a token

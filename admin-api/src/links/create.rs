@@ -1,8 +1,10 @@
 //! Making links: one or a thousand, in one proposal to the writer.
 
+use linklog::apply::Conflict;
+use linklog::entity::QuotaId;
 use linklog::store::{Reader, StoreError, StoredLink};
 use linklog::writer::{Decision, ProposeError};
-use linklog::{Code, Code7, Key, LinkManage, Position, Seq};
+use linklog::{Code, Code7, Key, LinkManage, Part, Position, Precondition, Seq};
 
 use super::dedupe;
 use super::idempotency::IdempotencyKey;
@@ -90,6 +92,8 @@ pub struct Request<'a> {
 struct Open {
     index: usize,
     attempt: usize,
+    /// A code that was used before and may be again, and what takes its mark away.
+    freed: Option<(Code7, Part)>,
 }
 
 impl Links {
@@ -108,8 +112,9 @@ impl Links {
             request,
             now_ms: clock::now_ms(),
             actor: &request.caller.token.to_string(),
+            quota: self.tokens.quota_of(request.caller.token),
             made: vec![None; request.orders.len()],
-            open: (0..request.orders.len()).map(|index| Open { index, attempt: 0 }).collect(),
+            open: (0..request.orders.len()).map(|index| Open { index, attempt: 0, freed: None }).collect(),
             last: Position::ZERO,
             created: 0,
             same: Vec::new(),
@@ -146,6 +151,8 @@ struct Work<'a> {
     request: &'a Request<'a>,
     now_ms: u64,
     actor: &'a str,
+    /// What redirects of what is made are counted in.
+    quota: Option<QuotaId>,
     made: Vec<Option<Made>>,
     open: Vec<Open>,
     last: Position,
@@ -207,7 +214,7 @@ impl Work<'_> {
     }
 
     fn by(&self) -> By<'_> {
-        By { actor: self.actor, user: self.request.caller.user }
+        By { actor: self.actor, user: self.request.caller.user, quota: self.quota }
     }
 
     fn refuse_denied(&mut self) {
@@ -233,7 +240,9 @@ impl Work<'_> {
         for index in self.open.iter().map(|open| open.index) {
             let order = self.request.orders[index];
             let owner = order.keeping.owner.unwrap_or(caller.user);
-            let link = &order.settled(self.now_ms).link;
+            let mut link = order.settled(self.now_ms).link;
+            link.extras.quota = self.quota;
+            let link = &link;
             // An end that is counted from now on is never that of a link that is there.
             let any_end = order.link.expires_at_ms.is_none() && link.expires_at_ms.is_some();
             let wanted =
@@ -307,13 +316,15 @@ impl Work<'_> {
     /// Proposes everything that is open; what hit a used code stays open.
     async fn propose(&mut self) -> Result<(), ChangeError> {
         let orders = self.request.orders;
-        let needed = self.open.iter().filter(|open| orders[open.index].alias.is_none()).count();
+        let is_without = |open: &&Open| orders[open.index].alias.is_none() && open.freed.is_none();
+        let needed = self.open.iter().filter(is_without).count();
         let mut codes = self.links.codes.take(needed).await.into_iter();
         let mut tried: Vec<(Open, Code, Option<Code7>)> = Vec::with_capacity(self.open.len());
         let mut changes = Vec::with_capacity(self.open.len());
         let mut pending = None;
-        for open in std::mem::take(&mut self.open) {
+        for mut open in std::mem::take(&mut self.open) {
             let order = orders[open.index];
+            let (freed, mark) = open.freed.take().unzip();
             let (code, generated) = match order.alias {
                 Some(alias) => {
                     if pending.is_none() && alias.as_code7().is_some() {
@@ -321,7 +332,7 @@ impl Work<'_> {
                     }
                     (alias, None)
                 }
-                None => match codes.next() {
+                None => match freed.or_else(|| codes.next()) {
                     Some(code) => (code.to_code(), Some(code)),
                     None => {
                         self.made[open.index] = Some(Made::NoCode);
@@ -331,7 +342,12 @@ impl Work<'_> {
             };
             let command = self.request.key.map(|(key, _)| key.command(open.index, open.attempt));
             let hash = self.request.key.map_or([0; 16], |(_, hash)| hash);
-            changes.push(order.change(code, self.by(), self.now_ms, command, hash));
+            let mut change = order.change(code, self.by(), self.now_ms, command, hash);
+            if let Some(mark) = mark {
+                change.parts[0].precondition = Precondition::Absent;
+                change.parts.push(mark);
+            }
+            changes.push(change);
             tried.push((open, code, generated));
         }
         let asked = changes.len() as u64;
@@ -372,6 +388,15 @@ impl Work<'_> {
         Ok(())
     }
 
+    /// What takes the mark of a code away that was freed long enough ago.
+    async fn take_freed(&self, index: usize, code: Code7) -> Result<Option<Part>, ChangeError> {
+        let (reuse, domain, now_ms) = (self.links.reuse, self.request.orders[index].domain, self.now_ms);
+        if reuse.after_ms.is_none() {
+            return Ok(None);
+        }
+        Ok(self.links.log.read(move |reader| reuse.take(reader, domain, code, now_ms)).await??)
+    }
+
     async fn settle(
         &mut self,
         open: Open,
@@ -393,9 +418,18 @@ impl Work<'_> {
                 self.made[open.index] = Some(Made::ExternalIdTaken);
             }
             Decision::Conflict(_) if generated.is_none() => self.made[open.index] = Some(Made::AliasTaken),
-            Decision::Conflict(_) => {
-                self.links.metrics.code_conflicts.inc();
-                self.open.push(Open { attempt: open.attempt + 1, ..open });
+            Decision::Conflict(conflict) => {
+                let freed = match (generated, conflict) {
+                    // Its link was deleted.
+                    (Some(code), Conflict { part: 0, found: Some(stamp) }) if !stamp.live => {
+                        self.take_freed(open.index, code).await?.map(|mark| (code, mark))
+                    }
+                    _ => None,
+                };
+                if freed.is_none() {
+                    self.links.metrics.code_conflicts.inc();
+                }
+                self.open.push(Open { attempt: open.attempt + 1, freed, ..open });
             }
             Decision::Replayed(outcome) => {
                 // Another request with the same key was decided since we looked.

@@ -1,6 +1,6 @@
 //! A link to be made, its request judged. Pure.
 
-use linklog::entity::PersonId;
+use linklog::entity::{PersonId, QuotaId};
 use linklog::store::StoredLink;
 use linklog::{
     Change, Code, CommandId, DomainId, Extras, Key, Link, LinkManage, LinkState, Operation, Part,
@@ -53,6 +53,8 @@ pub struct By<'a> {
     pub actor: &'a str,
     /// Its user: the owner unless the order says otherwise.
     pub user: Option<PersonId>,
+    /// The quota that redirects of its links are counted in.
+    pub quota: Option<QuotaId>,
 }
 
 /// Why a request for a link is refused before anything is tried.
@@ -282,9 +284,12 @@ impl Order {
     ) -> Change {
         // Who asks for an alias may take up one that was deleted; a generated code must be nobody's former link.
         let precondition = if self.alias.is_some() { Precondition::Absent } else { Precondition::NeverUsed };
-        let serve = match self.ttl_s.or(self.default_ttl_s) {
-            None => self.link.encode(),
-            Some(_) => Link { expires_at_ms: self.expires_at_ms(now_ms), ..self.link.clone() }.encode(),
+        let serve = match (self.ttl_s.or(self.default_ttl_s), by.quota) {
+            (None, None) => self.link.encode(),
+            _ => {
+                let extras = Extras { quota: by.quota, ..self.link.extras.clone() };
+                Link { expires_at_ms: self.expires_at_ms(now_ms), extras, ..self.link.clone() }.encode()
+            }
         };
         let (key, manage) = (Key::new(self.domain, code), self.manage(by, now_ms));
         let operation = Operation::Put { serve, manage: manage.encode() };
@@ -342,7 +347,9 @@ impl Order {
             None => self.expires_at_ms(now_ms),
             named => named,
         };
-        StoredLink { stamp: old.stamp, link: Link { expires_at_ms, ..self.link.clone() }, manage }
+        // Whoever replaces it: it is still the link that the token made.
+        let extras = Extras { quota: old.link.extras.quota, ..self.link.extras.clone() };
+        StoredLink { stamp: old.stamp, link: Link { expires_at_ms, extras, ..self.link.clone() }, manage }
     }
 
     /// Returns what is kept of the link besides what proxies get.
@@ -355,6 +362,7 @@ impl Order {
             title: self.title.clone(),
             tags: self.tags.clone(),
             owner: by.user,
+            imported_clicks: self.kept.map_or(0, |kept| kept.clicks),
             ..LinkManage::default()
         };
         self.keeping.apply(&mut manage, now_ms);

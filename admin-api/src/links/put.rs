@@ -42,7 +42,7 @@ impl Links {
         self.tokens.may_touch(caller, &key)?;
         self.check_targets(&order.link, None).await?;
         let actor = caller.token.to_string();
-        let by = By { actor: &actor, user: caller.user };
+        let by = By { actor: &actor, user: caller.user, quota: self.tokens.quota_of(caller.token) };
         // A code that looks like a generated one is told to the key pools, as with any alias.
         let pending = key.code.as_code7().map(|code| (code, self.marks.begin()));
         let mut turn = None;

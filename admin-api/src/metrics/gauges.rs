@@ -20,6 +20,7 @@ use crate::codes::stock::Supply;
 use crate::log::Log;
 use crate::replication::MemberStatus;
 use crate::standby::status::Status;
+use crate::sweep::status::SweepStatus;
 
 /// The parts that are looked at. Nothing in here waits for a disk or a lock that is held for long.
 pub struct Observed {
@@ -31,6 +32,8 @@ pub struct Observed {
     pub marks: Marks,
     /// What the proxies report.
     pub clicks: Clicks,
+    /// How far the sweep is.
+    pub sweep: SweepStatus,
     /// The disk of the log.
     pub disk: DiskReserve,
     /// The members, as of the last look (their lag takes a read of the journal).
@@ -124,6 +127,19 @@ impl Collector for Observed {
             "Aliases that look like codes of which a key pool does not know yet",
             self.marks.waiting() as u64,
         )?;
+        gauge(
+            "sweep_links_due",
+            "Links that ended long enough ago to be swept, as last counted, at most 10000",
+            self.sweep.due().links,
+        )?;
+        let ended_at_ms = self.sweep.run().and_then(|run| run.ended_at_ms);
+        if let Some(at_ms) = ended_at_ms {
+            gauge(
+                "sweep_last_run_seconds",
+                "When the sweep had nothing left to do, Unix time",
+                at_ms / 1_000,
+            )?;
+        }
         gauge("disk_free_bytes", "Bytes free where the log is", self.disk.free())?;
         gauge("disk_reserve_bytes", "Bytes below which no change is taken", self.disk.reserve())?;
         gauge(

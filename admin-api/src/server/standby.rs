@@ -46,6 +46,7 @@ use crate::standby::status::Status;
 use crate::standby::{Engine, FollowOptions, Promotion, follow};
 use crate::succession::SuccessionService;
 use crate::succession::peer::Asker;
+use crate::sweep::Sweep;
 
 /// Why a standby has ended in order.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -373,6 +374,7 @@ impl Parts<'_> {
             marks: marks.clone(),
             clicks: clicks.clone(),
             members: Arc::new(RwLock::new(Vec::new())),
+            sweep: metrics.sweep.clone(),
             disk,
             standby: Some(status.clone()),
         });
@@ -386,6 +388,7 @@ impl Parts<'_> {
             domains,
             replication,
             clicks,
+            reuse: config.codes.reuse,
             rules,
             gate: start_gate(config, &metrics, others, stop_others)?,
             budgets,
@@ -395,7 +398,11 @@ impl Parts<'_> {
             tokens: tokens.clone(),
             people: people.clone(),
         };
+        // Shown, and never run: what it would write is the writer's to write.
+        let cursor = config.data_dir.join("sweep");
+        let sweep = Sweep::new(config.sweep, links.clone(), metrics.sweep.clone(), cursor);
         Ok(Api {
+            sweep,
             links,
             tokens,
             people,

@@ -215,6 +215,66 @@ fn a_service_without_key_pools_makes_aliases_only() {
     assert_eq!((&ready["keypools"], &ready["codes_left"]), (&json!("down"), &json!(0)));
 }
 
+/// Makes links until the pool's next two leases are used up; returns their codes.
+fn create_through_two_leases(client: &Client, pool: &FakePool) -> Vec<String> {
+    let leases = pool.leases() + 2;
+    let mut codes = Vec::new();
+    while pool.leases() < leases || codes.len() < 25 {
+        codes.push(code(&create(client)));
+    }
+    codes
+}
+
+#[test]
+fn the_code_of_a_deleted_link_comes_back_only_if_the_operator_says_so_and_its_time_is_over() {
+    for (reuse, is_released, comes_back) in [
+        ("", false, false),
+        ("reuse = true\nreuse_after_days = 1\n", true, false),
+        ("reuse = true\nreuse_after_days = 0\n", true, true),
+    ] {
+        let pool = FakePool::start(1, 0);
+        let mut admin = Admin::with(&[&pool], &format!("{SMALL}{reuse}"));
+        admin.wait_for_codes(10);
+        let client = Client::new(admin.addresses().http, &admin.make_token(&["admin"]));
+        let made = client.create(&json!({ "long_url": "https://first.example/", "tags": ["old"] }));
+        let (freed, at) = (made["code"].as_str().unwrap().to_owned(), "/v1/links/");
+        let banned = code(&create(&client));
+        assert_eq!(client.patch(&format!("{at}{banned}"), &json!({ "state": "banned" })).status, 200);
+        for code in [&freed, &banned] {
+            assert_eq!(client.delete(&format!("{at}{code}")).status, 204);
+        }
+        let value = |text: &str| Code7::from_bytes(text.as_bytes().try_into().unwrap()).unwrap().value();
+        if is_released {
+            // Also when the process ends before it has told anybody.
+            admin.restart();
+            until("the code to be given back", || (!pool.released().is_empty()).then_some(()));
+            assert_eq!(pool.released(), [value(&freed)], "what was taken down stays taken");
+        } else {
+            // As a pool would that has lost its memory.
+            pool.state.lock().unwrap().released.push(value(&freed));
+        }
+        pool.state.lock().unwrap().released.push(value(&banned));
+        let client = Client::new(admin.addresses().http, client.token());
+        let codes = create_through_two_leases(&client, &pool);
+        assert!(!codes.contains(&banned), "{reuse}");
+        assert_eq!(codes.iter().filter(|code| **code == freed).count(), usize::from(comes_back), "{reuse}");
+        let link = client.get(&format!("{at}{freed}"));
+        if comes_back {
+            // Nothing of the old link is left, for whoever has the new one.
+            assert_eq!(
+                (&link.json["long_url"], &link.json["tags"]),
+                (&json!("https://a.example/"), &json!([]))
+            );
+            let history = client.get(&format!("{at}{freed}/history")).json;
+            assert!(!history.to_string().contains("first.example"), "{history}");
+            // The mark is gone with its use: a pool that hands the code out once more makes no second link.
+            assert_eq!(client.delete(&format!("{at}{freed}")).status, 204);
+        } else {
+            assert_eq!(link.status, 404);
+        }
+    }
+}
+
 #[test]
 fn a_pool_that_was_restored_or_replaced_is_told_which_codes_are_in_use_before_it_leases_any() {
     let mut pool = FakePool::start(1, 0);

@@ -4,6 +4,7 @@
 //! - [`bad_input`]: everything a client can get wrong · [`links`]: the life of a link · [`batch`] · [`put`] · [`list`] · [`idempotency`] · [`takedowns`] · [`abuse`] · [`drop_in`] · [`domains`]
 //! - [`clicks`]: reports of a proxy, and what the API shows of them
 //! - [`tokens`], [`operator`]: the real binary against a running service · [`codes`]: key pools that come and go
+//! - [`sweep`]: what becomes of links that ended long ago
 //! - [`disk`]: a disk that is nearly full · [`ends`]: restarts, a stop under load, kill -9
 #![allow(clippy::unwrap_used, unreachable_pub)]
 
@@ -29,6 +30,7 @@ mod people;
 mod put;
 mod schemathesis;
 mod standby;
+mod sweep;
 mod takedowns;
 mod tokens;
 mod transfer;

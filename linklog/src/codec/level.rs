@@ -46,7 +46,9 @@ const fn level_1(key: &StateKey) -> Option<Known> {
         | StateKey::User(_)
         | StateKey::Group(_)
         | StateKey::External(..)
-        | StateKey::FoldedCode(..) => None,
+        | StateKey::Quota(_)
+        | StateKey::FoldedCode(..)
+        | StateKey::FreedCode(..) => None,
     }
 }
 

@@ -131,6 +131,7 @@ fn a_token_with_every_limit_survives_and_one_without_has_no_more_bytes_than_befo
             creates: Some((1000, 86_400)),
             requests_per_s: Some(5),
             own_links_only: true,
+            redirects: Some((1_000_000, Period::Month)),
         },
         ..token.clone()
     };

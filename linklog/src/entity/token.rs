@@ -2,7 +2,7 @@
 
 use crate::codec::fields::{FieldReader, FieldWriter};
 use crate::codec::{Cursor, DecodeError, put_varint};
-use crate::entity::PersonId;
+use crate::entity::{Period, PersonId};
 use crate::key::DomainId;
 
 /// What a token may do, as a set of bits.
@@ -50,6 +50,8 @@ pub struct TokenLimits {
     pub alias_prefix: Option<String>,
     /// How many links it may make, and per how many seconds; both above 0.
     pub creates: Option<(u64, u64)>,
+    /// How many redirects the links it makes may answer, and in which periods.
+    pub redirects: Option<(u64, Period)>,
     /// Requests per second; `None`: as the configuration says.
     pub requests_per_s: Option<u32>,
     /// Whether it sees and changes its user's links only.
@@ -61,7 +63,7 @@ pub const TOKEN_DOMAINS_MAX: usize = 64;
 
 /// A token's record. `manage` body: 1 name · 2 secret hash · 3 scopes · 4 created_at · 5 revoked_at; with format level 2: 6 user ·
 /// 7 expires_at · 8 domains, u16 little-endian each · 9 alias prefix · 10 creates: varint count, varint seconds · 11 requests per second ·
-/// 12 own links only (1).
+/// 12 own links only (1) · 20 redirects: varint count, varint period (1 day · 2 month).
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Token {
     /// A name for people.
@@ -112,6 +114,12 @@ impl Token {
         }
         fields.optional_varint(11, limits.requests_per_s.map(u64::from));
         fields.optional_varint(12, limits.own_links_only.then_some(1));
+        if let Some((count, period)) = limits.redirects {
+            let mut redirects = Vec::with_capacity(11);
+            put_varint(&mut redirects, count);
+            put_varint(&mut redirects, period.number());
+            fields.bytes(20, &redirects);
+        }
         out
     }
 
@@ -173,6 +181,13 @@ impl TokenLimits {
             Some(1) => true,
             Some(_) => return Err(DecodeError::invalid(at, "own links only")),
         };
+        if let Some(mut redirects) = fields.optional(20)? {
+            let count = redirects.varint("redirects")?;
+            let at = redirects.offset();
+            let period = Period::of_number(redirects.varint("period")?);
+            redirects.finish("redirects")?;
+            limits.redirects = Some((count, period.ok_or(DecodeError::invalid(at, "period"))?));
+        }
         Ok(limits)
     }
 }

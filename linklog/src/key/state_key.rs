@@ -1,7 +1,7 @@
 //! Keys of everything the log holds, and which parts of it proxies see.
 
 use super::{Code, Code7, DomainId, Key};
-use crate::entity::PersonId;
+use crate::entity::{PersonId, QuotaId};
 use crate::limits::CODE_BYTES_MAX;
 use crate::slot::Slot;
 
@@ -15,6 +15,8 @@ const GROUP: u8 = 0x15;
 const EXTERNAL: u8 = 0x16;
 const BUDGET: u8 = 0x17;
 const FLEET: u8 = 0x18;
+const QUOTA: u8 = 0x1c;
+const FREED: u8 = 0x1d;
 const FOLDED: u8 = 0x1f;
 
 /// Longest host name, in bytes (RFC 1035 §2.3.4, without the final dot).
@@ -24,6 +26,39 @@ const MEMBER_BYTES_MAX: usize = 63;
 
 /// Longest external id, in bytes.
 pub const EXTERNAL_ID_BYTES_MAX: usize = 200;
+
+/// What members hold budgets of.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Allowance {
+    /// The clicks of a link that ends with a number of them.
+    Link(Key),
+    /// The redirects of a token's links in one period.
+    Quota(QuotaId),
+}
+
+impl Allowance {
+    /// Returns the key of what it is an allowance of.
+    pub fn state_key(&self) -> StateKey {
+        match self {
+            Allowance::Link(key) => StateKey::Link(*key),
+            Allowance::Quota(id) => StateKey::Quota(*id),
+        }
+    }
+
+    /// Returns the bytes of that key.
+    pub fn encode(&self) -> Vec<u8> {
+        self.state_key().encode()
+    }
+
+    /// Reads the bytes of such a key; `None`: they are another one's, or none.
+    pub fn decode(bytes: &[u8]) -> Option<Allowance> {
+        match StateKey::decode(bytes) {
+            Ok(StateKey::Link(key)) => Some(Allowance::Link(key)),
+            Ok(StateKey::Quota(id)) => Some(Allowance::Quota(id)),
+            _ => None,
+        }
+    }
+}
 
 /// A key of the log's state.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -44,13 +79,17 @@ pub enum StateKey {
     Group(PersonId),
     /// A name that an owner's link has elsewhere; links of nobody have the owner 0.
     External(PersonId, String),
-    /// What a member may spend of a link that ends with a number of clicks.
-    Budget(Key, String),
+    /// What a member may spend of a link that ends with a number of clicks, or of a quota.
+    Budget(Allowance, String),
     /// The fleet: its id and the format level. There is one.
     Fleet,
     /// On a domain whose aliases are found in any case: who has the 7 characters of a code in lower case. Nothing is in it; that it is
     /// there claims them, for a generated code or for an alias, whichever comes first.
     FoldedCode(DomainId, Code7),
+    /// How many redirects the links of a token may answer in a period.
+    Quota(QuotaId),
+    /// A generated code whose link was deleted, and which may be used once more on that domain.
+    FreedCode(DomainId, Code7),
 }
 
 /// Who holds a key's state.
@@ -94,10 +133,10 @@ impl StateKey {
             StateKey::User(id) => tagged(USER, &id.0),
             StateKey::Group(id) => tagged(GROUP, &id.0),
             StateKey::External(owner, text) => tagged(EXTERNAL, &[&owner.0, text.as_bytes()].concat()),
-            StateKey::Budget(link, member) => {
-                [StateKey::budgets_of(link).as_slice(), member.as_bytes()].concat()
-            }
+            StateKey::Budget(of, member) => [StateKey::budgets_of(of).as_slice(), member.as_bytes()].concat(),
             StateKey::Fleet => vec![FLEET],
+            StateKey::Quota(id) => tagged(QUOTA, &id.0),
+            StateKey::FreedCode(domain, code) => tagged(FREED, &Key::pack(*domain, *code).to_be_bytes()),
             StateKey::FoldedCode(domain, code) => {
                 let word = u64::from(domain.0) << 48 | code.value();
                 tagged(FOLDED, &word.to_be_bytes())
@@ -143,10 +182,17 @@ impl StateKey {
             }
             BUDGET => {
                 let (&len, rest) = rest.split_first().ok_or(malformed)?;
-                let (link, member) = rest.split_at_checked(usize::from(len)).ok_or(malformed)?;
-                let Ok(StateKey::Link(link)) = StateKey::decode(link) else { return Err(malformed) };
+                let (of, member) = rest.split_at_checked(usize::from(len)).ok_or(malformed)?;
+                let of = Allowance::decode(of).ok_or(malformed)?;
                 let member = name(member, MEMBER_BYTES_MAX, is_member_byte).ok_or(malformed)?;
-                Ok(StateKey::Budget(link, member))
+                Ok(StateKey::Budget(of, member))
+            }
+            QUOTA => Ok(StateKey::Quota(QuotaId(rest.try_into().map_err(|_| malformed)?))),
+            FREED => {
+                let word = u64::from_be_bytes(rest.try_into().map_err(|_| malformed)?);
+                let key = Key::unpack(word).ok_or(malformed)?;
+                let code = key.code.as_code7().ok_or(malformed)?;
+                Ok(StateKey::FreedCode(key.domain, code))
             }
             FOLDED => {
                 let word = u64::from_be_bytes(rest.try_into().map_err(|_| malformed)?);
@@ -162,7 +208,7 @@ impl StateKey {
     /// Returns the slot the key's state is summed and moved with.
     pub fn slot(&self) -> Slot {
         match self {
-            StateKey::Link(key) | StateKey::Budget(key, _) => key.slot(),
+            StateKey::Link(key) | StateKey::Budget(Allowance::Link(key), _) => key.slot(),
             _ => Slot::EVERYWHERE,
         }
     }
@@ -175,20 +221,22 @@ impl StateKey {
             | StateKey::Host(_)
             | StateKey::Domain(_)
             | StateKey::User(_)
+            | StateKey::Quota(_)
             | StateKey::Fleet => Visibility::Served,
             StateKey::Token(_)
             | StateKey::Member(_)
             | StateKey::Group(_)
             | StateKey::External(..)
-            | StateKey::FoldedCode(..) => Visibility::ManageOnly,
+            | StateKey::FoldedCode(..)
+            | StateKey::FreedCode(..) => Visibility::ManageOnly,
         }
     }
 
-    /// What the keys of all budgets of a link begin with, for scans. No other key does.
-    pub fn budgets_of(link: &Key) -> Vec<u8> {
-        let link = link.encode();
-        // A link's key has at most 1 + 2 + 64 bytes.
-        [&[BUDGET, link.len() as u8], &*link].concat()
+    /// What the keys of all budgets of a link or a quota begin with, for scans. No other key does.
+    pub fn budgets_of(of: &Allowance) -> Vec<u8> {
+        let of = of.encode();
+        // A link's key has at most 1 + 2 + 64 bytes, a quota's 9.
+        [&[BUDGET, of.len() as u8], &*of].concat()
     }
 
     /// The first byte of all keys of tokens, for scans.
@@ -201,6 +249,8 @@ impl StateKey {
     pub const GROUPS: u8 = GROUP;
     /// The first byte of all keys of budgets, for scans.
     pub const BUDGETS: u8 = BUDGET;
+    /// The first byte of all keys of quotas, for scans.
+    pub const QUOTAS: u8 = QUOTA;
     /// The first byte of all keys of hosts, for scans.
     pub const HOSTS: u8 = HOST;
     /// The first byte of all keys of domains, for scans.

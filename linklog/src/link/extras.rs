@@ -5,14 +5,16 @@
 //! 3: ended: u8 0 410 · 1 404 · 2 redirect, then where to: ASCII, at least one byte
 //! 4: cache: u8 flags 1 public · 2 max_age · 4 s_maxage · 8 stale_while_revalidate, then a varint of seconds for each that is there
 //! 5: forward: u8 1 query · 2 path · 3 both
-//! 6: limit: varints max, used, burned; max not 0
+//! 6: limit: varints max, used, burned; max not 0; then, once it is used up, the time it was noticed, milliseconds since the Unix epoch
 //! 8: rules  9: variants: see [`super::rules`]
+//! 20: quota: 8 bytes, the id of the quota that its redirects are counted in
 //! ```
 //! A link without any of them is encoded as level 1 has it. On a proxy they travel as one slice ([`crate::LinkView::extras`]), which is read
 //! only when the link is asked for.
 
 use crate::codec::fields::{FieldReader, FieldWriter};
 use crate::codec::{Cursor, DecodeError, put_varint};
+use crate::entity::QuotaId;
 use crate::limits::TARGET_BYTES_MAX;
 
 use super::rules::{Rule, Rules, Variant, Variants, encode_rules, encode_variants};
@@ -24,6 +26,7 @@ const FORWARD: u8 = 5;
 const LIMIT: u8 = 6;
 const RULES: u8 = 8;
 const VARIANTS: u8 = 9;
+const QUOTA: u8 = 20;
 
 /// Longest time a cache policy may name, in seconds: a year (RFC 9111 has no bound, caches do).
 pub const CACHE_SECONDS_MAX: u64 = 365 * 24 * 3600;
@@ -95,9 +98,18 @@ pub struct Limit {
     pub used: u64,
     /// How many were lost with the memory of a member.
     pub burned: u64,
+    /// Since when it is used up, milliseconds since the Unix epoch, not 0; `None` while it is not.
+    pub ended_at_ms: Option<u64>,
 }
 
 impl Limit {
+    /// Returns the limit with the time since when it is used up, if it is: since `now_ms` unless it was before.
+    #[must_use]
+    pub fn noticed(self, now_ms: u64) -> Limit {
+        let ended_at_ms = self.is_used_up().then(|| self.ended_at_ms.unwrap_or(now_ms.max(1)));
+        Limit { ended_at_ms, ..self }
+    }
+
     /// Says whether it has ended.
     pub const fn is_used_up(&self) -> bool {
         self.used.saturating_add(self.burned) >= self.max
@@ -106,18 +118,29 @@ impl Limit {
     fn encode(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(8);
         [self.max, self.used, self.burned].into_iter().for_each(|number| put_varint(&mut out, number));
+        if let Some(at) = self.ended_at_ms {
+            put_varint(&mut out, at);
+        }
         out
     }
 
     fn read(mut field: Cursor<'_>) -> Result<Limit, DecodeError> {
         let at = field.offset();
-        let limit = Limit {
+        let mut limit = Limit {
             max: field.varint("limit")?,
             used: field.varint("used")?,
             burned: field.varint("burned")?,
+            ended_at_ms: None,
         };
+        if !field.is_empty() {
+            limit.ended_at_ms = Some(field.varint("ended")?);
+        }
         field.finish("limit")?;
-        if limit.max == 0 { Err(DecodeError::invalid(at, "limit")) } else { Ok(limit) }
+        if limit.max == 0 || limit.ended_at_ms == Some(0) {
+            Err(DecodeError::invalid(at, "limit"))
+        } else {
+            Ok(limit)
+        }
     }
 }
 
@@ -203,6 +226,8 @@ pub struct Extras {
     pub rules: Vec<Rule>,
     /// Where visitors go for whom no rule holds, by weight; none: to the target.
     pub variants: Vec<Variant>,
+    /// The quota its redirects are counted in; one that does not exist limits nothing.
+    pub quota: Option<QuotaId>,
 }
 
 impl Extras {
@@ -227,6 +252,9 @@ impl Extras {
         if !self.variants.is_empty() {
             fields.bytes(VARIANTS, &encode_variants(&self.variants));
         }
+        if let Some(quota) = &self.quota {
+            fields.bytes(QUOTA, &quota.0);
+        }
     }
 }
 
@@ -247,6 +275,8 @@ pub struct ExtrasView<'a> {
     pub rules: Rules<'a>,
     /// As [`Extras::variants`].
     pub variants: Variants<'a>,
+    /// As [`Extras::quota`].
+    pub quota: Option<QuotaId>,
 }
 
 impl<'a> ExtrasView<'a> {
@@ -270,8 +300,9 @@ impl<'a> ExtrasView<'a> {
         let limit = fields.optional(LIMIT)?.map(Limit::read).transpose()?;
         let rules = fields.optional(RULES)?.map(Rules::read).transpose()?.unwrap_or_default();
         let variants = fields.optional(VARIANTS)?.map(Variants::read).transpose()?.unwrap_or_default();
+        let quota = fields.optional_array(QUOTA, "quota")?.map(QuotaId);
         fields.finish()?;
-        Ok(ExtrasView { not_before_ms, ended, cache, forward, limit, rules, variants })
+        Ok(ExtrasView { not_before_ms, ended, cache, forward, limit, rules, variants, quota })
     }
 
     /// Says whether the target depends on who asks, or when.
@@ -289,6 +320,7 @@ impl<'a> ExtrasView<'a> {
             limit: self.limit,
             rules: self.rules.to_owned(),
             variants: self.variants.to_owned(),
+            quota: self.quota,
         }
     }
 }

@@ -3,7 +3,8 @@
 //! ```text
 //! u8 kind of term · u64 term · u64 !created_at ms · u64 !seq of creation · encoded link key → nothing      (all integers big-endian)
 //! ```
-//! Newest first in every term. Texts are represented by their xxh3: whoever reads a row checks the link itself. Kind 9 is different: per
+//! Newest first in every term, but for kind 20, links that have an end: `u8 20 · u64 archived (0 or 1) · u64 end ms · u64 !seq of creation ·
+//! encoded link key`, whose time has come longest ago first. Texts are represented by their xxh3: whoever reads a row checks the link itself. Kind 9 is different: per
 //! link the records that changed or deleted it, `u8 9 · u64 xxh3 of the key · u64 0 · u64 !seq · encoded link key`; rows of records that
 //! were trimmed off the journal since lead nowhere.
 //!
@@ -20,11 +21,12 @@ use super::{INDEX, JOURNAL, MANAGE, META, SERVE, Store, StoreError};
 use crate::codec::record::{self, Kind};
 use crate::entity::PersonId;
 use crate::key::{DomainId, Key, StateKey};
-use crate::link::{LinkManage, LinkState, LinkView};
+use crate::link::extras::Limit;
+use crate::link::{Link, LinkManage, LinkState, LinkView};
 use crate::position::{Position, Seq};
 
 /// Raised whenever rows change their meaning: stores of another version are indexed anew.
-const VERSION: u8 = 2;
+const VERSION: u8 = 3;
 /// The row of the `meta` table with the version.
 pub(crate) const VERSION_ROW: &[u8] = b"index";
 /// How many links are indexed in one write while an index is made anew.
@@ -150,7 +152,39 @@ fn rows(key: &Key, encoded: &[u8], link: &LinkView<'_>, manage: &LinkManage) -> 
     rows.extend(manage.archived_at_ms.map(|_| row(&Term::Archived)));
     let target = canonical_target(link.target);
     rows.extend(target.map(|target| row(&Term::Target(manage.owner, key.domain, target))));
+    rows.extend(end_row(encoded, link, manage));
     rows
+}
+
+const END: u8 = 20;
+
+/// The beginning of the rows of links that have an end.
+pub(super) fn ends_prefix(archived: bool) -> [u8; TERM_BYTES] {
+    let mut prefix = [0; TERM_BYTES];
+    prefix[0] = END;
+    prefix[TERM_BYTES - 1] = u8::from(archived);
+    prefix
+}
+
+/// When a link ends, or has ended, milliseconds since the Unix epoch: by time, or used up. What the operator took down stays, so it has none.
+pub fn end_of(link: &Link, manage: &LinkManage) -> Option<u64> {
+    if link.state == LinkState::Banned {
+        return None;
+    }
+    // Noticed by a version that did not say when: not after its last change.
+    let used_up = link.extras.limit.filter(Limit::is_used_up);
+    let used_up = used_up.map(|limit| limit.ended_at_ms.unwrap_or(manage.updated_at_ms));
+    [link.expires_at_ms, used_up].into_iter().flatten().min()
+}
+
+fn end_row(encoded: &[u8], link: &LinkView<'_>, manage: &LinkManage) -> Option<Vec<u8>> {
+    if link.expires_at_ms.is_none() && link.extras.is_empty() {
+        return None;
+    }
+    // Extras that do not decode are refused where the link is looked at.
+    let end = end_of(&link.to_link().ok()?, manage)?;
+    let place = u128::from(end) << 64 | u128::from(!link.stamp.created.seq.0);
+    Some([&ends_prefix(manage.archived_at_ms.is_some())[..], &place.to_be_bytes(), encoded].concat())
 }
 
 const CHANGE: u8 = 9;

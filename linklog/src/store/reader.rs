@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use rocksdb::{DB, Direction, ErrorKind, IteratorMode, ReadOptions, ReadTier, SnapshotWithThreadMode};
 
+use super::ends::{self, End, Ends};
 use super::find::{self, Count, Find, Found};
 use super::outcome::{self, Outcome};
 use super::{CREATED, INDEX, MANAGE, SERVE, Store, StoreError, index};
@@ -143,6 +144,14 @@ impl Reader {
     /// If the disk fails or holds bytes that cannot be right.
     pub fn find(&self, what: &Find) -> Result<Found, StoreError> {
         find::find(&self.store, what)
+    }
+
+    /// Finds links that have ended, those first whose end lies back longest, behind `after` or from the first. Full members only.
+    ///
+    /// # Errors
+    /// If the disk fails or holds bytes that cannot be right.
+    pub fn ended(&self, what: &Ends, after: Option<&End>) -> Result<Vec<End>, StoreError> {
+        ends::ends(&self.store, what, after)
     }
 
     /// Returns the records that changed or deleted a link, the newest first, those before record `before` (or all), at most `limit`. Its

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::eventually;
-use super::web::Town;
+use super::web::{Town, ask};
 
 fn in_ms(ms: i64) -> String {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis();
@@ -87,4 +87,48 @@ fn a_link_begins_and_ends_on_time_and_answers_as_it_says() {
         let (status, field, code) = town.refused(&body);
         assert_eq!((status, &*field, &*code), refusal, "{body}");
     }
+}
+
+#[test]
+fn links_that_ended_are_swept_whatever_is_killed_and_proxies_forget_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let sweep = ["window=always", "keep_expired_days=0", "sweep_per_s=100"];
+    let settings = sweep.map(|setting| format!("admin.sweep.{setting}"));
+    let town = Town::with(dir.path(), &settings.each_ref().map(String::as_str));
+    let admin = town.operator(&["token", "create", "--name", "operator", "--scope", "admin"]);
+    let admin = admin.split_whitespace().find(|word| word.starts_with("sp_")).unwrap().to_owned();
+    let status = || {
+        let authorization = format!("Bearer {admin}");
+        ask(&town.fleet.ready().admin, "GET", "/v1/sweep", &[("Authorization", &authorization)], "").json()
+    };
+    let target = "https://example.org/there";
+    let batch = |from: usize, ttl: u64| {
+        let links: Vec<_> = (from..from + 250)
+            .map(|n| json!({ "long_url": target, "alias": format!("ends-{n}"), "ttl": ttl }))
+            .collect();
+        let made = town.api("POST", "/v1/links/batch", &json!({ "links": links }));
+        assert!(made.status == 200 || made.status == 201, "{}", made.text());
+    };
+    let stays = town.code(&json!({ "long_url": target, "alias": "stays" }));
+    let limited = town.code(&json!({ "long_url": target, "alias": "limited", "max_clicks": 2 }));
+    batch(0, 1);
+    batch(250, 1);
+    assert_eq!(town.patch("ends-0", &json!({ "ttl": 3600 }))["code"], "ends-0");
+    // It is used up, and goes with what proxies had of it.
+    eventually("the end of the limited link", || town.visit(&format!("/{limited}")).status >= 404);
+    eventually("a sweep that goes on", || status()["last_run"]["ended"].as_u64() > Some(50));
+    town.fleet.must("kill admin 9");
+    town.fleet.must("start admin");
+    eventually("the rest", || status()["due"] == json!({ "links": 0, "exact": true }));
+    eventually("all of them", || town.visit("/ends-499").status == 404);
+    let gone = (1..500).map(|n| town.visit(&format!("/ends-{n}")).status);
+    assert_eq!(gone.filter(|status| *status == 404).count(), 499);
+    assert_eq!([&*stays, "ends-0"].map(|code| town.visit(&format!("/{code}")).status), [302, 302]);
+    eventually("the limited link", || town.visit(&format!("/{limited}")).status == 404);
+    // The name is free, and what is made under it has nothing to do with what was there.
+    town.link(&json!({ "long_url": target, "alias": "limited", "max_clicks": 1 }));
+    assert_eq!(town.clicks(&limited), 0);
+    eventually("a click", || town.visit(&format!("/{limited}")).status == 302);
+    let dry = town.operator(&["sweep", "--dry-run"]);
+    assert!(dry.contains("window is \"always\""), "{dry}");
 }

@@ -13,6 +13,8 @@
 //! | `leases` | no code is handed out twice |
 //! | `limits` | links that end with a number of clicks end with exactly that |
 //! | `standby` | a lost writer is replaced, and a writer gets its lost end back |
+//! | `quotas` | all links of a token answer no more redirects than it may |
+//! | `secrets` | no log holds a token, a target or what a visitor sent |
 //! | `units` | the systemd units |
 //! | `updates` | no old target after an acknowledged change |
 //!
@@ -30,7 +32,10 @@ mod full;
 mod kills;
 mod leases;
 mod limits;
+mod mmdb;
 mod outage;
+mod quotas;
+mod secrets;
 mod standby;
 mod units;
 mod updates;

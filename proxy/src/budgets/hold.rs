@@ -276,6 +276,9 @@ impl Budgets {
     }
 
     fn created_of(&self, link: &[u8]) -> Option<Position> {
+        if let Some(id) = super::quotas::id_of(link) {
+            return self.label_of(id);
+        }
         let stamp = self.reader.serve_value(link, |value| {
             let (stamp, _) = linklog::codec::value::split(value?).ok()?;
             stamp.live.then_some(stamp.created)
@@ -285,7 +288,7 @@ impl Budgets {
 
     fn tell_waiting_if_at_hand(&self, link: &[u8]) {
         if self.held.get(link).is_some_and(|held| held.at_hand() > 0) {
-            self.tell_waiting(link);
+            self.tell_waiting(link, false);
         }
     }
 }

@@ -5,20 +5,23 @@
 //! disk, which each does in its way between [`from_memory`] and [`from_disk`].
 
 use clicklog::Kind;
+use linklog::entity::QuotaId;
 use linklog::store::StoreError;
 use linklog::{Code, DomainId, Ended, ExtrasView, Position};
 
 use super::clock::now_ms;
 use super::parse::Says;
 use crate::answer::rich::{self, Ask, Decision};
-use crate::answer::where_to::Visitor;
+use crate::answer::where_to::{Visitor, asks_for_country};
 use crate::answer::{Answer, Facts, Page, limited, on_domain, preview};
+use crate::budgets::{Patience, Quoted};
 use crate::clicks::kind::kind_of;
 use crate::clicks::record::{Asker, Click, KeptSays};
 use crate::client::Client;
 use crate::disk::Unsure;
 use crate::hosts::UnknownHost;
 use crate::hot_map::Block;
+use crate::limits::Limit;
 use crate::link_key::LinkKey;
 use crate::lookup::InMemory;
 use crate::quota::Verdict;
@@ -103,8 +106,8 @@ pub(super) struct Wanted {
     verdict: Verdict,
     /// What of the link.
     what: What,
-    /// A click of the link that was made there has to be had first.
-    click_of: Option<Position>,
+    /// What has to be had first.
+    lacks: Option<Lack>,
 }
 
 impl Wanted {
@@ -163,7 +166,7 @@ pub(super) fn from_memory<R>(
             }
         },
     };
-    let wanted = Wanted { key, domain, verdict, what, click_of: None };
+    let wanted = Wanted { key, domain, verdict, what, lacks: None };
     look_up(worker, &asked, wanted, now_ms, write)
 }
 
@@ -186,9 +189,8 @@ fn look_up<R>(
         {
             return Err(Later::Folded(folded));
         }
-        let created = facts.as_ref().map(|facts| facts.created);
         let written = of_link(worker, asked, &wanted, facts, now_ms, &mut write);
-        written.map_err(|NoClick| Later::Click(Wanted { click_of: created, ..wanted }))
+        written.map_err(|lack| Later::Lacking(Wanted { lacks: Some(lack), ..wanted }))
     };
     match worker.shared.lookups.in_memory(&wanted.key, answer) {
         InMemory::Known(tier, Ok(written)) => {
@@ -198,7 +200,7 @@ fn look_up<R>(
         InMemory::Known(_, Err(Later::Folded(folded))) => {
             return look_up(worker, asked, folded, now_ms, write);
         }
-        InMemory::Known(_, Err(Later::Click(wanted))) => return Reply::OnDisk(wanted),
+        InMemory::Known(_, Err(Later::Lacking(wanted))) => return Reply::OnDisk(wanted),
         InMemory::NeedsDisk => return Reply::OnDisk(wanted),
         InMemory::Failed(error) => worker.failed(&error),
         InMemory::Incomplete => worker.counters.count(Event::Incomplete),
@@ -211,43 +213,82 @@ fn look_up<R>(
 enum Later {
     /// It is another key.
     Folded(Wanted),
-    /// A click has to be had first.
-    Click(Wanted),
+    /// Something has to be had first.
+    Lacking(Wanted),
 }
 
-/// The link ends with a number of clicks, and none of them is at hand.
-struct NoClick;
+/// What a redirect takes and is not at hand.
+#[derive(Clone, Copy, Debug)]
+enum Lack {
+    /// A click of the link, which ends with a number of them and was made there.
+    Click(Position),
+    /// A redirect of a quota in this period.
+    Redirect(QuotaId),
+}
 
-/// Looks a link up on the disk, when a click of it was granted, if it takes one; afterwards `wanted` has the key it goes by.
-pub(super) async fn find_on_disk(worker: &Worker, wanted: &mut Wanted) -> Result<Option<Block>, Unsure> {
-    if let Some((created, budgets)) = wanted.click_of.zip(worker.shared.budgets.as_ref()) {
-        budgets.wait(wanted.key.bytes(), created).await;
+/// What has been waited for.
+pub(super) enum Found {
+    /// The disk's answer.
+    OnDisk(Result<Option<Block>, Unsure>),
+    /// News of a limited link or of a quota, which memory should have by now.
+    News,
+    /// Nothing: what it takes does not come.
+    Nothing,
+}
+
+/// Waits for what memory does not have: the disk, or what the redirect takes, as long as the request's `patience` lasts. Afterwards
+/// `wanted` has the key it goes by.
+pub(super) async fn find_on_disk(
+    worker: &Worker,
+    wanted: &mut Wanted,
+    patience: &mut Option<Patience>,
+) -> Found {
+    if let Some(lack) = wanted.lacks {
+        let patience = *patience.get_or_insert_default();
+        let Some(budgets) = &worker.shared.budgets else { return Found::Nothing };
+        let is_worth_a_try = match lack {
+            Lack::Click(created) => budgets.wait(wanted.key.bytes(), created, patience).await,
+            Lack::Redirect(quota) => budgets.wait_for_quota(quota, patience).await,
+        };
+        return if is_worth_a_try { Found::News } else { Found::Nothing };
     }
     let found = worker.look_up_on_disk(wanted.key).await;
     let folded = if matches!(found, Ok(None)) { wanted.folded(worker) } else { None };
-    let Some(folded) = folded else { return found };
+    let Some(folded) = folded else { return Found::OnDisk(found) };
     *wanted = folded;
-    worker.look_up_on_disk(wanted.key).await
+    Found::OnDisk(worker.look_up_on_disk(wanted.key).await)
 }
 
-/// Answers with what [`find_on_disk`] found.
+/// Answers with what [`find_on_disk`] found, unless that has to be asked again.
+///
+/// # Errors
+/// What has to be waited for next: somebody else got the click, or the link is not in memory any more.
 pub(super) fn from_disk<R>(
     worker: &Worker,
     (client, kept): (&Client, &Kept),
     wanted: &Wanted,
-    found: &Result<Option<Block>, Unsure>,
+    found: &Found,
     now_ms: u64,
     mut write: impl FnMut(Answer<'_>) -> R,
-) -> R {
-    if let Ok(block) = found {
-        let asked = kept.asked(client);
-        let facts = block.as_ref().map(Block::facts);
-        if let Ok(written) = of_link(worker, &asked, wanted, facts, now_ms, &mut write) {
-            return written;
+) -> Result<R, Wanted> {
+    let asked = kept.asked(client);
+    match found {
+        Found::OnDisk(Ok(block)) => {
+            let facts = block.as_ref().map(Block::facts);
+            let written = of_link(worker, &asked, wanted, facts, now_ms, write);
+            return written.map_err(|lack| Wanted { lacks: Some(lack), ..*wanted });
         }
+        Found::News => {
+            let wanted = Wanted { lacks: None, ..*wanted };
+            return match look_up(worker, &asked, wanted, now_ms, write) {
+                Reply::Written(written) => Ok(written),
+                Reply::OnDisk(next) => Err(next),
+            };
+        }
+        // The disk does not say, or what it takes is elsewhere for now.
+        Found::OnDisk(Err(_)) | Found::Nothing => {}
     }
-    // The disk does not say, or all clicks are elsewhere at the moment.
-    write(worker.limited(client, wanted.verdict, Answer::Page(Page::Unsure), now_ms))
+    Ok(write(worker.limited(client, wanted.verdict, Answer::Page(Page::Unsure), now_ms)))
 }
 
 /// Answers from memory or from the disk.
@@ -258,9 +299,23 @@ pub(super) async fn wherever<R>(
 ) -> R {
     match from_memory(worker, asked, now_ms(), &mut write) {
         Reply::Written(written) => written,
-        Reply::OnDisk(mut wanted) => {
-            let found = find_on_disk(worker, &mut wanted).await;
-            from_disk(worker, (asked.who.client, &Kept::new(&asked)), &wanted, &found, now_ms(), write)
+        Reply::OnDisk(wanted) => later(worker, (asked.who.client, &Kept::new(&asked)), wanted, write).await,
+    }
+}
+
+/// Answers what memory could not, when that is possible or it is clear that it will not be.
+pub(super) async fn later<R>(
+    worker: &Worker,
+    (client, kept): (&Client, &Kept),
+    mut wanted: Wanted,
+    mut write: impl FnMut(Answer<'_>) -> R,
+) -> R {
+    let mut patience = None;
+    loop {
+        let found = find_on_disk(worker, &mut wanted, &mut patience).await;
+        match from_disk(worker, (client, kept), &wanted, &found, now_ms(), &mut write) {
+            Ok(written) => return written,
+            Err(next) => wanted = next,
         }
     }
 }
@@ -274,7 +329,7 @@ fn of_link<R>(
     facts: Option<Facts<'_>>,
     now_ms: u64,
     write: impl FnOnce(Answer<'_>) -> R,
-) -> Result<R, NoClick> {
+) -> Result<R, Lack> {
     let who = &asked.who;
     if let Some(facts) = &facts
         && (!facts.extras.is_empty() || wanted.what != What::Target || who.post)
@@ -320,7 +375,7 @@ fn of_rich_link<R>(
     facts: &Facts<'_>,
     now_ms: u64,
     write: impl FnOnce(Answer<'_>) -> R,
-) -> Result<R, NoClick> {
+) -> Result<R, Lack> {
     let place = Place { client: asked.who.client, verdict: wanted.verdict, domain: wanted.domain };
     let limit = |answer| worker.limited(place.client, place.verdict, answer, now_ms);
     let extras = match ExtrasView::decode(facts.extras) {
@@ -337,8 +392,12 @@ fn of_rich_link<R>(
     let says = asked.who.says;
     // A preview shows what the link on it leads to, which has no query.
     let query = if wanted.what == What::Preview { &[][..] } else { asked.query() };
-    let visitor =
-        Visitor { address: asked.who.client.address, agent: says.agent, language: says.language, query };
+    let address = asked.who.client.address;
+    let country = match (&worker.shared.geo, address) {
+        (Some(geo), Some(address)) if asks_for_country(&extras.rules) => geo.country(address),
+        _ => None,
+    };
+    let visitor = Visitor { address, country, agent: says.agent, language: says.language, query };
     let ask = Ask { visitor, rest, post: asked.who.post };
     if ask.post && extras.limit.is_none() {
         return Ok(write(limit(Answer::Page(Page::MethodNotAllowed))));
@@ -353,9 +412,17 @@ fn of_rich_link<R>(
             }
             let answer = limit(Answer::Composed(&composed));
             if let Answer::Composed(_) = answer {
-                let budgets = worker.shared.budgets.as_ref();
-                if !budgets.is_some_and(|budgets| budgets.spend(wanted.key.bytes(), facts.created)) {
-                    return Err(NoClick);
+                let (budgets, key) = (worker.shared.budgets.as_ref(), wanted.key.bytes());
+                let lacking = Err(Lack::Click(facts.created));
+                // Looked at first: what is taken out of a quota is not put back.
+                if !budgets.is_some_and(|budgets| budgets.has(key, facts.created)) {
+                    return lacking;
+                }
+                if let Some(over) = over_quota(worker, &extras, now_ms)? {
+                    return Ok(write(over));
+                }
+                if !budgets.is_some_and(|budgets| budgets.spend(key, facts.created)) {
+                    return lacking;
                 }
                 record(worker, who, wanted, facts, composed.status, now_ms);
             }
@@ -369,6 +436,9 @@ fn of_rich_link<R>(
         Decision::Follow(composed) => {
             let answer = limit(Answer::Composed(&composed));
             if let Answer::Composed(_) = answer {
+                if let Some(over) = over_quota(worker, &extras, now_ms)? {
+                    return Ok(write(over));
+                }
                 record(worker, &asked.who, wanted, facts, composed.status, now_ms);
             }
             write(answer)
@@ -377,6 +447,25 @@ fn of_rich_link<R>(
         Decision::Ended(None) => page_on_domain(worker, &place, Answer::Page(Page::Gone), now_ms, write),
         Decision::Page(page) => page_on_domain(worker, &place, Answer::Page(page), now_ms, write),
     })
+}
+
+/// Takes a redirect out of the quota that the link counts in, if it has one; returns what is answered in its place if nothing is left.
+fn over_quota(
+    worker: &Worker,
+    extras: &ExtrasView<'_>,
+    now_ms: u64,
+) -> Result<Option<Answer<'static>>, Lack> {
+    let Some(quota) = extras.quota else { return Ok(None) };
+    // Where nothing is recorded, nothing can be counted out.
+    let Some(budgets) = &worker.shared.budgets else { return Err(Lack::Redirect(quota)) };
+    match budgets.spend_of_quota(quota, now_ms) {
+        Quoted::Free => Ok(None),
+        Quoted::NotAtHand => Err(Lack::Redirect(quota)),
+        Quoted::UsedUp { retry_after_s } => {
+            worker.counters.reached(Limit::Redirects);
+            Ok(Some(Answer::Limited { retry_after_s }))
+        }
+    }
 }
 
 /// Where a page is asked for, and by whom.

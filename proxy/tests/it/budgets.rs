@@ -1,12 +1,14 @@
-//! What a proxy may spend of links that end with a number of clicks, over the death of its process.
+//! What a proxy may spend of links that end with a number of clicks, and of quotas, over the death of its process.
 
 use std::path::Path;
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
 
-use linklog::entity::Budget;
+use linklog::entity::{Budget, Period, Quota, QuotaId};
 use linklog::replica::Replica;
 use linklog::store::Contents;
-use linklog::{DomainId, Key, Position, StateKey};
-use signpost_proxy::budgets::Budgets;
+use linklog::{Allowance, DomainId, Key, Position, StateKey};
+use signpost_proxy::budgets::{Budgets, Patience, Quoted};
 
 use crate::author::{Author, SMALL};
 
@@ -48,7 +50,7 @@ impl Proxy {
 }
 
 fn grant(author: &mut Author, member: &str, budget: Budget) {
-    author.put(StateKey::Budget(link(), member.into()), budget.encode());
+    author.put(StateKey::Budget(Allowance::Link(link()), member.into()), budget.encode());
 }
 
 #[test]
@@ -101,4 +103,84 @@ fn what_another_member_or_a_lost_memory_was_granted_is_not_ours() {
     let proxy = Proxy::start(dir.path());
     assert!(proxy.budgets.holder() != holder);
     assert_eq!(proxy.spend_all(), 0);
+}
+
+#[test]
+fn what_is_granted_of_a_quota_in_one_period_is_worth_nothing_in_another() {
+    const DAY_MS: u64 = 86_400_000;
+    let dir = tempfile::tempdir().unwrap();
+    let mut author = Author::new();
+    let mut proxy = Proxy::start(dir.path());
+    let id = QuotaId::of_token(*b"12345678");
+    let spend = |proxy: &Proxy, at_ms| proxy.budgets.spend_of_quota(id, at_ms);
+    assert_eq!(spend(&proxy, 0), Quoted::Free, "there is no such quota");
+    let quota = Quota::new(10, Period::Day);
+    author.put(StateKey::Quota(id), quota.encode());
+    // Far ahead, so that the period is not over by this machine's clock.
+    let now_ms = 100_000 * DAY_MS + 5;
+    let budget = |granted, now_ms| Budget {
+        granted,
+        ..Budget::none(Period::Day.label(now_ms), proxy.budgets.holder())
+    };
+    let (today, tomorrow) = (budget(3, now_ms), budget(1, now_ms + DAY_MS));
+    let key = StateKey::Budget(Allowance::Quota(id), "proxy-0".into());
+    author.put(key.clone(), today.encode());
+    proxy.follow(&author);
+    assert_eq!([(); 2].map(|()| spend(&proxy, now_ms)), [Quoted::Free; 2]);
+    assert_eq!(spend(&proxy, now_ms + DAY_MS), Quoted::NotAtHand);
+    drop(proxy);
+
+    // Killed and started again, it has what it had.
+    let mut proxy = Proxy::start(dir.path());
+    assert_eq!([(); 2].map(|()| spend(&proxy, now_ms + 1)), [Quoted::Free, Quoted::NotAtHand]);
+    author.put(key, tomorrow.encode());
+    proxy.follow(&author);
+    assert_eq!([(); 2].map(|()| spend(&proxy, now_ms + DAY_MS)), [Quoted::Free, Quoted::NotAtHand]);
+    assert_eq!(spend(&proxy, now_ms), Quoted::NotAtHand, "a clock that goes back brings nothing back");
+    // The log says when nothing is left, and until when.
+    let start_s = Period::Day.start_s(now_ms + DAY_MS);
+    author.put(StateKey::Quota(id), Quota { start_s, used: 9, burned: 1, ..quota }.encode());
+    proxy.follow(&author);
+    assert_eq!(spend(&proxy, now_ms + DAY_MS), Quoted::UsedUp { retry_after_s: 86_400 });
+    assert_eq!(spend(&proxy, now_ms + 2 * DAY_MS), Quoted::NotAtHand);
+}
+
+/// Polls a future once.
+fn poll<F: Future>(future: Pin<&mut F>) -> Poll<F::Output> {
+    future.poll(&mut Context::from_waker(Waker::noop()))
+}
+
+#[test]
+fn who_is_too_late_for_a_click_waits_for_the_next_one() {
+    // For the clock of those who wait, which nobody has to drive.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let _inside = runtime.enter();
+    let dir = tempfile::tempdir().unwrap();
+    let mut author = Author::new();
+    let Proxy { mut replica, budgets, .. } = Proxy::start(dir.path());
+    let (holder, key, patience) = (budgets.holder(), link().encode(), Patience::new());
+    let mut grant_up_to = |granted| {
+        grant(&mut author, "proxy-0", Budget { granted, ..Budget::none(CREATED, holder) });
+        let applied = usize::try_from(replica.head().position.seq.0).unwrap();
+        for (frame, _) in &author.frames[applied..] {
+            for changed in replica.apply(frame).unwrap().changed {
+                budgets.apply(&changed.key, changed.serve_value.as_deref());
+            }
+        }
+    };
+    let mut waits = [(); 3].map(|()| Box::pin(budgets.wait(&key, CREATED, patience)));
+    assert!(waits.iter_mut().all(|wait| poll(wait.as_mut()).is_pending()), "there is none");
+    for (granted, visitor) in (1..).zip(&mut waits) {
+        // Each grant is of one click, and all who wait hear of it.
+        grant_up_to(granted);
+        assert_eq!(poll(visitor.as_mut()), Poll::Ready(true));
+        assert!(budgets.spend(&key, CREATED));
+        let mut late = Box::pin(budgets.wait(&key, CREATED, patience));
+        assert!(poll(late.as_mut()).is_pending(), "what is gone is not worth a try");
+    }
+    // The link has changed: it may have ended.
+    let mut last = Box::pin(budgets.wait(&key, CREATED, patience));
+    assert!(poll(last.as_mut()).is_pending());
+    budgets.apply(&key, None);
+    assert_eq!(poll(last.as_mut()), Poll::Ready(true));
 }

@@ -89,6 +89,31 @@ pub(super) struct Creates {
     period_s: u64,
 }
 
+/// A quota of redirects.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "only described here")]
+pub(super) struct Redirects {
+    /// How many redirects all links that the token makes may answer in a period.
+    #[schema(minimum = 1, maximum = 1000000000000_u64)]
+    count: u64,
+    /// How long a period is, by the calendar of UTC.
+    #[schema(value_type = RedirectPeriod)]
+    period: String,
+}
+
+/// A period of the calendar of UTC.
+#[derive(Deserialize, ToSchema)]
+#[allow(dead_code, reason = "only described here")]
+pub(super) enum RedirectPeriod {
+    /// From midnight to midnight.
+    #[serde(rename = "day")]
+    Day,
+    /// From the first of a month to the first of the next.
+    #[serde(rename = "month")]
+    Month,
+}
+
 /// A token to be made.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -115,6 +140,9 @@ pub struct NewToken {
     /// How many links it may make.
     #[schema(value_type = Option<Creates>)]
     creates: Option<String>,
+    /// How many redirects the links it makes from now on may answer.
+    #[schema(value_type = Option<Redirects>)]
+    redirects: Option<String>,
     /// How many requests it may make per second; as configured if it is not said.
     #[schema(minimum = 1, maximum = 1000000)]
     requests_per_s: Option<u32>,
@@ -148,6 +176,9 @@ pub struct TokenPatch {
     /// How many links it may make.
     #[schema(value_type = Option<Creates>)]
     creates: Option<String>,
+    /// How many redirects the links it makes from now on may answer.
+    #[schema(value_type = Option<Redirects>)]
+    redirects: Option<String>,
     /// How many requests it may make per second.
     #[schema(minimum = 1, maximum = 1000000)]
     requests_per_s: Option<u32>,
