@@ -11,6 +11,7 @@ fn main() -> std::io::Result<()> {
                 "proto/keys.proto",
                 "proto/clicks.proto",
                 "proto/budgets.proto",
+                "proto/succession.proto",
                 "proto/snapshots.proto",
             ],
             &["proto"],

@@ -137,17 +137,26 @@ impl Tokens {
     /// If the database fails or holds a damaged record.
     pub fn load(reader: &Reader, people: People, requests_per_s: u32) -> Result<Tokens, StoreError> {
         let tokens = Tokens { table: Arc::default(), people, requests_per_s, started: Instant::now() };
+        tokens.reload(reader)?;
+        Ok(tokens)
+    }
+
+    /// Reads them again, after records that this process did not make itself.
+    ///
+    /// # Errors
+    /// As [`Tokens::load`].
+    pub fn reload(&self, reader: &Reader) -> Result<(), StoreError> {
         let mut damaged = None;
         reader.scan_managed(&[StateKey::TOKENS], |key, stored| {
             let Ok(StateKey::Token(id)) = StateKey::decode(key) else { return false };
             match read(stored) {
-                Ok(Some((record, version))) => tokens.put_if_newer(TokenId(id), record, version),
+                Ok(Some((record, version))) => self.put_if_newer(TokenId(id), record, version),
                 Ok(None) => {}
                 Err(source) => damaged = Some(StoreError::Damaged { what: "token", source }),
             }
             damaged.is_none()
         })?;
-        damaged.map_or(Ok(tokens), Err)
+        damaged.map_or(Ok(()), Err)
     }
 
     /// Takes over a record that has become durable, unless what is known is of a later version.

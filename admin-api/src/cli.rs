@@ -5,6 +5,7 @@ mod call;
 mod credentials;
 mod domains;
 mod proxies;
+mod standbys;
 mod sweep;
 mod tokens;
 
@@ -53,6 +54,21 @@ enum Command {
     /// Proxies that follow this writer
     #[command(subcommand)]
     Proxy(proxies::Proxy),
+    /// Servers that follow this writer and can take its place
+    #[command(subcommand)]
+    Standby(standbys::Standbys),
+    /// Make this standby the writer: the one before it can acknowledge nothing afterwards
+    Promote {
+        /// Go on though acknowledged changes may be missing: what is at risk is said
+        #[arg(long)]
+        accept_loss: bool,
+    },
+    /// Fetch what this writer's log has lost from sync members, and begin a new epoch (with the service stopped)
+    Recover {
+        /// The feed of a sync member, https://HOST:PORT; give every one there is
+        #[arg(long, value_name = "URL", required = true)]
+        from: Vec<String>,
+    },
     /// Tokens of the API
     #[command(subcommand)]
     Token(tokens::Token),
@@ -77,6 +93,9 @@ pub fn run(cli: Cli) -> Result<(), Exit> {
         Some(Command::Ca(command)) => credentials::ca(&command),
         Some(Command::Keypool(command)) => credentials::keypool(&command),
         Some(Command::Proxy(command)) => proxies::run(common, &command),
+        Some(Command::Standby(command)) => standbys::run(common, &command),
+        Some(Command::Promote { accept_loss }) => standbys::promote(common, accept_loss),
+        Some(Command::Recover { from }) => standbys::recover(common, &from),
         Some(Command::Token(command)) => tokens::run(common, &command),
         Some(Command::Domain(command)) => domains::run(common, &command),
         Some(Command::Sweep(command)) => sweep::run(common, &command),

@@ -1,5 +1,6 @@
 //! The configuration file. `config.example.toml` holds every key with its default, and a test keeps it so.
 
+mod standby;
 mod targets;
 
 use std::net::SocketAddr;
@@ -24,6 +25,7 @@ use crate::scrub::ScrubOptions;
 use crate::search::SearchOptions;
 use crate::sweep::window::Window;
 use crate::sweep::{Action, SweepOptions};
+pub use standby::StandbyConfig;
 pub use targets::Targets;
 
 /// Everything the file says.
@@ -53,6 +55,8 @@ pub struct Config {
     pub codes: CodesOptions,
     /// How replication is waited for.
     pub replication: ReplicationOptions,
+    /// Whom to follow, if this is a standby.
+    pub standby: Option<StandbyConfig>,
     /// Bytes to keep free on the disk of `data_dir`.
     pub disk_reserve_bytes: u64,
     /// How many bytes of records are kept for followers that come back.
@@ -127,6 +131,9 @@ pub fn read(root: &mut Section) -> Config {
     let keypools = root.sections("keypool").iter_mut().map(|pool| keypool(pool, tls_dir.is_some())).collect();
     let limits = limits(&mut root.section("limits"));
     let disk_reserve_bytes = DiskReserve::read(&mut root.section("disk"));
+    let replication = replication(&mut root.section("replication"));
+    let standby =
+        standby::read(&mut root.section("standby"), replication.min_sync_replicas, tls_dir.is_some());
     Config {
         search: search(&mut root.section("search"), &data_dir, disk_reserve_bytes),
         data_dir,
@@ -140,7 +147,8 @@ pub fn read(root: &mut Section) -> Config {
         control_socket,
         keypools,
         codes: codes(&mut root.section("codes")),
-        replication: replication(&mut root.section("replication")),
+        replication,
+        standby,
         disk_reserve_bytes,
         journal_retention_bytes: root.section("journal").in_range(
             "retention_bytes",
@@ -297,7 +305,9 @@ mod tests {
         let (example, defaults) = (parse(example).unwrap(), parse(base).unwrap());
         assert_eq!(example.effective, defaults.effective);
         // Optional keys and lists have no defaults to compare with: the example shows them in comments.
-        for key in ["tls_dir", "[[keypool]]", "url", "verdict_url"] {
+        for key in
+            ["tls_dir", "[[keypool]]", "url", "verdict_url", "name", "api_url", "writer_min_sync_replicas"]
+        {
             assert!(include_str!("../config.example.toml").contains(&format!("# {key}")), "{key}");
         }
     }

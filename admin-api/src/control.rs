@@ -70,6 +70,7 @@ impl Operator {
                     "domain.add" => domains::add(self, &read(args)?).await,
                     "proxy.add" => proxies::add(self, &read(args)?).await,
                     "proxy.drain" => proxies::drain(self, &read(args)?).await,
+                    "proxy.activate" => proxies::activate(self, &read(args)?).await,
                     "proxy.forget" => proxies::forget(self, &read(args)?).await,
                     other => Err(format!("this version has no command {other:?}")),
                 }
@@ -81,6 +82,7 @@ impl Operator {
         let commit = self.log.commit();
         let position = commit.head.position;
         json!({
+            "role": "writer",
             "fleet": self.fleet.to_string(),
             "head": { "epoch": position.epoch.0, "seq": position.seq.0 },
             "format_level": commit.format_level,

@@ -10,6 +10,7 @@ mod stream;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use linklog::Position;
 use linklog::journal::JournalReader;
 use linklog::writer::Commit;
 use tokio::sync::{mpsc, watch};
@@ -17,9 +18,13 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 use wire::feed::feed_server::Feed;
-use wire::feed::{FollowerMessage, WriterMessage};
+use wire::feed::refusal::Reason;
+use wire::feed::writer_message::Message as FromWriter;
+use wire::feed::{FollowerMessage, Refusal, WriterMessage};
 use wire::identity::{FleetId, Identity, Role, authorize};
-use wire::listen::{ListenError, Listener, feed_routes, with_budgets, with_clicks, with_snapshots};
+use wire::listen::{
+    ListenError, Listener, feed_routes, with_budgets, with_clicks, with_snapshots, with_succession,
+};
 
 use crate::budgets::{Budgets, HoldService};
 use crate::clicks::{ClickSource, ReportService};
@@ -27,6 +32,7 @@ use crate::levels::Levels;
 use crate::members::Members;
 use crate::replication::Replication;
 use crate::snapshots::{Shelf, SnapshotService};
+use crate::succession::SuccessionService;
 use frames::FrameCache;
 
 /// Messages that may wait between a follower's task and its connection.
@@ -58,8 +64,15 @@ pub struct FeedSource {
     pub replication: Replication,
     /// Who is told which format level they read.
     pub levels: Levels,
-    /// Called when a follower knows a higher epoch than ours: another writer has taken over, and this one must stop writing.
+    /// Called when a proxy says that it knows a higher epoch: this writer stops, and is not kept from starting again, since a proxy that was
+    /// broken into can say anything.
+    pub on_claimed_epoch: Arc<dyn Fn(u32) + Send + Sync>,
+    /// Called when a sync member knows a higher epoch than ours: another writer has taken over, and this one must stop writing for good.
     pub on_higher_epoch: Arc<dyn Fn(u32) + Send + Sync>,
+    /// Cancelled when another writer has taken over: nobody is to follow this one any more.
+    pub replaced: CancellationToken,
+    /// Called when a sync member has records beyond our head: we have lost them, and must not use their places again.
+    pub on_behind: Arc<dyn Fn(&str, Position) + Send + Sync>,
 }
 
 /// A bound feed port.
@@ -86,11 +99,12 @@ impl FeedServer {
     ///
     /// # Errors
     /// If the server fails as a whole.
-    pub async fn serve(
+    pub(crate) async fn serve(
         self,
         source: FeedSource,
         clicks: ClickSource,
         budgets: Budgets,
+        succession: SuccessionService,
         shelf: Shelf,
         stop: CancellationToken,
     ) -> Result<(), FeedError> {
@@ -99,8 +113,43 @@ impl FeedServer {
         let service = FeedService { source: Arc::new(source), frames: Arc::default(), stop: stop.clone() };
         let routes = with_clicks(feed_routes(service), clicks);
         let routes = with_budgets(routes, HoldService::new(budgets, stop.clone()));
+        let routes = with_succession(routes, succession);
         let routes = with_snapshots(routes, snapshots);
         Ok(self.listener.serve(routes, stop.cancelled_owned()).await?)
+    }
+
+    /// Serves a standby's side until `stop`: whoever wants to follow is sent to the writer.
+    ///
+    /// # Errors
+    /// If the server fails as a whole.
+    pub(crate) async fn serve_standby(
+        self,
+        succession: SuccessionService,
+        stop: CancellationToken,
+    ) -> Result<(), FeedError> {
+        let routes = with_succession(feed_routes(NotTheWriter), succession);
+        Ok(self.listener.serve(routes, stop.cancelled_owned()).await?)
+    }
+}
+
+/// The feed of a standby: there is none.
+struct NotTheWriter;
+
+#[tonic::async_trait]
+impl Feed for NotTheWriter {
+    type FollowStream = ReceiverStream<Result<WriterMessage, Status>>;
+
+    async fn follow(
+        &self,
+        request: Request<Streaming<FollowerMessage>>,
+    ) -> Result<Response<Self::FollowStream>, Status> {
+        authorize(&request, &[Role::Proxy, Role::Writer])?;
+        let (outbox, messages) = mpsc::channel(1);
+        let detail = "this is a standby: follow the writer".to_owned();
+        let refusal = Refusal { reason: Reason::Standby as i32, detail, first_retained_seq: 0 };
+        // The channel is new and has room.
+        let _ = outbox.try_send(Ok(WriterMessage { message: Some(FromWriter::Refusal(refusal)) }));
+        Ok(Response::new(ReceiverStream::new(messages)))
     }
 }
 

@@ -48,6 +48,7 @@ use crate::links::idempotency::IdempotencyKey;
 use crate::metrics::Metrics;
 use crate::people::People;
 use crate::problem::Problem;
+use crate::standby::status::Status;
 use crate::sweep::Sweep;
 use body::BodyBudget;
 use dropin::DropIn;
@@ -76,6 +77,8 @@ pub struct Api {
     pub sweep: Sweep,
     /// Who counts.
     pub metrics: Metrics,
+    /// How following goes, on a standby.
+    pub standby: Option<Arc<Status>>,
 }
 
 /// Returns the API as the server runs it.
@@ -163,8 +166,13 @@ async fn count(State(api): State<Arc<Api>>, request: Request, next: Next) -> Res
         http::Method::DELETE => "DELETE",
         _ => "other",
     };
+    let elsewhere =
+        api.standby.as_ref().filter(|_| is_for_the_writer(&request, route)).map(|status| status.writer());
     let run = async move {
-        let response = next.run(request).await;
+        let response = match elsewhere {
+            Some(writer) => Problem::standby(&writer).into_response(),
+            None => next.run(request).await,
+        };
         (response, ADMITTED.with(Cell::get))
     };
     let (mut response, admitted) = ADMITTED.scope(Cell::new(None), run).await;
@@ -173,6 +181,12 @@ async fn count(State(api): State<Arc<Api>>, request: Request, next: Next) -> Res
     }
     api.metrics.request(route, method, response.status().as_u16(), started.elapsed());
     response
+}
+
+/// Says whether a standby has no answer: it changes nothing and counts no clicks.
+fn is_for_the_writer(request: &Request, route: &str) -> bool {
+    let reads = matches!(*request.method(), http::Method::GET | http::Method::HEAD | http::Method::OPTIONS);
+    !reads || matches!(route, "/v1/links/{code}/clicks" | "drop_in")
 }
 
 impl Api {

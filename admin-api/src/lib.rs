@@ -5,6 +5,7 @@
 //! - pure: [`target`], [`alias`], [`json`], most of [`links`] and [`auth`]
 //! - [`codes`] is the stock of generated codes, [`domains`] and [`members`] are tables of what the log says
 //! - [`clicks`] counts what the proxies report; [`feed`] sends the log to followers, [`replication`] knows who has applied what
+//! - [`standby`] follows another writer and can take its place; [`succession`] is what they ask each other about that
 
 pub mod abuse;
 pub mod alias;
@@ -35,5 +36,7 @@ pub mod search;
 pub mod server;
 pub mod signing;
 pub mod snapshots;
+pub mod standby;
+pub mod succession;
 pub mod sweep;
 pub mod target;

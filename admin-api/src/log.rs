@@ -11,6 +11,8 @@ use linklog::store::Reader;
 use linklog::writer::{Commit, Decision, ProposeError, WriterCounts, WriterHandle};
 use tokio::sync::{Semaphore, oneshot};
 
+use crate::replication::Replication;
+
 /// Most database reads at the same time; the disk does not get faster by more.
 pub const READS_MAX: usize = 32;
 
@@ -21,6 +23,8 @@ pub struct Log {
     reader: Reader,
     journal: JournalReader,
     reads: Arc<Semaphore>,
+    /// Asked before every proposal, if anything is.
+    gate: Option<Replication>,
 }
 
 /// A read that did not take place because the process is ending.
@@ -31,7 +35,14 @@ pub struct Ending;
 impl Log {
     /// Returns a log over an open writer's parts.
     pub fn new(writer: WriterHandle, reader: Reader, journal: JournalReader) -> Log {
-        Log { writer, reader, journal, reads: Arc::new(Semaphore::new(READS_MAX)) }
+        Log { writer, reader, journal, reads: Arc::new(Semaphore::new(READS_MAX)), gate: None }
+    }
+
+    /// Returns this log with a gate: nothing is proposed while fewer sync members are connected than have to confirm it. A writer that was
+    /// cut off from them, perhaps because another has taken over, then writes nothing that it could not acknowledge.
+    #[must_use]
+    pub fn gated(self, replication: Replication) -> Log {
+        Log { gate: Some(replication), ..self }
     }
 
     /// Proposes changes, to be decided in this order and each on its own, and waits until the decisions are durable.
@@ -42,6 +53,11 @@ impl Log {
     /// # Cancel safety
     /// Dropped, the changes are decided all the same, unless they had not been accepted yet.
     pub async fn propose(&self, changes: Vec<Change>) -> Result<Vec<Decision>, ProposeError> {
+        // Whoever was replaced says so, rather than that it is alone.
+        let is_alone = || self.gate.as_ref().is_some_and(|replication| !replication.can_confirm());
+        if self.writer.refusal().is_none() && is_alone() {
+            return Err(ProposeError::NoReplica);
+        }
         let (sender, decisions) = oneshot::channel();
         // Whoever waited may be gone; that changes nothing about the decision.
         self.writer.propose(changes, Box::new(move |decided| drop(sender.send(decided))));

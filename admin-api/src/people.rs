@@ -75,6 +75,16 @@ impl People {
         damaged.map_or(Ok(people), Err)
     }
 
+    /// Reads them again, after records that this process did not make itself.
+    ///
+    /// # Errors
+    /// As [`People::load`]; the tables then stay as they were.
+    pub fn reload(&self, reader: &Reader) -> Result<(), StoreError> {
+        let read = People::load(reader)?;
+        *self.tables.write() = std::mem::take(&mut *read.tables.write());
+        Ok(())
+    }
+
     /// Takes over a user's record that has become durable, unless what is known is of a later version.
     pub fn put_user_if_newer(&self, id: PersonId, user: Versioned<User>) {
         put_if_newer(self.tables.write().users.entry(id), user);

@@ -124,6 +124,14 @@ impl Problem {
         Problem::new(kind::METHOD_NOT_ALLOWED, detail)
     }
 
+    /// Not here but on the writer.
+    pub fn standby(writer: &str) -> Problem {
+        Problem::new(
+            kind::STANDBY,
+            format!("this server is a standby and changes nothing; the writer is {writer}"),
+        )
+    }
+
     /// No such link.
     pub fn no_link() -> Problem {
         Problem::new(kind::LINK_NOT_FOUND, "there is no link with this code on this domain")

@@ -19,7 +19,7 @@ use linklog::codec::record;
 use linklog::journal::{JournalRead, JournalReader};
 use linklog::{Position, Seq};
 use parking_lot::Mutex;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 use crate::members::Members;
 use table::Table;
@@ -113,6 +113,18 @@ impl Replication {
         }
         let members = self.members.table();
         Ok(self.table.lock().report(seq, &members))
+    }
+
+    /// Says whether enough sync members are connected to confirm a change.
+    pub fn can_confirm(&self) -> bool {
+        let needed = self.options.min_sync_replicas;
+        needed == 0 || self.table.lock().listening(Instant::now(), SYNC_WAIT) >= needed
+    }
+
+    /// Returns the last record that enough sync members have, as it rises: what may be shown to members that would not survive its loss.
+    /// `u64::MAX` if no sync member has to confirm anything.
+    pub(crate) fn confirmed(&self) -> watch::Receiver<u64> {
+        self.table.lock().confirmed()
     }
 
     /// Returns every member's place, for `GET /v1/replication`. Reads the journal for members that are behind: not for the runtime's

@@ -7,6 +7,7 @@
 mod listen;
 mod open;
 mod probe;
+mod standby;
 
 use std::io;
 use std::net::SocketAddr;
@@ -18,6 +19,7 @@ use clicklog::accounts::Accounts;
 use daemon::control::ControlSocket;
 use daemon::disk::{DiskReserve, Room};
 use daemon::health::HealthServer;
+use linklog::Position;
 use linklog::writer::{Writer, WriterHandle};
 use parking_lot::RwLock;
 use tokio::net::TcpListener;
@@ -57,6 +59,9 @@ use crate::search::clicked::ClickSource as ClicksOfIndex;
 use crate::search::indexer::{Indexer, Source};
 use crate::signing::Signing;
 use crate::snapshots::{Shelf, ShelfOptions};
+use crate::standby::tell;
+use crate::succession::peer::Asker;
+use crate::succession::{SuccessionService, WriterSide};
 use crate::sweep::Sweep;
 use crate::sweep::window::Window;
 use listen::HttpServer;
@@ -64,6 +69,8 @@ use open::OpenLog;
 use probe::HealthProbe;
 
 pub use open::OpenLogError;
+pub(crate) use open::recorded_fleet;
+pub use standby::{Ended, RunningStandby};
 
 /// Where in the data directory the snapshots for followers lie.
 const SNAPSHOTS_DIR: &str = "snapshots";
@@ -141,11 +148,19 @@ struct Tasks {
     stop_others: CancellationToken,
 }
 
-/// Starts the service, runs it until `stop` or a failure, and ends it in order.
+/// Starts the service, runs it until `stop` or a failure, and ends it in order. A standby that is promoted goes on as the writer.
 ///
 /// # Errors
 /// It could not start, or the log failed.
 pub fn run(config: &Config, stop: &CancellationToken) -> Result<(), ServerError> {
+    if standby::is_meant(config)? {
+        let running = RunningStandby::start(config)?;
+        daemon::notify::ready();
+        running.wait(stop);
+        if running.stop()? == Ended::Stopped {
+            return Ok(());
+        }
+    }
     let running = Running::start(config)?;
     daemon::notify::ready();
     running.wait(stop);
@@ -271,6 +286,9 @@ async fn start_tasks(
     start_tally(config, &log, &tokens, &mut others, &stop_others)?;
     let members = Members::load(&reader).map_err(OpenLogError::from)?;
     let replication = Replication::new(members.clone(), opened.writer.journal(), config.replication);
+    // The operator's own changes are let through: without them no sync member could be added.
+    let ungated = log.clone();
+    let log = log.gated(replication.clone());
 
     // Ports are bound before anything runs: a port that is taken must not leave half a service behind.
     let http = TcpListener::bind(config.http_listen).await.map_err(|error| {
@@ -281,8 +299,10 @@ async fn start_tasks(
     let addresses = Addresses { http: http.local_addr()?, health, feed: feed.local_addr() };
 
     let (codes, marks) = start_codes(config, identity, &log, &domains, &metrics, &mut others, &stop_others)?;
-    let levels = Levels::new(log.clone(), members.clone());
+    let levels = Levels::new(ungated.clone(), members.clone());
     others.spawn(levels.clone().run(stop_others.clone()));
+    let was_replaced = CancellationToken::new();
+    let replaced = stop_writing_when_replaced(opened.writer.handle(), probe.clone(), was_replaced.clone());
     let source = FeedSource {
         fleet: opened.fleet,
         journal: opened.writer.journal(),
@@ -290,8 +310,13 @@ async fn start_tasks(
         members: members.clone(),
         replication: replication.clone(),
         levels: levels.clone(),
-        on_higher_epoch: stop_writing_when_replaced(opened.writer.handle(), probe.clone()),
+        on_claimed_epoch: stop_writing_when_told(opened.writer.handle(), probe.clone(), was_replaced.clone()),
+        on_higher_epoch: replaced.clone(),
+        replaced: was_replaced,
+        on_behind: stop_writing_when_behind(opened.writer.handle(), probe.clone()),
     };
+    let side = WriterSide::new(opened.writer.handle(), opened.fleet, replaced.clone());
+    let succession = SuccessionService { side: Arc::new(side), journal: opened.writer.journal() };
     let reporters = Reporters::default();
     let clicks = Clicks::new(opened.accounts.handle(), reporters.clone(), members.clone());
     let click_source = ClickSource {
@@ -314,7 +339,22 @@ async fn start_tasks(
     let scrub_dir = config.data_dir.join(SCRUB_DIR);
     let counts = metrics.scrub.clone();
     others.spawn(scrub::run(reader.clone(), scrub_dir, config.scrub, counts, stop_others.clone()));
-    others.spawn(serve_feed(feed, source, click_source, budgets.clone(), shelf, stop_others.clone()));
+    others.spawn(serve_feed(
+        feed,
+        source,
+        click_source,
+        budgets.clone(),
+        succession,
+        shelf,
+        stop_others.clone(),
+    ));
+    if let Some(standby) = &config.standby {
+        let name = standby::name(standby, identity);
+        let asker = Asker { identity: identity.cloned(), fleet: Some(opened.fleet), name: name.clone() };
+        let writer = opened.writer.handle();
+        others.spawn(tell::run(standby.of.clone(), asker, writer, replaced, stop_others.clone()));
+        standby::retire_own_member(&ungated, &members, &name).await?;
+    }
 
     let disk = keep_room(config, opened, &mut others, &stop_others);
     let lags = Arc::new(RwLock::new(Vec::new()));
@@ -328,6 +368,7 @@ async fn start_tasks(
         search: search.clone(),
         disk,
         members: lags,
+        standby: None,
     });
     probe.open(metrics.registry(observed.clone()), observed.clone());
 
@@ -361,7 +402,7 @@ async fn start_tasks(
     };
     let sweep = start_sweep(config, &links, &mut others, &stop_others);
     let operator = Operator {
-        log: links.log.clone(),
+        log: ungated,
         tokens: tokens.clone(),
         people: people.clone(),
         members,
@@ -386,6 +427,7 @@ async fn start_tasks(
         drop_in: config.drop_in,
         sweep,
         metrics: metrics.clone(),
+        standby: None,
     };
     let mut serving = JoinSet::new();
     let server = HttpServer { router: http::router(Arc::new(api)), metrics };
@@ -506,14 +548,47 @@ fn start_gate(
 fn stop_writing_when_replaced(
     writer: WriterHandle,
     probe: Arc<HealthProbe>,
+    replaced: CancellationToken,
 ) -> Arc<dyn Fn(u32) + Send + Sync> {
     Arc::new(move |epoch| {
         tracing::error!(
             epoch,
             "a follower knows a higher epoch: another writer has taken over, this one writes no more"
         );
-        writer.fence();
+        writer.fence(epoch);
         probe.replaced(epoch);
+        replaced.cancel();
+    })
+}
+
+/// Returns what is called when a proxy says that there is a writer with a higher epoch.
+fn stop_writing_when_told(
+    writer: WriterHandle,
+    probe: Arc<HealthProbe>,
+    replaced: CancellationToken,
+) -> Arc<dyn Fn(u32) + Send + Sync> {
+    Arc::new(move |epoch| {
+        tracing::error!(epoch, "a proxy knows a higher epoch: this writer stops, until it is started again");
+        writer.fence_for_now();
+        probe.replaced(epoch);
+        replaced.cancel();
+    })
+}
+
+/// Returns what is called when a sync member has what this writer has lost.
+fn stop_writing_when_behind(
+    writer: WriterHandle,
+    probe: Arc<HealthProbe>,
+) -> Arc<dyn Fn(&str, Position) + Send + Sync> {
+    Arc::new(move |member, at| {
+        tracing::error!(
+            member,
+            %at,
+            head = %writer.commit().head.position,
+            "a sync member has records that this writer has lost, it writes no more: stop it and run `signpost-admin recover`"
+        );
+        writer.stop_behind();
+        probe.behind();
     })
 }
 
@@ -522,10 +597,11 @@ async fn serve_feed(
     source: FeedSource,
     clicks: ClickSource,
     budgets: Budgets,
+    succession: SuccessionService,
     shelf: Shelf,
     stop: CancellationToken,
 ) {
-    if let Err(error) = feed.serve(source, clicks, budgets, shelf, stop).await {
+    if let Err(error) = feed.serve(source, clicks, budgets, succession, shelf, stop).await {
         tracing::error!(%error, "the feed has ended");
     }
 }

@@ -13,6 +13,7 @@ mod memory;
 mod rocks;
 
 pub use guard::{Guarded, OpenError, open_guarded};
+pub(crate) use guard::{check_recovered, open_damaged, open_following};
 pub use head_file::{HeadFile, HeadFileError};
 pub use memory::MemoryJournal;
 pub(crate) use rocks::VALUE_HEADER_BYTES as ENTRY_HEADER_BYTES;

@@ -2,7 +2,8 @@
 //!
 //! Everything that changes a link is a [`Change`] in an ordered log; everything that serves is a replay of it. This crate owns
 //! the vocabulary (keys, links, changes, positions), the byte format, the pure rule [`apply::evaluate`] that decides what a
-//! change does, the [`journal`] that keeps changes, the [`writer`] that orders them and the [`replica`] that follows.
+//! change does, the [`journal`] that keeps changes, the [`writer`] that orders them and the [`replica`] that follows;
+//! a [`standby`] follows with everything a writer needs.
 //!
 //! Deliberately not here: HTTP, the wire between machines, configuration, clocks. Whoever needs the time passes it in.
 
@@ -21,6 +22,7 @@ pub mod scrub;
 pub mod slot;
 pub mod snapshot;
 pub mod stamp;
+pub mod standby;
 pub mod store;
 pub mod writer;
 

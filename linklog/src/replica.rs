@@ -12,7 +12,9 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
-use crate::codec::frame::{self, FrameRecord};
+use rocksdb::WriteBatch;
+
+use crate::codec::frame::{self, Frame, FrameRecord};
 use crate::codec::record::{self, Kind, ServeSection};
 use crate::digest::{Digest, SlotSum};
 use crate::entity::check_bodies;
@@ -20,7 +22,7 @@ use crate::key::StateKey;
 use crate::position::{Epoch, Head, Position};
 use crate::store::{
     ChangedKey, Contents, HEAD, HIGHEST_EPOCH, META, Reader, StateBatch, Store, StoreError, StoreOptions,
-    SumTable, read_epoch, read_head, replay, write_head,
+    SumTable, TouchedSlots, read_epoch, read_head, replay, write_head,
 };
 
 /// What applying a frame did.
@@ -34,6 +36,15 @@ pub struct Applied {
     pub changed: Vec<ChangedKey>,
     /// The writer's clock at the last record, milliseconds since the Unix epoch.
     pub at_ms: u64,
+}
+
+/// What a frame does, worked out and not yet written.
+pub(crate) struct Prepared {
+    /// To be written; more may be added.
+    pub(crate) writes: WriteBatch,
+    touched: TouchedSlots,
+    epoch: Epoch,
+    applied: Applied,
 }
 
 /// A follower's state. One owner applies; any number of [`Reader`]s read.
@@ -52,7 +63,11 @@ impl Replica {
     /// # Errors
     /// If the database cannot be opened (also when another process has it open) or holds damaged bookkeeping.
     pub fn open(dir: &Path, contents: Contents, options: &StoreOptions) -> Result<Replica, StoreError> {
-        let store = Store::open(dir, contents, options)?;
+        Replica::in_store(Store::open(dir, contents, options)?, contents)
+    }
+
+    /// Returns the replica in an open database.
+    pub(crate) fn in_store(store: Arc<Store>, contents: Contents) -> Result<Replica, StoreError> {
         let head = read_head(&store, HEAD)?;
         Ok(Replica {
             sums: SumTable::load(&store)?,
@@ -125,8 +140,15 @@ impl Replica {
     /// follow from the state. After [`ApplyError::Store`] the replica must be opened again; after the others it is as before.
     pub fn apply(&mut self, frame: &[u8]) -> Result<Applied, ApplyError> {
         let frame = frame::decode(frame)?;
+        let prepared = self.prepare(&frame, self.highest_epoch)?;
+        let sync = prepared.epoch > self.highest_epoch;
+        Ok(self.commit(prepared, sync)?)
+    }
+
+    /// Works out what a frame does and writes nothing. Records of epochs below `accepted` are refused.
+    pub(crate) fn prepare(&self, frame: &Frame<'_>, accepted: Epoch) -> Result<Prepared, ApplyError> {
         let mut head = self.head;
-        let mut epoch = self.highest_epoch;
+        let mut epoch = accepted;
         let mut at_ms = 0;
         let mut batch = StateBatch::new(&self.store, &self.sums);
         for record in &frame.records {
@@ -151,16 +173,31 @@ impl Replica {
         }
         let (mut writes, touched, changed) = batch.finish();
         write_head(&mut writes, &self.store, HEAD, &head);
-        let new_epoch = epoch > self.highest_epoch;
-        if new_epoch {
+        if epoch > self.highest_epoch {
             writes.put_cf(self.store.table(META), HIGHEST_EPOCH, epoch.0.to_le_bytes());
         }
-        self.store.write(writes, new_epoch)?;
+        let applied = Applied { head, records: frame.records.len(), changed, at_ms };
+        Ok(Prepared { writes, touched, epoch, applied })
+    }
+
+    /// Writes what a frame does; with `sync` it is on disk when this returns.
+    pub(crate) fn commit(&mut self, prepared: Prepared, sync: bool) -> Result<Applied, StoreError> {
+        let Prepared { writes, touched, epoch, applied } = prepared;
+        self.store.write(writes, sync)?;
         self.sums.commit(touched);
-        self.head = head;
+        self.head = applied.head;
+        self.highest_epoch = self.highest_epoch.max(epoch);
+        self.applied_seq.store(applied.head.position.seq.0, Ordering::Release);
+        Ok(applied)
+    }
+
+    /// Notes, fsynced, that nothing of an epoch below `epoch` is to be accepted any more.
+    pub(crate) fn accept_epoch(&mut self, epoch: Epoch) -> Result<(), StoreError> {
+        let mut batch = WriteBatch::default();
+        batch.put_cf(self.store.table(META), HIGHEST_EPOCH, epoch.0.to_le_bytes());
+        self.store.write(batch, true)?;
         self.highest_epoch = epoch;
-        self.applied_seq.store(head.position.seq.0, Ordering::Release);
-        Ok(Applied { head, records: frame.records.len(), changed, at_ms })
+        Ok(())
     }
 
     /// Makes a later crash find at least what is applied now.
@@ -249,3 +286,5 @@ fn apply_change(
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+pub(crate) use tests::frame_of;

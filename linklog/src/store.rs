@@ -12,6 +12,7 @@ mod outcome;
 mod reader;
 mod recount;
 pub(crate) mod replay;
+pub(crate) mod role;
 mod rows;
 mod state;
 mod tables;
@@ -28,7 +29,7 @@ pub(crate) use index::{VERSION_ROW as INDEX_VERSION, version_of as index_version
 pub(crate) use meta::{HEAD, HIGHEST_EPOCH, read_epoch, read_head, write_head};
 pub(crate) use outcome::{forget as forget_outcomes, get as outcome_of};
 pub(crate) use recount::{Recount, rows_of_table};
-pub(crate) use state::{SlotTotals, StateBatch, SumTable, slot_row};
+pub(crate) use state::{SlotTotals, StateBatch, SumTable, TouchedSlots, slot_row};
 pub(crate) use tables::{CREATED, INDEX, JOURNAL, MANAGE, META, OUTCOME_TIMES, OUTCOMES, SERVE};
 
 use std::path::{Path, PathBuf};

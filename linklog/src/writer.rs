@@ -10,11 +10,13 @@
 mod group;
 mod open;
 
+pub(crate) use group::level_of;
+
 pub use crate::journal::OpenError;
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread::JoinHandle;
 
 use crossbeam::channel::{Sender, TrySendError, bounded};
@@ -25,7 +27,7 @@ use crate::change::{Change, InvalidChange};
 use crate::digest::SlotSum;
 use crate::journal::{HeadFileError, JournalReader};
 use crate::limits::PROPOSAL_CHANGES_MAX;
-use crate::position::{Head, Position};
+use crate::position::{Epoch, Head, Position};
 use crate::store::{Outcome, Reader, StoreError, StoreOptions};
 
 /// What became of one proposed change.
@@ -65,6 +67,15 @@ pub enum ProposeError {
     /// Another writer with a higher epoch is known: this one must not write any more.
     #[error("this writer has been replaced by one of a higher epoch")]
     Fenced,
+    /// A sync member has records that this writer has lost: it must not use their places again.
+    #[error("this writer has lost records that a sync member has: stop it and run `signpost-admin recover`")]
+    Behind,
+    /// Fewer sync members are connected than have to confirm a change: nothing was done.
+    #[error("fewer sync members are connected than have to confirm a change")]
+    NoReplica,
+    /// This is a standby: it follows another writer.
+    #[error("this server is a standby and follows another writer")]
+    Standby,
     /// The writer was told to take no more for now ([`WriterHandle::hold_back`]); nothing was done.
     #[error("the writer's disk is nearly full")]
     NoRoom,
@@ -163,11 +174,42 @@ pub struct WriterOptions {
 
 /// The state shared between the writer's thread and everybody who looks on.
 #[derive(Default)]
-struct Shared {
+pub(crate) struct Shared {
     commit: RwLock<Commit>,
     counts: RwLock<WriterCounts>,
-    fenced: AtomicBool,
+    /// The epoch of the writer that has taken over; 0: none has.
+    replaced_by: AtomicU32,
+    /// Somebody says that another writer has taken over, who may be wrong: nothing is noted on disk.
+    claimed: AtomicBool,
+    /// A follower has what this writer has lost.
+    behind: AtomicBool,
+    /// The log is followed, not written.
+    standby: bool,
     held_back: AtomicBool,
+}
+
+impl Shared {
+    /// For a log that is followed.
+    pub(crate) fn of_standby() -> Shared {
+        Shared { standby: true, ..Shared::default() }
+    }
+
+    pub(crate) fn set_commit(&self, commit: Commit) {
+        *self.commit.write() = commit;
+    }
+
+    /// Why nothing is written any more, if that is so.
+    fn stopped(&self) -> Option<ProposeError> {
+        if self.standby {
+            Some(ProposeError::Standby)
+        } else if self.replaced_by.load(Ordering::Acquire) > 0 || self.claimed.load(Ordering::Acquire) {
+            Some(ProposeError::Fenced)
+        } else if self.behind.load(Ordering::Acquire) {
+            Some(ProposeError::Behind)
+        } else {
+            None
+        }
+    }
 }
 
 /// The running writer. Dropping it waits until everything accepted is answered.
@@ -243,8 +285,8 @@ impl WriterHandle {
         if changes.len() > PROPOSAL_CHANGES_MAX {
             return reply(Err(ProposeError::TooMany));
         }
-        if self.shared.fenced.load(Ordering::Acquire) {
-            return reply(Err(ProposeError::Fenced));
+        if let Some(refusal) = self.shared.stopped() {
+            return reply(Err(refusal));
         }
         if self.shared.held_back.load(Ordering::Relaxed) {
             return reply(Err(ProposeError::NoRoom));
@@ -258,9 +300,52 @@ impl WriterHandle {
         }
     }
 
-    /// Stops this writer for good: a writer with a higher epoch is known. What is already queued is still decided.
-    pub fn fence(&self) {
-        self.shared.fenced.store(true, Ordering::Release);
+    /// Stops this writer for good: a writer of epoch `by` is known. What is queued is refused, and the epoch is noted on disk, within a
+    /// second at the latest.
+    pub fn fence(&self, by: u32) {
+        self.shared.replaced_by.fetch_max(by, Ordering::AcqRel);
+    }
+
+    /// Stops this writer until it is started again: somebody who need not be believed says that another has taken over.
+    pub fn fence_for_now(&self) {
+        self.shared.claimed.store(true, Ordering::Release);
+    }
+
+    /// Says why nothing is taken any more, if that is so.
+    pub fn refusal(&self) -> Option<ProposeError> {
+        self.shared.stopped()
+    }
+
+    /// Returns the highest epoch known: another writer's, or its own.
+    pub fn highest_epoch(&self) -> Epoch {
+        let own = self.commit().head.position.epoch;
+        own.max(Epoch(self.shared.replaced_by.load(Ordering::Acquire)))
+    }
+
+    /// As [`WriterHandle::fence`], and waits until that is on disk: the head returned is the last there will be. May block.
+    pub fn fence_and_wait(&self, by: u32) -> Head {
+        self.fence(by);
+        let (sender, receiver) = bounded(1);
+        let reply: Reply = Box::new(move |_| {
+            let _ = sender.send(());
+        });
+        let pending = Pending { reply: Some(reply), if_dropped: ProposeError::Closed };
+        // Past the check that refuses others: its answer says that everything queued before it is dealt with.
+        if self.queue.send(Some(Proposal { changes: Vec::new(), pending })).is_ok() {
+            let _ = receiver.recv();
+        }
+        self.commit().head
+    }
+
+    /// Stops this writer until it is started again: a follower has records that it has lost.
+    pub fn stop_behind(&self) {
+        self.shared.behind.store(true, Ordering::Release);
+    }
+
+    /// Returns a handle on a log that is followed: everything proposed is refused.
+    pub(crate) fn of_standby(shared: Arc<Shared>) -> WriterHandle {
+        // Nobody takes anything out of it, and nothing gets in.
+        WriterHandle { queue: bounded(1).0, shared }
     }
 
     /// Says whether the writer is to refuse changes for now, because there is no room for them. What is already queued is still decided.

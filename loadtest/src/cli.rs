@@ -4,7 +4,7 @@ use clap::{Parser, Subcommand};
 
 use crate::{
     allocations, clicks, create, fleet, framing, handshakes, import, leases, links, list, max_clicks,
-    redirect, verify,
+    promotions, redirect, verify,
 };
 
 /// Load, checks and local fleets for Signpost.
@@ -31,6 +31,8 @@ enum Command {
     Clicks(clicks::Args),
     /// Has many clients follow links that end with a number of clicks, and compares with what the log says.
     MaxClicks(max_clicks::Args),
+    /// Loses writers under load, promotes standbys, and compares everything that was acknowledged.
+    Promotions(promotions::Args),
     /// Counts what a running proxy allocates for requests of every kind.
     Allocations(allocations::Args),
     /// Opens a TLS connection for every request, with whole handshakes or resumed ones.
@@ -59,6 +61,7 @@ impl Cli {
             Command::Redirect(args) => redirect::run(args),
             Command::Clicks(args) => clicks::run(args),
             Command::MaxClicks(args) => max_clicks::run(args),
+            Command::Promotions(args) => promotions::run(args),
             Command::Allocations(args) => allocations::run(args),
             Command::Handshakes(args) => handshakes::run(args),
             Command::Leases(args) => leases::run(args),

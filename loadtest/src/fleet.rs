@@ -43,8 +43,10 @@ Commands on standard input, one a line, each answered by one JSON line:
   kill PART SIGNAL       sends a signal: a number or a name (9, KILL, STOP, CONT, TERM)
   stop PART              ends a part in good order and waits for it
   start PART             starts a part and answers when it is ready, or why not after 30 s
+  spawn PART             starts a part and does not wait
+  promote PART           makes a standby the writer and answers when it is
   quit                   stops everything and ends
-Parts: admin, keypool-0 …, proxy-0 …";
+Parts: admin, standby-0 …, keypool-0 …, proxy-0 …";
 
 /// What `fleet` takes.
 #[derive(Debug, clap::Args)]
@@ -56,6 +58,9 @@ pub struct Args {
     /// Number of proxies.
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=64))]
     proxies: u16,
+    /// Number of standbys of the admin API, which then waits for one of them.
+    #[arg(long, value_name = "S", default_value_t = 0, value_parser = clap::value_parser!(u16).range(0..=4))]
+    standbys: u16,
     /// Number of key pools; the slots of the code space are shared out among them when the folder is new.
     #[arg(long, value_name = "M", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=16))]
     keypools: u16,
@@ -152,6 +157,7 @@ impl Args {
             dir: self.dir,
             bin_dir,
             proxies: self.proxies,
+            standbys: self.standbys,
             keypools: self.keypools,
             links: self.links,
             settings: self.set,

@@ -13,6 +13,7 @@
 //! | [`framing`] | odd bytes against a proxy and against nginx, HAProxy and h11: who sees how many requests |
 //! | [`clicks`] | redirects through kills, cuts and outages, compared with what is counted |
 //! | [`max_clicks`] | links that end with a number of clicks, followed by many at once through kills |
+//! | [`promotions`] | writers lost under load, standbys promoted, everything acknowledged compared |
 //! | [`leases`] | codes from key pools that are killed, restored and split: none comes twice |
 //! | [`verify`] | every key on every proxy, exact target, first try |
 //!
@@ -45,6 +46,7 @@ pub mod max_clicks;
 pub mod pace;
 pub mod processors;
 pub mod progress;
+pub mod promotions;
 pub mod redirect;
 pub mod report;
 pub mod saturation;

@@ -237,6 +237,12 @@ impl Pilot {
                 self.status.lost(FeedState::Connecting, "the writer is shutting down".into(), None);
                 self.backoff.next(random)
             }
+            End::Refused { reason: Reason::Standby, detail } => {
+                // It may be the writer the next moment; as long as it is none, another one of the list is.
+                self.log_once(url, "standby", || tracing::info!(writer = url, "a standby, not the writer"));
+                self.status.lost(FeedState::Connecting, detail, None);
+                self.backoff.next(random)
+            }
             End::Refused { reason, detail } => {
                 let name = reason.as_str_name();
                 self.log_once(url, name, || {

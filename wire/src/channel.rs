@@ -26,6 +26,7 @@ use crate::{
         SNAPSHOT_REQUEST_BYTES_MAX, WRITER_MESSAGE_BYTES_MAX,
     },
     snapshots::snapshots_client::SnapshotsClient,
+    succession::succession_client::SuccessionClient,
 };
 
 /// How long the TCP connection may take.
@@ -132,6 +133,13 @@ pub fn budgets_client(channel: Channel) -> BudgetsClient<Channel> {
     BudgetsClient::new(channel)
         .max_decoding_message_size(BUDGETS_MESSAGE_BYTES_MAX)
         .max_encoding_message_size(BUDGETS_MESSAGE_BYTES_MAX)
+}
+
+/// Makes the client of the succession, with the limits both ends share.
+pub fn succession_client(channel: Channel) -> SuccessionClient<Channel> {
+    SuccessionClient::new(channel)
+        .max_decoding_message_size(WRITER_MESSAGE_BYTES_MAX)
+        .max_encoding_message_size(FOLLOWER_MESSAGE_BYTES_MAX)
 }
 
 /// Makes the client of snapshots, with the limits both ends share.

@@ -1,6 +1,6 @@
 //! What the parts of Signpost say to each other.
 //!
-//! - [`feed`], [`keys`], [`clicks`], [`budgets`] and [`snapshots`]: the generated messages, clients and servers; `proto/` is their source and explains them.
+//! - [`feed`], [`keys`], [`clicks`], [`budgets`], [`snapshots`] and [`succession`]: the generated messages, clients and servers; `proto/` is their source and explains them.
 //! - [`limits`]: how large a message may be, the same on both ends.
 //! - [`identity`]: who a process is (a certificate of the fleet's own authority) and who its peer is.
 //! - [`channel`] and [`listen`]: how a client dials and how a server accepts, so that every port between machines
@@ -41,4 +41,10 @@ pub mod snapshots {
 #[allow(missing_docs, unreachable_pub, rust_2018_idioms, rustdoc::all, clippy::all, clippy::unwrap_used)]
 pub mod clicks {
     tonic::include_proto!("signpost.clicks.v1");
+}
+
+/// Who writes next: package `signpost.succession.v1`, generated from `proto/succession.proto`.
+#[allow(missing_docs, unreachable_pub, rust_2018_idioms, rustdoc::all, clippy::all, clippy::unwrap_used)]
+pub mod succession {
+    tonic::include_proto!("signpost.succession.v1");
 }

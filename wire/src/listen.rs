@@ -28,6 +28,7 @@ use crate::{
         SNAPSHOT_REQUEST_BYTES_MAX, WRITER_MESSAGE_BYTES_MAX,
     },
     snapshots::snapshots_server::{Snapshots, SnapshotsServer},
+    succession::succession_server::{Succession, SuccessionServer},
 };
 
 /// Most connections at once. Further ones wait in the kernel's queue until one closes.
@@ -212,6 +213,20 @@ pub fn with_budgets(routes: Routes, service: impl Budgets) -> Routes {
         BudgetsServer::new(service)
             .max_decoding_message_size(BUDGETS_MESSAGE_BYTES_MAX)
             .max_encoding_message_size(BUDGETS_MESSAGE_BYTES_MAX),
+    )
+}
+
+/// Makes the routes of the succession, with the limits both ends share.
+pub fn succession_routes(service: impl Succession) -> Routes {
+    with_succession(Routes::default(), service)
+}
+
+/// Adds the succession to the routes of a feed, with the limits both ends share: they are on one port.
+pub fn with_succession(routes: Routes, service: impl Succession) -> Routes {
+    routes.add_service(
+        SuccessionServer::new(service)
+            .max_decoding_message_size(FOLLOWER_MESSAGE_BYTES_MAX)
+            .max_encoding_message_size(WRITER_MESSAGE_BYTES_MAX),
     )
 }
 

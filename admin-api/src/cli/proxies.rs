@@ -30,6 +30,11 @@ pub(super) enum Proxy {
         /// Its name
         name: String,
     },
+    /// Wait for a drained proxy or standby again
+    Activate {
+        /// Its name
+        name: String,
+    },
     /// Shut a proxy out for good; the name is not used again
     Forget {
         /// Its name
@@ -41,7 +46,14 @@ pub(super) enum Proxy {
 
 pub(super) fn run(common: &Common, command: &Proxy) -> Result<(), Exit> {
     match command {
-        Proxy::Add { name, ca: Some(ca), out: Some(out) } => add(common, name, ca, out),
+        Proxy::Add { name, ca: Some(ca), out: Some(out) } => {
+            add(common, name, ca, out, Role::Proxy)?;
+            tell(&format!(
+                "proxy {name} may follow; its bundle is in {}: [writers] tls_dir of signpost-proxy",
+                out.display()
+            ));
+            Ok(())
+        }
         Proxy::Add { name, .. } => {
             common.call("proxy.add", json!({ "name": name }))?;
             tell(&format!("proxy {name} may follow without TLS, on loopback: [writers] name = \"{name}\""));
@@ -50,6 +62,11 @@ pub(super) fn run(common: &Common, command: &Proxy) -> Result<(), Exit> {
         Proxy::Drain { name } => {
             common.call("proxy.drain", json!({ "name": name }))?;
             tell(&format!("proxy {name} is no longer waited for"));
+            Ok(())
+        }
+        Proxy::Activate { name } => {
+            common.call("proxy.activate", json!({ "name": name }))?;
+            tell(&format!("{name} is waited for again"));
             Ok(())
         }
         Proxy::Forget { name } => {
@@ -72,13 +89,15 @@ pub(super) fn run(common: &Common, command: &Proxy) -> Result<(), Exit> {
     }
 }
 
-fn add(common: &Common, name: &str, ca: &Path, out: &Path) -> Result<(), Exit> {
+/// Makes a member: a proxy, or with the writer's role a standby.
+pub(super) fn add(common: &Common, name: &str, ca: &Path, out: &Path, role: Role) -> Result<(), Exit> {
     let issuer = Issuer::open(ca).map_err(Exit::failure)?;
     // Asked first: a bundle nobody knows is worse than none.
     common.call("proxy.check", json!({ "name": name, "fleet": issuer.fleet().to_string() }))?;
-    let identity = issuer.issue(Role::Proxy, name, out).map_err(Exit::failure)?;
+    let identity = issuer.issue(role, name, out).map_err(Exit::failure)?;
     let credential: String = identity.fingerprint.iter().map(|byte| format!("{byte:02x}")).collect();
-    let added = common.call("proxy.add", json!({ "name": name, "credential": credential }));
+    let sync = role == Role::Writer;
+    let added = common.call("proxy.add", json!({ "name": name, "credential": credential, "sync": sync }));
     if let Err(error) = added {
         for file in ["key.pem", "cert.pem", "ca.pem"] {
             // What is left over is refused by the next try, with its name.
@@ -86,9 +105,5 @@ fn add(common: &Common, name: &str, ca: &Path, out: &Path) -> Result<(), Exit> {
         }
         return Err(error);
     }
-    tell(&format!(
-        "proxy {name} may follow; its bundle is in {}: [writers] tls_dir of signpost-proxy",
-        out.display()
-    ));
     Ok(())
 }

@@ -24,6 +24,9 @@ pub(super) struct Add {
     name: String,
     /// SHA-256 of the certificate in hex; none: on loopback without TLS.
     credential: Option<String>,
+    /// Whether it is a standby: it fsyncs what it acknowledges, and gets the managed parts.
+    #[serde(default)]
+    sync: bool,
 }
 
 #[derive(Deserialize)]
@@ -58,12 +61,13 @@ fn taken(name: &str, member: &Member) -> String {
 pub(super) async fn add(operator: &Operator, args: &Add) -> Result<Value, String> {
     check(operator, &Check { name: args.name.clone(), fleet: None })?;
     let credential = args.credential.as_deref().map(fingerprint).transpose()?;
-    let change = members::add(&args.name, credential, MemberRole::Read, clock::now_ms());
+    let role = if args.sync { MemberRole::Sync } else { MemberRole::Read };
+    let change = members::add(&args.name, credential, role, clock::now_ms());
     if operator.write(change).await?.is_err() {
         return Err(format!("there is a member {} already", args.name));
     }
     operator.members.reload().map_err(failed)?;
-    tracing::info!(member = args.name, "added a proxy");
+    tracing::info!(member = args.name, sync = args.sync, "added a member");
     named(operator, &args.name)
 }
 
@@ -83,6 +87,10 @@ fn fingerprint(text: &str) -> Result<[u8; 32], String> {
 
 pub(super) async fn drain(operator: &Operator, args: &Named) -> Result<Value, String> {
     set_state(operator, &args.name, MemberState::Drained).await
+}
+
+pub(super) async fn activate(operator: &Operator, args: &Named) -> Result<Value, String> {
+    set_state(operator, &args.name, MemberState::Active).await
 }
 
 pub(super) async fn forget(operator: &Operator, args: &Named) -> Result<Value, String> {

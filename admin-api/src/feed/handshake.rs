@@ -48,6 +48,11 @@ pub(super) fn refuse(reason: Reason, detail: impl Into<String>) -> Refusal {
     Refusal { reason: reason as i32, detail: detail.into(), first_retained_seq: 0 }
 }
 
+/// Builds the refusal of a writer that another one has taken over from.
+pub(super) fn refuse_replaced() -> Refusal {
+    refuse(Reason::StaleWriter, "another writer has taken over from this one: follow that one")
+}
+
 /// Builds the refusal of a follower that does not read what is written.
 pub(super) fn refuse_level(level: u8) -> Refusal {
     refuse(Reason::FormatLevel, format!("the log is written at format level {level}; upgrade this follower"))
@@ -66,7 +71,15 @@ pub(super) fn admit(
     let applied = hello.applied.map_or(Position::ZERO, |at| Position::new(at.epoch, at.seq));
     let level = source.commits.borrow().format_level;
     if hello.highest_epoch > source.journal.head().position.epoch.0 {
-        (source.on_higher_epoch)(hello.highest_epoch);
+        match member.role {
+            MemberRole::Sync => (source.on_higher_epoch)(hello.highest_epoch),
+            MemberRole::Read => (source.on_claimed_epoch)(hello.highest_epoch),
+        }
+    } else if member.role == MemberRole::Sync && applied.seq > source.journal.head().position.seq {
+        (source.on_behind)(&hello.member, applied);
+    }
+    if source.replaced.is_cancelled() {
+        return Ok(Err(refuse_replaced()));
     }
     if let Some(refusal) = check_place(&source.journal, hello, applied, level)? {
         return Ok(Err(refusal));

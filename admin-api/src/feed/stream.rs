@@ -103,6 +103,9 @@ struct Stream<'a> {
     confirmed: Position,
     unconfirmed: VecDeque<(Seq, u64)>,
     unconfirmed_bytes: u64,
+    /// The last record enough sync members have. Others are shown nothing beyond it: a record that a promotion may lose must never have
+    /// been served, or spent from.
+    limit: watch::Receiver<u64>,
 }
 
 impl<'a> Stream<'a> {
@@ -126,6 +129,18 @@ impl<'a> Stream<'a> {
             serve_sum: None,
             unconfirmed: VecDeque::new(),
             unconfirmed_bytes: 0,
+            limit: source.replication.confirmed(),
+        }
+    }
+
+    /// The last record this follower may be sent.
+    fn shown(&mut self) -> Position {
+        let head = self.commits.borrow_and_update().head.position;
+        let confirmed = *self.limit.borrow_and_update();
+        match self.follower.is_sync {
+            true => head,
+            // The epoch may be an earlier one there; nobody looks at it.
+            false => Position { seq: head.seq.min(Seq(confirmed)), ..head },
         }
     }
 
@@ -156,10 +171,12 @@ impl<'a> Stream<'a> {
         heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let room = self.unconfirmed_bytes < self.follower.window_bytes;
-            let more = self.sent.seq < self.commits.borrow_and_update().head.position.seq;
+            let shown = self.shown();
+            let more = self.sent.seq < shown.seq;
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return End::Refused(refuse(Reason::ShuttingDown, "the writer is stopping")),
+                () = self.source.replaced.cancelled() => return End::Refused(handshake::refuse_replaced()),
                 _ = members.changed() => if !self.still_allowed() {
                     return End::Refused(refuse(Reason::UnknownMember, "this member was forgotten or replaced"));
                 },
@@ -183,6 +200,8 @@ impl<'a> Stream<'a> {
                     },
                     Err(_) => return End::Gone(None),
                 },
+                // It lives as long as the source.
+                _ = self.limit.changed(), if !more => {}
                 changed = self.commits.changed(), if !more => if changed.is_err() {
                     return End::Refused(refuse(Reason::ShuttingDown, "the writer is stopping"));
                 },
@@ -205,7 +224,7 @@ impl<'a> Stream<'a> {
         if self.follower.format_level < u32::from(commit.format_level) {
             return Err(End::Refused(handshake::refuse_level(commit.format_level)));
         }
-        let head = commit.head.position;
+        let head = self.shown();
         let from = self.sent.seq.next();
         let frame = if head.seq.0.saturating_sub(self.sent.seq.0) < CATCH_UP_RECORDS {
             self.frames.frame(&self.source.journal, from, head, self.follower.with_manage)
@@ -219,7 +238,7 @@ impl<'a> Stream<'a> {
         let bytes = frame.bytes.len() as u64;
         self.sent = frame.last;
         self.digest = frame.digest;
-        let at_head = frame.last == head;
+        let at_head = frame.last == commit.head.position;
         self.serve_sum = at_head.then_some(commit.serve_sum);
         self.unconfirmed.push_back((frame.last.seq, bytes));
         self.unconfirmed_bytes += bytes;
@@ -229,6 +248,7 @@ impl<'a> Stream<'a> {
     /// Sends a heartbeat unless the follower reads so slowly that earlier messages still wait.
     fn send_heartbeat(&mut self) {
         let commit = *self.commits.borrow();
+        let shown = self.shown();
         if self.sent == commit.head.position {
             self.serve_sum = Some(commit.serve_sum);
         }
@@ -237,7 +257,7 @@ impl<'a> Stream<'a> {
             digest: self.digest.to_bytes().to_vec(),
             serve_sum: self.serve_sum.map(|sum| sum.to_bytes().to_vec()).unwrap_or_default(),
             clock_ms: crate::clock::now_ms(),
-            head: Some(on_wire(commit.head.position)),
+            head: Some(on_wire(shown)),
             active_proxies: self.source.members.active_proxies(),
         };
         // A full outbox says that it is alive by itself.

@@ -18,8 +18,6 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
 use wire::feed::follower_message::Message as FromFollower;
-use wire::feed::refusal::Reason;
-use wire::feed::writer_message::Message as FromWriter;
 use wire::feed::{Ack, Hello};
 use wire::identity::Role;
 
@@ -29,6 +27,7 @@ use crate::clicks::Reporters;
 use crate::members;
 use crate::replication::ReplicationOptions;
 use crate::snapshots::ShelfOptions;
+use crate::succession::WriterSide;
 
 const SMALL: StoreOptions =
     StoreOptions { block_cache_bytes: 4 << 20, memtable_bytes: 2 << 20, background_threads: 1 };
@@ -46,6 +45,10 @@ struct Fleet {
 
 impl Fleet {
     async fn start(dir: &Path, journal_bytes_kept: u64) -> Fleet {
+        Fleet::waiting_for(0, dir, journal_bytes_kept).await
+    }
+
+    async fn waiting_for(min_sync_replicas: usize, dir: &Path, journal_bytes_kept: u64) -> Fleet {
         let (announce, commits) = watch::channel(Commit::default());
         let writer = Writer::open(
             dir,
@@ -64,7 +67,7 @@ impl Fleet {
         .unwrap();
         let members = Members::load(&writer.reader()).unwrap();
         let options = ReplicationOptions {
-            min_sync_replicas: 0,
+            min_sync_replicas,
             wait: Duration::from_secs(20),
             healthy_within: Duration::from_secs(20),
         };
@@ -75,6 +78,7 @@ impl Fleet {
         let server = FeedServer::bind("127.0.0.1:0".parse().unwrap(), None).await.unwrap();
         let address = server.local_addr();
         let stop = CancellationToken::new();
+        let replaced = CancellationToken::new();
         let source = FeedSource {
             fleet,
             journal: writer.journal(),
@@ -82,9 +86,25 @@ impl Fleet {
             members: members.clone(),
             replication: replication.clone(),
             levels: Levels::new(log, members.clone()),
+            on_claimed_epoch: {
+                let (writer, replaced) = (writer.handle(), replaced.clone());
+                Arc::new(move |_| {
+                    writer.fence_for_now();
+                    replaced.cancel();
+                })
+            },
             on_higher_epoch: {
                 let writer = writer.handle();
-                Arc::new(move |_| writer.fence())
+                let replaced = replaced.clone();
+                Arc::new(move |by| {
+                    writer.fence(by);
+                    replaced.cancel();
+                })
+            },
+            replaced,
+            on_behind: {
+                let writer = writer.handle();
+                Arc::new(move |_, _| writer.stop_behind())
             },
         };
         let accounts = Accounts::open(
@@ -107,7 +127,10 @@ impl Fleet {
         let shelf_options =
             ShelfOptions { dir: dir.join("snapshots"), fleet, bytes_per_s: 0, reserve_bytes: 0 };
         let shelf = Shelf::open(shelf_options, &writer.reader(), writer.journal(), stop.clone()).unwrap();
-        let served = tokio::spawn(server.serve(source, clicks, budgets, shelf.clone(), stop.clone()));
+        let side = WriterSide::new(writer.handle(), source.fleet, source.on_higher_epoch.clone());
+        let succession = SuccessionService { side: Arc::new(side), journal: writer.journal() };
+        let served =
+            tokio::spawn(server.serve(source, clicks, budgets, succession, shelf.clone(), stop.clone()));
         let fleet = Fleet { shelf, _accounts: accounts, writer, members, replication, address, stop, served };
         fleet.add("proxy-0").await;
         fleet
@@ -242,6 +265,51 @@ async fn a_follower_gets_everything_and_its_replica_agrees_with_the_heartbeat() 
         }
     }
     assert_eq!(replica.head(), fleet.writer.handle().commit().head);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_proxy_is_shown_nothing_that_too_few_sync_members_have() {
+    let dir = tempfile::tempdir().unwrap();
+    let fleet = Fleet::waiting_for(1, dir.path(), u64::MAX).await;
+    fleet.change(members::add("standby-0", None, MemberRole::Sync, 1)).await;
+    fleet.members.reload().unwrap();
+    let at = fleet.link("unconfirmed").await;
+    let mut proxy = fleet.follow(hello(Head::EMPTY)).await;
+    proxy.next().await;
+    // A heartbeat comes in place of records, and does not tell of any.
+    match proxy.next().await {
+        Some(FromWriter::Heartbeat(beat)) => assert_eq!(beat.head.unwrap().seq, 0),
+        other => panic!("{other:?}"),
+    }
+    let as_standby = Hello { member: "standby-0".into(), with_manage: true, ..hello(Head::EMPTY) };
+    let mut standby = fleet.follow(as_standby).await;
+    standby.next().await;
+    let frame = standby.records().await;
+    assert_eq!(frame::decode(&frame).unwrap().records.last().unwrap().position, at);
+    let applied = Some(wire::feed::Position { epoch: at.epoch.0, seq: at.seq.0 });
+    for synced in [at.seq.0 - 1, at.seq.0] {
+        let ack = Ack { applied, follower_synced_seq: synced, apply_lag_us: 1 };
+        standby.to_writer.send(FollowerMessage { message: Some(FromFollower::Ack(ack)) }).await.unwrap();
+        let frame = proxy.records().await;
+        let last = frame::decode(&frame).unwrap().records.last().unwrap().position;
+        assert_eq!(last.seq.0, synced);
+        proxy.confirm(last).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_writer_that_has_lost_what_a_sync_member_has_stops_writing() {
+    let dir = tempfile::tempdir().unwrap();
+    let fleet = Fleet::start(dir.path(), u64::MAX).await;
+    fleet.change(members::add("standby-0", None, MemberRole::Sync, 1)).await;
+    fleet.members.reload().unwrap();
+    let head = fleet.writer.handle().commit().head;
+    let ahead = Head { position: Position::new(1, head.position.seq.0 + 5), ..head };
+    let mut standby = fleet.follow(Hello { member: "standby-0".into(), ..hello(ahead) }).await;
+    assert_eq!(standby.refusal().await, Reason::WriterBehind);
+    let handle = fleet.writer.handle();
+    let refused = tokio::task::spawn_blocking(move || handle.propose_and_wait(Vec::new())).await.unwrap();
+    assert_eq!(refused, Err(linklog::writer::ProposeError::Behind));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -13,6 +13,9 @@ use super::{Api, respond};
 pub trait ReadyDetail: Send + Sync + 'static {
     /// An object.
     fn detail(&self) -> Value;
+
+    /// Whether it does what it is there for.
+    fn is_ready(&self) -> bool;
 }
 
 /// Whether the process answers
@@ -24,10 +27,12 @@ pub(super) async fn live() -> Response {
 
 /// Whether the API takes requests, and what it runs on
 #[utoipa::path(get, path = "/readyz", operation_id = "ready", tag = "health", security(()),
-    responses((status = 200, description = "It does", body = serde_json::Value)))]
+    responses((status = 200, description = "It does", body = serde_json::Value),
+        (status = 503, description = "A standby that does not follow its writer", body = serde_json::Value)))]
 pub(super) async fn ready(State(api): State<Arc<Api>>) -> Response {
-    // Whoever gets an answer here gets it from an API that takes requests.
+    // Whoever gets an answer here gets it from an API that takes requests; what a standby answers may be old.
     let mut body = api.ready.detail();
-    body["ready"] = Value::Bool(true);
-    respond::json(StatusCode::OK, &body)
+    let ready = api.ready.is_ready();
+    body["ready"] = Value::Bool(ready);
+    respond::json(if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, &body)
 }

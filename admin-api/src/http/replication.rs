@@ -26,8 +26,29 @@ struct Head {
 #[derive(Serialize, utoipa::ToSchema)]
 #[schema(as = ReplicationStatus)]
 pub(super) struct View {
+    /// `writer` or `standby`: a standby knows its own head and hears nothing of the other members.
+    role: &'static str,
     head: Head,
+    /// On a standby: how following goes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    standby: Option<StandbyView>,
     members: Vec<MemberView>,
+}
+
+/// How a standby follows.
+#[derive(Serialize, utoipa::ToSchema)]
+#[schema(as = StandbyStatus)]
+pub(super) struct StandbyView {
+    /// `connecting`, `following`, `refused`, `diverged` or `promoting`.
+    state: &'static str,
+    /// The feed that is followed or was tried last.
+    writer: String,
+    /// What went wrong last; `null`: nothing.
+    #[schema(required)]
+    problem: Option<String>,
+    /// How many records it lacks of those it was told of; `null`: it has not heard of the writer.
+    #[schema(required)]
+    lag_records: Option<u64>,
 }
 
 #[derive(Serialize, utoipa::ToSchema)]
@@ -76,5 +97,16 @@ async fn try_status(api: &Api, head: Parts) -> Result<Response, Problem> {
     };
     let members =
         members.into_iter().map(|status| MemberView { clicks: clicks_of(&status), status }).collect();
-    Ok(respond::json(StatusCode::OK, &View { head: Head { epoch: head.epoch.0, seq: head.seq.0 }, members }))
+    let standby = api.standby.as_ref().map(|status| {
+        let now = status.snapshot();
+        StandbyView {
+            state: now.state.name(),
+            writer: now.writer,
+            problem: now.problem,
+            lag_records: now.writer_head.map(|at| at.seq.0.saturating_sub(head.seq.0)),
+        }
+    });
+    let role = if standby.is_some() { "standby" } else { "writer" };
+    let head = Head { epoch: head.epoch.0, seq: head.seq.0 };
+    Ok(respond::json(StatusCode::OK, &View { role, head, standby, members }))
 }

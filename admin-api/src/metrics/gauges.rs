@@ -20,6 +20,7 @@ use crate::codes::stock::Supply;
 use crate::log::Log;
 use crate::replication::MemberStatus;
 use crate::search::Search;
+use crate::standby::status::Status;
 use crate::sweep::status::SweepStatus;
 
 /// The parts that are looked at. Nothing in here waits for a disk or a lock that is held for long.
@@ -40,6 +41,8 @@ pub struct Observed {
     pub disk: DiskReserve,
     /// The members, as of the last look (their lag takes a read of the journal).
     pub members: Arc<RwLock<Vec<MemberStatus>>>,
+    /// How following goes, on a standby.
+    pub standby: Option<Arc<Status>>,
 }
 
 impl Observed {
@@ -53,13 +56,24 @@ impl Observed {
                 |member| json!({ "id": member.id, "state": member.state, "lag_records": member.lag_records }),
             )
             .collect();
-        json!({
+        let mut detail = json!({
+            "role": if self.standby.is_some() { "standby" } else { "writer" },
             "head": { "epoch": position.epoch.0, "seq": position.seq.0 },
             "codes_left": self.codes.left(),
             "keypools": match self.codes.supply() { Supply::Up => "up", Supply::Down => "down" },
             "members": members,
             "disk": { "room": self.disk.room().name(), "free_bytes": self.disk.free(), "reserve_bytes": self.disk.reserve() },
-        })
+        });
+        if let Some(standby) = &self.standby {
+            detail["standby"] = standby.to_json(position.seq.0);
+        }
+        detail
+    }
+
+    /// Says whether it does what it is there for: a standby, whether it follows and has everything it was told of.
+    pub fn is_ready(&self) -> bool {
+        let applied_seq = self.log.commit().head.position.seq.0;
+        self.standby.as_ref().is_none_or(|standby| standby.is_current(applied_seq))
     }
 }
 
@@ -91,6 +105,14 @@ impl Collector for Observed {
             let gauge = ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX));
             gauge.encode(encoder.encode_descriptor(name, help, None, MetricType::Gauge)?)
         };
+        if let Some(standby) = &self.standby {
+            let applied_seq = self.log.commit().head.position.seq.0;
+            let head = standby.snapshot().writer_head.map_or(0, |head| head.seq.0);
+            let following = u64::from(standby.is_current(applied_seq));
+            gauge("standby_current", "1 if this standby has everything the writer has told of", following)?;
+            let help = "Records that the writer has told of and this standby lacks";
+            gauge("standby_lag_records", help, head.saturating_sub(applied_seq))?;
+        }
         gauge("head_seq", "Number of the last durable record", self.log.commit().head.position.seq.0)?;
         gauge(
             "format_level",

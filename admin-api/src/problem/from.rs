@@ -96,6 +96,9 @@ impl From<ChangeError> for Problem {
             ChangeError::Search(SearchError::Off) => new(kind::SEARCH_OFF),
             ChangeError::Propose(ProposeError::Busy) => new(kind::BUSY).retry_after(SOON),
             ChangeError::Propose(ProposeError::Fenced) => new(kind::WRITER_REPLACED).retry_after(SOON),
+            ChangeError::Propose(ProposeError::Behind) => new(kind::WRITER_BEHIND).retry_after(SOON),
+            ChangeError::Propose(ProposeError::NoReplica) => new(kind::NO_SYNC_REPLICA).retry_after(SOON),
+            ChangeError::Propose(ProposeError::Standby) => new(kind::STANDBY),
             ChangeError::Propose(ProposeError::NoRoom) => {
                 new(kind::DISK_NEARLY_FULL).retry_after(UNTIL_THERE_IS_ROOM)
             }

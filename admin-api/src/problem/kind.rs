@@ -153,6 +153,9 @@ kinds! {
     UNSUPPORTED_MEDIA_TYPE 415 "unsupported_media_type" "Unsupported media type"
         "The Content-Type is missing or is not the one that the detail names."
         "Send the Content-Type that the detail names.";
+    STANDBY 421 "standby" "This is a standby"
+        "The server follows the writer and answers reads alone; the detail has the writer's address."
+        "Send the request to the writer.";
     VALIDATION_FAILED 422 "validation_failed" "The request is not valid"
         "Fields of the body or parameters of the query are wrong: `errors` has each with its name, a stable code and what is allowed."
         "Mend the fields that `errors` names.";
@@ -189,6 +192,12 @@ kinds! {
     WRITER_REPLACED 503 "writer_replaced" "Another writer has taken over"
         "This server no longer writes, because another one was started for the same fleet."
         "Send the request to the new writer.";
+    WRITER_BEHIND 503 "writer_behind" "The server has lost changes"
+        "A sync replica has changes that this server acknowledged and has lost, so it writes no more."
+        "Try again after Retry-After; the operator has to run `signpost-admin recover`.";
+    NO_SYNC_REPLICA 503 "no_sync_replica" "Too few sync replicas"
+        "Fewer sync replicas are connected than have to confirm a change. Nothing was done."
+        "Try again after Retry-After; the operator should look at the standbys.";
     STOPPING 503 "stopping" "The server is stopping"
         "The server is shutting down and takes no more changes."
         "Try again after Retry-After.";

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use linklog::Position;
 use linklog::entity::{Member, MemberRole, MemberState};
 use serde::Serialize;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 use super::gate::Gate;
 use super::{Acknowledged, StreamId};
@@ -61,6 +61,13 @@ struct Follower {
     rejoin_at: u64,
 }
 
+impl Follower {
+    /// Whether it counts towards `min_sync_replicas`: the same members that a promotion asks.
+    const fn confirms(&self) -> bool {
+        self.is_sync && self.may_be_waited_for
+    }
+}
+
 /// How far behind the head a proxy may be to be waited for again: about what is under way at once under full load.
 const REJOIN_LAG_RECORDS: u64 = 20_000;
 
@@ -71,6 +78,8 @@ pub(super) struct Table {
     healthy_within: Duration,
     applied_gate: Gate,
     synced_gate: Gate,
+    /// What the synced gate has reached, at most.
+    confirmed: watch::Sender<u64>,
 }
 
 impl Table {
@@ -82,6 +91,7 @@ impl Table {
             healthy_within,
             applied_gate: Gate::default(),
             synced_gate: Gate::default(),
+            confirmed: watch::Sender::new(0),
         };
         table.open_gates();
         table
@@ -188,7 +198,24 @@ impl Table {
     }
 
     pub(super) fn synced_members(&self, seq: u64) -> usize {
-        self.followers.values().filter(|follower| follower.is_sync && follower.synced_seq >= seq).count()
+        self.followers.values().filter(|follower| follower.confirms() && follower.synced_seq >= seq).count()
+    }
+
+    /// How many sync members are connected and were heard within `silence_max`.
+    pub(super) fn listening(&self, now: Instant, silence_max: Duration) -> usize {
+        let heard = |follower: &&Follower| {
+            follower.last_ack.is_some_and(|at| now.saturating_duration_since(at) <= silence_max)
+        };
+        self.followers
+            .values()
+            .filter(|follower| follower.connected && follower.confirms())
+            .filter(heard)
+            .count()
+    }
+
+    /// Returns what enough sync members have, as it rises.
+    pub(super) fn confirmed(&self) -> watch::Receiver<u64> {
+        self.confirmed.subscribe()
     }
 
     /// Stops waiting for everybody who has not applied `seq`; returns their names.
@@ -212,13 +239,19 @@ impl Table {
         let synced = match self.min_sync_replicas {
             0 => u64::MAX,
             needed => {
-                let sync = self.followers.values().filter(|follower| follower.is_sync);
+                let sync = self.followers.values().filter(|follower| follower.confirms());
                 let mut seqs: Vec<_> = sync.map(|follower| follower.synced_seq).collect();
                 seqs.sort_unstable_by(|a, b| b.cmp(a));
                 seqs.get(needed - 1).copied().unwrap_or(0)
             }
         };
         self.synced_gate.set_reached(synced);
+        // What was confirmed once stays so, whoever is drained or forgotten.
+        self.confirmed.send_if_modified(|confirmed| {
+            let rises = synced > *confirmed;
+            *confirmed = (*confirmed).max(synced);
+            rises
+        });
     }
 
     pub(super) fn report(&self, seq: u64, members: &MemberTable) -> ReplicationReport {

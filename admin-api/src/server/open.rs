@@ -122,7 +122,7 @@ pub(super) fn open(
     Ok(OpenLog { writer, accounts, commits, fleet })
 }
 
-fn open_accounts(
+pub(super) fn open_accounts(
     config: &Config,
     fatal: Arc<AtomicBool>,
     stop: CancellationToken,
@@ -139,7 +139,7 @@ fn open_accounts(
         .map_err(|source| OpenLogError::Clicks { dir: dir.display().to_string(), source })
 }
 
-fn end_in_order(error: &dyn std::error::Error, fatal: &AtomicBool, stop: &CancellationToken) {
+pub(super) fn end_in_order(error: &dyn std::error::Error, fatal: &AtomicBool, stop: &CancellationToken) {
     tracing::error!(%error, "a write failed, ending: what was acknowledged is safe");
     fatal.store(true, Ordering::Release);
     stop.cancel();
@@ -147,7 +147,7 @@ fn end_in_order(error: &dyn std::error::Error, fatal: &AtomicBool, stop: &Cancel
 }
 
 /// Makes the folder of everything that customers entrusted to us, for nobody else to look into. One that exists is left as it is.
-fn private_directory(dir: &std::path::Path) -> std::io::Result<()> {
+pub(super) fn private_directory(dir: &std::path::Path) -> std::io::Result<()> {
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)
 }
 
@@ -179,7 +179,7 @@ fn fleet(config: &Config, identity: Option<&Identity>, writer: &Writer) -> Resul
     Ok(fleet)
 }
 
-fn recorded_fleet(reader: &Reader) -> Result<Option<FleetId>, StoreError> {
+pub(crate) fn recorded_fleet(reader: &Reader) -> Result<Option<FleetId>, StoreError> {
     let read = |stored: Option<&[u8]>| -> Result<Option<Fleet>, DecodeError> {
         let Some(stored) = stored else { return Ok(None) };
         let (stamp, body) = value::split(stored)?;

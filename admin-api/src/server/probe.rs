@@ -1,7 +1,7 @@
 //! What the health port and the API say about readiness.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use daemon::health::{Probe, Readiness};
 use daemon::metrics::{Registry, render};
@@ -17,6 +17,8 @@ pub(super) struct HealthProbe {
     open: RwLock<Option<(Registry, Arc<Observed>)>>,
     /// The higher epoch of another writer; 0: none is known.
     replaced_by: AtomicU32,
+    /// A sync member has what this writer has lost.
+    behind: AtomicBool,
 }
 
 impl HealthProbe {
@@ -34,6 +36,11 @@ impl HealthProbe {
     pub(super) fn replaced(&self, epoch: u32) {
         self.replaced_by.fetch_max(epoch, Ordering::Relaxed);
     }
+
+    /// From now on it is not: it has lost changes that a sync member has.
+    pub(super) fn behind(&self) {
+        self.behind.store(true, Ordering::Relaxed);
+    }
 }
 
 impl Probe for HealthProbe {
@@ -45,7 +52,14 @@ impl Probe for HealthProbe {
                 detail["why"] = format!("a writer of epoch {replaced_by} has taken over").into();
                 Readiness { ready: false, detail }
             }
-            Some((_, observed)) => Readiness { ready: true, detail: observed.detail() },
+            Some((_, observed)) if self.behind.load(Ordering::Relaxed) => {
+                let mut detail = observed.detail();
+                detail["why"] =
+                    "a sync member has records that this writer has lost: run `signpost-admin recover`"
+                        .into();
+                Readiness { ready: false, detail }
+            }
+            Some((_, observed)) => Readiness { ready: observed.is_ready(), detail: observed.detail() },
             None => Readiness { ready: false, detail: json!({ "why": "starting or stopping" }) },
         }
     }
@@ -58,5 +72,9 @@ impl Probe for HealthProbe {
 impl ReadyDetail for Observed {
     fn detail(&self) -> Value {
         Observed::detail(self)
+    }
+
+    fn is_ready(&self) -> bool {
+        Observed::is_ready(self)
     }
 }

@@ -30,6 +30,7 @@ mod people;
 mod put;
 mod schemathesis;
 mod search;
+mod standby;
 mod sweep;
 mod takedowns;
 mod tokens;

@@ -32,8 +32,8 @@ pub enum OpenError {
     /// Acknowledged records are gone.
     #[error(
         "the journal in {dir} ends at record {}, but record {} had been written durably: acknowledged changes are missing, which a torn \
-         write cannot explain. Do not start a writer on it. Keep the directory, look at the disk, and recover from a follower or a \
-         backup that has record {}",
+         write cannot explain. Do not start a writer on it. Keep the directory, look at the disk, and fetch what is missing from a sync \
+         member that has record {} (`signpost-admin recover --from URL`), promote a standby, or restore a backup that has it",
         found.position, promised.position, promised.position
     )]
     Lost {
@@ -47,14 +47,36 @@ pub enum OpenError {
     /// The file that would show a loss is not there.
     #[error(
         "{dir} holds a journal up to record {} but no HEAD file, so it cannot be told whether acknowledged records are missing. If the \
-         file was left behind in a copy, bring it along; if it is lost, compare with what the followers have applied before an empty \
-         start is forced by moving the directory away", found.position
+         file was left behind in a copy, bring it along; if it is lost, `signpost-admin recover --from URL` compares with a sync member \
+         and goes on from there", found.position
     )]
     NoHeadFile {
         /// Where the log lies.
         dir: PathBuf,
         /// How far the journal goes.
         found: Head,
+    },
+    /// The log is a standby's.
+    #[error(
+        "the log in {dir} follows another writer and may lack what that one has acknowledged, so it is not written to. Start it with its \
+         [standby] section; `signpost-admin promote` makes it the writer"
+    )]
+    Following {
+        /// Where the log lies.
+        dir: PathBuf,
+    },
+    /// Another writer has taken over.
+    #[error(
+        "the log in {dir} is of epoch {own}, and epoch {by} has begun elsewhere: another writer has taken over and this one writes no more. \
+         To let it follow, give it a [standby] section; if it is refused there as diverged, move {dir} away first"
+    )]
+    Replaced {
+        /// Where the log lies.
+        dir: PathBuf,
+        /// Its own epoch.
+        own: Epoch,
+        /// The one it has learned of.
+        by: Epoch,
     },
     /// The writer's thread cannot be started.
     #[error("cannot start the writer's thread: {0}")]
@@ -68,6 +90,8 @@ pub struct Guarded {
     /// To be written after every group.
     pub head_file: HeadFile,
     pub(crate) store: Arc<Store>,
+    /// What the HEAD file said when it was opened.
+    pub(crate) promised: Head,
 }
 
 /// Opens the journal in `dir` (its database in `dir/db`, its HEAD file beside that), making an empty one if there is none.
@@ -75,6 +99,21 @@ pub struct Guarded {
 /// # Errors
 /// A database that cannot be opened; a journal that ends before the HEAD file says it did.
 pub fn open_guarded(dir: &Path, contents: Contents, options: &StoreOptions) -> Result<Guarded, OpenError> {
+    let guarded = open_following(dir, contents, options)?;
+    let found = guarded.journal.head();
+    if guarded.promised == Head::EMPTY && found.position.seq > FIRST_RECORD {
+        return Err(OpenError::NoHeadFile { dir: dir.to_owned(), found });
+    }
+    Ok(guarded)
+}
+
+/// As [`open_guarded`], for a log that another writer's records are added to many at a time: killed after the first of them, it has no
+/// HEAD file yet, and what it has acknowledged is asked for again.
+pub(crate) fn open_following(
+    dir: &Path,
+    contents: Contents,
+    options: &StoreOptions,
+) -> Result<Guarded, OpenError> {
     std::fs::create_dir_all(dir).map_err(|source| OpenError::Directory { dir: dir.to_owned(), source })?;
     let (head_file, promised) = HeadFile::open(&dir.join("HEAD"))?;
     let db = dir.join("db");
@@ -89,10 +128,27 @@ pub fn open_guarded(dir: &Path, contents: Contents, options: &StoreOptions) -> R
     let store = Store::open(&db, contents, options)?;
     let journal = RocksJournal::in_store(store.clone())?;
     check_nothing_lost(dir, &journal, promised)?;
-    if promised == Head::EMPTY && journal.head().position.seq > FIRST_RECORD {
-        return Err(OpenError::NoHeadFile { dir: dir.to_owned(), found: journal.head() });
-    }
-    Ok(Guarded { journal, head_file, store })
+    Ok(Guarded { journal, head_file, store, promised })
+}
+
+/// Opens a log whatever its HEAD file says, to add what it lacks: [`check_recovered`] is asked before anything else is done with it.
+pub(crate) fn open_damaged(
+    dir: &Path,
+    contents: Contents,
+    options: &StoreOptions,
+) -> Result<Guarded, OpenError> {
+    let (head_file, promised) = HeadFile::open(&dir.join("HEAD"))?;
+    let store = Store::open(&dir.join("db"), contents, options)?;
+    let journal = RocksJournal::in_store(store.clone())?;
+    Ok(Guarded { journal, head_file, store, promised })
+}
+
+/// Says whether everything is there now that the HEAD file knew of when the log was opened.
+///
+/// # Errors
+/// Acknowledged records are missing still.
+pub(crate) fn check_recovered(dir: &Path, journal: &RocksJournal, promised: Head) -> Result<(), OpenError> {
+    check_nothing_lost(dir, journal, promised)
 }
 
 /// The record that starts the first epoch: a process killed right after it has written no HEAD file yet.

@@ -45,6 +45,15 @@ pub struct RocksJournal {
     last_mark: u64,
 }
 
+/// How far records are staged.
+#[derive(Clone, Copy)]
+pub(crate) struct Place {
+    staged: Head,
+    epoch: Epoch,
+    bytes: u64,
+    last_mark: u64,
+}
+
 impl RocksJournal {
     /// Opens a journal of something else than links, with rows beside it ([`Contents::Journal`]), in a directory of its own. Whoever
     /// acknowledges what is in it opens it with [`super::open_guarded`].
@@ -113,6 +122,26 @@ impl RocksJournal {
         position
     }
 
+    /// Adds a record that another writer has made, at the place it has there; its epoch is not below that of the record before.
+    pub(crate) fn stage_at(&mut self, batch: &mut WriteBatch, position: Position, new: &NewRecord) {
+        self.epoch = position.epoch;
+        let staged = self.stage(batch, new);
+        debug_assert_eq!(staged, position, "the replica has checked that the record continues the head");
+    }
+
+    /// Returns what [`RocksJournal::return_to`] goes back to.
+    pub(crate) const fn place(&self) -> Place {
+        Place { staged: self.staged, epoch: self.epoch, bytes: self.bytes, last_mark: self.last_mark }
+    }
+
+    /// Forgets what was staged since `place` and not written.
+    pub(crate) const fn return_to(&mut self, place: Place) {
+        self.staged = place.staged;
+        self.epoch = place.epoch;
+        self.bytes = place.bytes;
+        self.last_mark = place.last_mark;
+    }
+
     /// Adds the head to a batch, after its last record was staged.
     pub(crate) fn stage_head(&self, batch: &mut WriteBatch) {
         write_head(batch, &self.store, HEAD, &self.staged);
@@ -123,6 +152,12 @@ impl RocksJournal {
     pub(crate) fn publish(&self) -> Head {
         self.bounds.write().head = self.staged;
         self.staged
+    }
+
+    /// Begins an epoch that was announced beforehand; the caller stages its first record.
+    pub(crate) fn enter_epoch(&mut self, epoch: Epoch) {
+        debug_assert!(epoch > self.epoch, "epochs rise");
+        self.epoch = epoch;
     }
 
     /// Begins the next epoch; the caller stages its first record.

@@ -28,7 +28,7 @@ fn open(dir: &Path) -> Replica {
     Replica::open(dir, Contents::Serve, &small()).unwrap()
 }
 
-fn frame_of(entries: &[Entry], with_manage: bool) -> Vec<u8> {
+pub(crate) fn frame_of(entries: &[Entry], with_manage: bool) -> Vec<u8> {
     let mut frame = FrameWriter::new();
     for entry in entries {
         let view = entry.view().unwrap();

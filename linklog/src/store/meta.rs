@@ -5,6 +5,8 @@
 //! | `format` | u8 version of these rows (1), u8 contents: `s` a proxy's, `f` a full member's, `j` a journal with rows beside it |
 //! | `head` | u32 epoch, u64 seq, 16 bytes digest: the last record in state and, on full members, in the journal |
 //! | `epoch` | u32: the highest epoch ever accepted |
+//! | `following` | there on a log that follows another writer (`super::role`) |
+//! | `promoted` | u32: the epoch that a log was promoted to write |
 //! | `s` ‖ u16 slot (big-endian) | serve sum, manage sum (16 bytes each), u64 entries in `serve`, u64 entries in `manage` |
 //! | `index` | u8 version of the index (`super::index`) |
 //! | `base` | like `head`: the last record that was trimmed off the journal |

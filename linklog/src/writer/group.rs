@@ -14,9 +14,10 @@ use crate::codec::{FORMAT_LEVEL, level};
 use crate::journal::{Guarded, HeadFile, Journal, JournalReader, NewRecord, OpenError, RocksJournal};
 use crate::key::StateKey;
 use crate::limits::{GROUP_BYTES_MAX, GROUP_RECORDS_MAX, OUTCOME_KEPT_MS, SECTION_BYTES_MAX};
+use crate::position::Epoch;
 use crate::store::{
-    Outcome, Reader, SERVE, StateBatch, Store, StoreError, SumTable, fleet_level, forget_outcomes,
-    outcome_of, replay,
+    HIGHEST_EPOCH, META, Outcome, Reader, SERVE, StateBatch, Store, StoreError, SumTable, fleet_level,
+    forget_outcomes, outcome_of, read_epoch, replay,
 };
 
 /// How often, at most, the HEAD file is fsynced and the journal is trimmed.
@@ -36,6 +37,8 @@ pub(super) struct Engine {
     last_at_ms: u64,
     /// The level records are written at, as the log's fleet record says.
     level: u8,
+    /// The highest epoch known of, as it is on disk.
+    known_epoch: Epoch,
     journal_bytes_kept: u64,
     clock_us: Box<dyn Fn() -> u64 + Send>,
     nonce: Box<dyn FnMut() -> [u8; 16] + Send>,
@@ -55,9 +58,10 @@ impl Engine {
         options: WriterOptions,
     ) -> Result<(Engine, OnFatal), OpenError> {
         let last_at_ms = guarded.last_time()?;
-        let Guarded { store, journal, head_file } = guarded;
+        let Guarded { store, journal, head_file, .. } = guarded;
         let engine = Engine {
             level: level_of(&store)?,
+            known_epoch: read_epoch(&store)?,
             store,
             journal,
             sums,
@@ -100,14 +104,31 @@ impl Engine {
     ) -> Result<(), WriterFailure> {
         loop {
             let (group, stop) = gather(queue);
-            if !group.is_empty() {
-                self.commit_group(group, shared)?;
+            // Looked at after the group was taken: what was queued later sees it too, so that the head is final once a
+            // proposal was refused.
+            self.keep_replacement(shared)?;
+            match shared.stopped() {
+                Some(refusal) => group.into_iter().for_each(|proposal| proposal.pending.answer(Err(refusal))),
+                None if group.is_empty() => {}
+                None => self.commit_group(group, shared)?,
             }
             if stop {
                 return Ok(self.head_file.sync()?);
             }
             self.housekeeping()?;
         }
+    }
+
+    /// Notes on disk that another writer has taken over: this log is not written to after the next start either.
+    fn keep_replacement(&mut self, shared: &Shared) -> Result<(), WriterFailure> {
+        let by = Epoch(shared.replaced_by.load(Ordering::Acquire));
+        if by > self.known_epoch {
+            let mut batch = rocksdb::WriteBatch::default();
+            batch.put_cf(self.store.table(META), HIGHEST_EPOCH, by.0.to_le_bytes());
+            self.store.write(batch, true)?;
+            self.known_epoch = by;
+        }
+        Ok(())
     }
 
     fn commit_group(&mut self, group: Vec<Proposal>, shared: &Shared) -> Result<(), WriterFailure> {
@@ -201,7 +222,7 @@ impl Engine {
 }
 
 /// Reads the format level from the fleet record.
-pub(super) fn level_of(store: &Store) -> Result<u8, StoreError> {
+pub(crate) fn level_of(store: &Store) -> Result<u8, StoreError> {
     fleet_level(store.get(SERVE, &StateKey::Fleet.encode())?.as_deref())
 }
 

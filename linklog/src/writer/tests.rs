@@ -16,7 +16,7 @@ pub(crate) fn open(dir: &Path) -> Writer {
     Writer::open(dir, options()).unwrap()
 }
 
-fn options() -> WriterOptions {
+pub(crate) fn options() -> WriterOptions {
     let clock = AtomicU64::new(1_700_000_000_000_000);
     WriterOptions {
         store: StoreOptions { block_cache_bytes: 8 << 20, memtable_bytes: 4 << 20, background_threads: 1 },
@@ -200,7 +200,7 @@ fn a_journal_that_ends_before_the_head_file_is_refused() {
     let refused = Writer::open(dir.path(), options()).err().unwrap();
     let OpenError::Lost { found, promised, .. } = &refused else { panic!("{refused}") };
     assert_eq!((found.position.seq, promised.position.seq), (Seq(2), Seq(3)));
-    assert!(refused.to_string().contains("recover from a follower"), "{refused}");
+    assert!(refused.to_string().contains("signpost-admin recover"), "{refused}");
 }
 
 #[test]
@@ -343,7 +343,7 @@ fn bodies_that_cannot_be_read_are_refused_and_leave_no_record() {
 fn a_fenced_writer_takes_nothing_more() {
     let dir = tempfile::tempdir().unwrap();
     let writer = open(dir.path());
-    writer.handle().fence();
+    writer.handle().fence(2);
     assert_eq!(writer.handle().propose_and_wait(vec![delete("a")]), Err(ProposeError::Fenced));
 }
 

@@ -13,6 +13,10 @@ pub(super) enum Command {
     Stop { part: String },
     /// Starts a part.
     Start { part: String },
+    /// Starts a part and does not wait for it to be ready.
+    Spawn { part: String },
+    /// Makes a standby the writer.
+    Promote { part: String },
     /// Tells the state of every part.
     Status,
     /// Ends the fleet.
@@ -28,10 +32,12 @@ impl FromStr for Command {
             ["kill", part, signal] => Ok(Self::Kill { part: part.to_owned(), signal: parse_signal(signal)? }),
             ["stop", part] => Ok(Self::Stop { part: part.to_owned() }),
             ["start", part] => Ok(Self::Start { part: part.to_owned() }),
+            ["spawn", part] => Ok(Self::Spawn { part: part.to_owned() }),
+            ["promote", part] => Ok(Self::Promote { part: part.to_owned() }),
             ["status"] => Ok(Self::Status),
             ["quit"] => Ok(Self::Quit),
             _ => Err(format!(
-                "{:?} is no command: kill PART SIGNAL, stop PART, start PART, status, quit",
+                "{:?} is no command: kill PART SIGNAL, stop PART, start PART, spawn PART, promote PART, status, quit",
                 line.chars().take(80).collect::<String>()
             )),
         }

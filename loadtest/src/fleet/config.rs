@@ -8,7 +8,7 @@ use std::fs;
 use anyhow::Context;
 use toml::{Table, Value, toml};
 
-use super::layout::{Layout, loopback, text};
+use super::layout::{AdminPorts, Layout, loopback, text};
 use super::options::Options;
 use super::setting::Setting;
 
@@ -23,6 +23,9 @@ const POOL_HIGH: i64 = 400_000;
 pub(super) fn write_all(layout: &Layout, options: &Options) -> anyhow::Result<()> {
     let settings = &options.settings;
     write(layout, "admin", admin(layout), settings)?;
+    for (index, part) in layout.standbys().enumerate() {
+        write(layout, &part, standby(layout, &part, index), settings)?;
+    }
     for (index, part) in layout.keypools().enumerate() {
         write(layout, &part, keypool(layout, &part, index), settings)?;
     }
@@ -42,13 +45,39 @@ fn write(layout: &Layout, part: &str, mut config: Table, settings: &[Setting]) -
 }
 
 fn admin(layout: &Layout) -> Table {
+    writer(layout, "admin", layout.topology.admin, text(&layout.writer_tls()))
+}
+
+/// A standby follows the admin API and every other standby, whichever of them writes.
+fn standby(layout: &Layout, part: &str, index: usize) -> Table {
     let topology = &layout.topology;
-    let ports = topology.admin;
-    let data_dir = text(&layout.data("admin"));
+    let mut config = writer(layout, part, topology.standbys[index], text(&layout.tls(part)));
+    let feed = |ports: &AdminPorts| Value::String(url("https", ports.feed));
+    let others = topology.standbys.iter().enumerate().filter(|(other, _)| *other != index);
+    let peers: Vec<Value> = others.map(|(_, ports)| feed(ports)).collect();
+    let of: Vec<Value> = [feed(&topology.admin)].into_iter().chain(peers.iter().cloned()).collect();
+    let api_url = url("http", topology.admin.http);
+    let (of, peers) = (Value::Array(of), Value::Array(peers));
+    let standby = toml! {
+        of = of
+        peers = peers
+        api_url = api_url
+        writer_min_sync_replicas = 1
+    };
+    config.insert("standby".to_owned(), Value::Table(standby));
+    // The last one that can be promoted has nobody left to wait for.
+    if index + 1 == topology.standbys.len() {
+        config.remove("replication");
+    }
+    config
+}
+
+fn writer(layout: &Layout, part: &str, ports: AdminPorts, tls_dir: String) -> Table {
+    let topology = &layout.topology;
+    let data_dir = text(&layout.data(part));
     let short_url_base = url("http", topology.proxies.first().map_or(0, |ports| ports.http));
     let [http, health, feed] = [ports.http, ports.health, ports.feed].map(|port| loopback(port).to_string());
-    let tls_dir = text(&layout.writer_tls());
-    let socket = text(&layout.control("admin"));
+    let socket = text(&layout.control(part));
     let mut config = toml! {
         data_dir = data_dir
         short_url_base = short_url_base
@@ -60,6 +89,9 @@ fn admin(layout: &Layout) -> Table {
     let pool = |port| Value::Table(Table::from_iter([("url".to_owned(), Value::String(url("https", port)))]));
     let pools = topology.keypools.iter().map(|ports| pool(ports.grpc)).collect();
     config.insert("keypool".to_owned(), Value::Array(pools));
+    if !topology.standbys.is_empty() {
+        config.insert("replication".to_owned(), Value::Table(toml! { min_sync_replicas = 1 }));
+    }
     config
 }
 
@@ -83,7 +115,9 @@ fn proxy(layout: &Layout, part: &str, index: usize, visitors_known: bool) -> Tab
     let ports = layout.topology.proxies[index];
     let data_dir = text(&layout.data(part));
     let [http, health] = [ports.http, ports.health].map(|port| loopback(port).to_string());
-    let writer = url("https", layout.topology.admin.feed);
+    let topology = &layout.topology;
+    let writers = [&topology.admin].into_iter().chain(&topology.standbys);
+    let writers: Vec<Value> = writers.map(|ports| Value::String(url("https", ports.feed))).collect();
     let tls_dir = text(&layout.tls(part));
     let socket = text(&layout.control(part));
     let (rings, is_tmpfs) = layout.rings(part);
@@ -91,7 +125,7 @@ fn proxy(layout: &Layout, part: &str, index: usize, visitors_known: bool) -> Tab
     let mut config = toml! {
         data_dir = data_dir
         health = { listen = health }
-        writers = { urls = [writer], tls_dir = tls_dir }
+        writers = { urls = writers, tls_dir = tls_dir }
         control = { socket = socket }
         clicks = { ring_dir = ring_dir, allow_disk = allow_disk }
     };

@@ -43,6 +43,9 @@ pub struct Ready {
     pub admin: String,
     /// A token with every right.
     pub token: String,
+    /// The APIs of the standbys.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub standbys: Vec<String>,
     /// The proxies.
     pub proxies: Vec<String>,
     /// Their health ports, in the same order.

@@ -19,6 +19,9 @@ const SOCKET_PATH_BYTES_MAX: usize = 107;
 #[serde(deny_unknown_fields)]
 pub(super) struct Topology {
     pub(super) admin: AdminPorts,
+    /// None in folders of versions before there were standbys.
+    #[serde(default)]
+    pub(super) standbys: Vec<AdminPorts>,
     pub(super) keypools: Vec<KeypoolPorts>,
     pub(super) proxies: Vec<ProxyPorts>,
 }
@@ -80,6 +83,11 @@ impl Layout {
         (0..self.topology.keypools.len()).map(|index| format!("keypool-{index}"))
     }
 
+    /// The names of all standbys.
+    pub(super) fn standbys(&self) -> impl Iterator<Item = String> + use<> {
+        (0..self.topology.standbys.len()).map(|index| format!("standby-{index}"))
+    }
+
     /// The names of all proxies.
     pub(super) fn proxies(&self) -> impl Iterator<Item = String> + use<> {
         (0..self.topology.proxies.len()).map(|index| format!("proxy-{index}"))
@@ -139,7 +147,11 @@ impl Layout {
     }
 
     fn make_folders(&self) -> anyhow::Result<()> {
-        let parts = ["admin".to_owned()].into_iter().chain(self.keypools()).chain(self.proxies());
+        let parts = ["admin".to_owned()]
+            .into_iter()
+            .chain(self.standbys())
+            .chain(self.keypools())
+            .chain(self.proxies());
         let mut folders = vec![self.dir.join("logs")];
         for part in parts {
             let socket = self.control(&part);
@@ -233,6 +245,8 @@ fn fits(topology: &Topology, options: &Options, dir: &Path) -> anyhow::Result<()
 /// Gives every part its ports: the fixed ones, or those it had, or free ones.
 fn complete(topology: &mut Topology, options: &Options, ports: &mut Ports) -> anyhow::Result<()> {
     topology.keypools.resize(usize::from(options.keypools), KeypoolPorts { grpc: 0, http: 0 });
+    let standbys = usize::from(options.standbys).max(topology.standbys.len());
+    topology.standbys.resize(standbys, AdminPorts::default());
     topology.proxies.resize(usize::from(options.proxies), ProxyPorts { http: 0, health: 0 });
     let mut slots = topology.slots(&options.ports);
     // What is known is held before anything is chosen, so that nothing is chosen twice.
@@ -269,6 +283,11 @@ impl Topology {
         let mut slots = Vec::new();
         for ((port, whose), offset) in admin.into_iter().zip(0..) {
             slots.push(slot(whose.to_owned(), port, fixed.admin, 0, offset));
+        }
+        for (index, AdminPorts { http, health, feed }) in self.standbys.iter_mut().enumerate() {
+            slots.push(slot(format!("the API of standby-{index}"), http, None, index, 0));
+            slots.push(slot(format!("the health of standby-{index}"), health, None, index, 1));
+            slots.push(slot(format!("the feed of standby-{index}"), feed, None, index, 2));
         }
         for (index, KeypoolPorts { grpc, http }) in self.keypools.iter_mut().enumerate() {
             slots.push(slot(format!("the leases of keypool-{index}"), grpc, fixed.keypool, index, 0));

@@ -14,6 +14,8 @@ pub struct Options {
     pub bin_dir: PathBuf,
     /// Number of proxies, at least 1. A folder made with fewer gets the missing ones.
     pub proxies: u16,
+    /// Number of standbys; the writer waits for one of them if there are any, unless a setting says otherwise.
+    pub standbys: u16,
     /// Number of key pools, at least 1, the same for the life of the folder.
     pub keypools: u16,
     /// Synthetic links to have.
@@ -36,6 +38,7 @@ impl Options {
             dir: dir.into(),
             bin_dir: default_bin_dir()?,
             proxies,
+            standbys: 0,
             keypools: 1,
             links: 0,
             settings: Vec::new(),

@@ -12,7 +12,7 @@ pub struct Setting {
     value: Value,
 }
 
-const KINDS: [&str; 3] = ["admin", "keypool", "proxy"];
+const KINDS: [&str; 4] = ["admin", "keypool", "proxy", "standby"];
 
 impl FromStr for Setting {
     type Err = String;
@@ -23,7 +23,9 @@ impl FromStr for Setting {
         let part = words.next().unwrap_or_default();
         let kind = part.split_once('-').map_or(part.as_str(), |(kind, _)| kind);
         if !KINDS.contains(&kind) {
-            return Err(format!("{part} is no part: admin, keypool, proxy, or one of them such as proxy-0"));
+            return Err(format!(
+                "{part} is no part: admin, keypool, proxy, standby, or one of them such as proxy-0"
+            ));
         }
         let path: Vec<String> = words.collect();
         if path.is_empty() || path.iter().any(String::is_empty) {

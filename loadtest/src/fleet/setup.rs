@@ -44,6 +44,12 @@ impl Setup<'_> {
     pub(super) fn with_admin(&self) -> anyhow::Result<String> {
         let config = text(&self.layout.config("admin"));
         let ca = text(&self.layout.ca());
+        for part in self.layout.standbys() {
+            let tls = self.layout.tls(&part);
+            if !is_bundle(&tls) {
+                self.run(&["standby", "add", &part, "--ca", &ca, "--out", &text(&tls), "--config", &config])?;
+            }
+        }
         for part in self.layout.proxies() {
             let tls = self.layout.tls(&part);
             if !is_bundle(&tls) {
@@ -62,6 +68,11 @@ impl Setup<'_> {
         let token = token_in(&printed).context("signpost-admin token create printed no token")?;
         write_secret(&path, token)?;
         Ok(token.to_owned())
+    }
+
+    /// Makes a standby the writer.
+    pub(super) fn promote(&self, part: &str) -> anyhow::Result<()> {
+        self.run(&["promote", "--config", &text(&self.layout.config(part))]).map(drop)
     }
 
     fn run(&self, arguments: &[&str]) -> anyhow::Result<String> {

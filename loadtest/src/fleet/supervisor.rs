@@ -86,6 +86,7 @@ impl Supervisor {
         supervisor.start_parts(|name| name.starts_with("keypool-"))?;
         supervisor.start_parts(|name| name == "admin")?;
         supervisor.token = supervisor.setup().with_admin()?;
+        supervisor.start_parts(|name| name.starts_with("standby-"))?;
         supervisor.start_parts(|name| name.starts_with("proxy-"))?;
         supervisor.preload(options.links)?;
         let ready = supervisor.ready();
@@ -133,6 +134,7 @@ impl Supervisor {
             match part.name.split_once('-') {
                 None => pids.admin = pid,
                 Some(("proxy", _)) => pids.proxies.push(pid),
+                Some(("standby", _)) => {}
                 Some(_) => pids.keypools.push(pid),
             }
         }
@@ -141,6 +143,7 @@ impl Supervisor {
         Ready {
             admin: url(topology.admin.http),
             token: self.token.clone(),
+            standbys: topology.standbys.iter().map(|ports| url(ports.http)).collect(),
             proxies: topology.proxies.iter().map(|ports| url(ports.http)).collect(),
             proxy_health: topology.proxies.iter().map(|ports| url(ports.health)).collect(),
             keypools: topology.keypools.iter().map(|ports| url(ports.http)).collect(),
@@ -157,6 +160,8 @@ impl Supervisor {
             Command::Kill { part, signal } => self.kill(&part, signal),
             Command::Stop { part } => self.stop_part(&part),
             Command::Start { part } => return self.start_part(&part),
+            Command::Spawn { part } => self.spawn_part(&part),
+            Command::Promote { part } => self.promote(&part),
             Command::Status => Ok(self.status()),
             Command::Quit => {
                 self.stop.set();
@@ -191,6 +196,20 @@ impl Supervisor {
         }
         let ended = part.ended().map(describe);
         Ok(json!({ "ok": true, "part": name, "ended": ended, "took_ms": millis_since(start) }))
+    }
+
+    fn spawn_part(&mut self, name: &str) -> anyhow::Result<Value> {
+        let part = self.part(name)?;
+        part.spawn()?;
+        Ok(json!({ "ok": true, "part": name, "pid": part.pid() }))
+    }
+
+    /// Has an operator promote a standby; answers when it is the writer.
+    fn promote(&mut self, name: &str) -> anyhow::Result<Value> {
+        self.part(name)?;
+        let start = Instant::now();
+        self.setup().promote(name)?;
+        Ok(json!({ "ok": true, "part": name, "took_ms": millis_since(start) }))
     }
 
     fn start_part(&mut self, name: &str) -> Value {
@@ -234,8 +253,12 @@ impl Supervisor {
 
     /// Ends every part: the admin API first, so that what it has accepted still reaches the proxies, key pools last.
     fn stop_all(&mut self) {
-        let kinds: [fn(&str) -> bool; 3] =
-            [|name| name == "admin", |name| name.starts_with("proxy-"), |name| name.starts_with("keypool-")];
+        let kinds: [fn(&str) -> bool; 4] = [
+            |name| name == "admin",
+            |name| name.starts_with("standby-"),
+            |name| name.starts_with("proxy-"),
+            |name| name.starts_with("keypool-"),
+        ];
         for is_kind in kinds {
             let mut group: Vec<&mut Part> =
                 self.parts.iter_mut().filter(|part| is_kind(&part.name)).collect();
@@ -278,6 +301,8 @@ fn parts(layout: &Layout, binaries: &Binaries) -> Vec<Part> {
     let mut parts: Vec<Part> =
         keypools.map(|(name, ports)| part(&name, &binaries.keypool, ports.http)).collect();
     parts.push(part("admin", &binaries.admin, topology.admin.health));
+    let standbys = layout.standbys().zip(&topology.standbys);
+    parts.extend(standbys.map(|(name, ports)| part(&name, &binaries.admin, ports.health)));
     parts.extend(proxies.map(|(name, ports)| part(&name, &binaries.proxy, ports.health)));
     parts
 }

@@ -14,6 +14,7 @@
 //! | `kills` | nothing acknowledged is lost when the writer is killed |
 //! | `leases` | no code is handed out twice |
 //! | `limits` | links that end with a number of clicks end with exactly that |
+//! | `standby` | a lost writer is replaced, and a writer gets its lost end back |
 //! | `quotas` | all links of a token answer no more redirects than it may |
 //! | `secrets` | no log holds a token, a target or what a visitor sent |
 //! | `units` | the systemd units |
@@ -39,6 +40,7 @@ mod mmdb;
 mod outage;
 mod quotas;
 mod secrets;
+mod standby;
 mod units;
 mod updates;
 mod web;

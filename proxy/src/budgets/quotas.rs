@@ -66,7 +66,9 @@ impl Budgets {
         match load(reader) {
             Ok(quotas) => {
                 self.quotas.retain(|id, _| quotas.contains_key(id));
-                quotas.into_iter().for_each(|(id, quota)| drop(self.quotas.insert(id, quota)));
+                for (id, quota) in quotas {
+                    self.quotas.insert(id, quota);
+                }
             }
             Err(error) => {
                 tracing::error!(%error, "cannot read the quotas of the new replica: those known before are kept")

@@ -30,7 +30,7 @@ fn messages_are_encoded_as_they_were_released() {
 #[test]
 fn every_reason_of_a_refusal_keeps_its_number() {
     let numbers: Vec<_> =
-        (0..=11).map(|n| Reason::try_from(n).map(|reason| reason.as_str_name()).ok()).collect();
+        (0..=12).map(|n| Reason::try_from(n).map(|reason| reason.as_str_name()).ok()).collect();
     assert_eq!(
         numbers,
         [
@@ -45,6 +45,7 @@ fn every_reason_of_a_refusal_keeps_its_number() {
             Some("SHUTTING_DOWN"),
             Some("BAD_REQUEST"),
             Some("WRITER_BEHIND"),
+            Some("STANDBY"),
             None,
         ]
     );

@@ -1,0 +1,328 @@
+//! `promotions`: writers that are lost under load, standbys that take their place, and a comparison of everything that was acknowledged.
+//!
+//! The contract: every acknowledged link is there after every promotion, on the new writer and on every proxy; no code is given twice; a writer
+//! that was replaced acknowledges nothing more, whether it was killed and started again or only cut off. Each round uses a fleet of its own,
+//! since a writer that was replaced does not come back by itself.
+//!
+//! - `creators`: the clients · this file: the faults and the comparison
+
+mod creators;
+
+use std::collections::HashSet;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use rand::rngs::SmallRng;
+use rand::{RngExt, SeedableRng};
+use serde::Serialize;
+
+use crate::fleet::{Fleet, Options, default_bin_dir};
+use crate::http1::{Connection, Endpoint, get, post_json};
+use crate::pace::StopFlag;
+use crate::progress::{print, say};
+use crate::report::{ReportArgs, command_line};
+use creators::{Created, Creators};
+
+const API_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long proxies may take to follow a new writer to its head, and an old writer to be told.
+const SETTLED_WITHIN: Duration = Duration::from_secs(60);
+/// How long links are made before a writer is lost, in milliseconds.
+const LOAD_MS: std::ops::Range<u64> = 200..1_500;
+/// Promotions in a row in one fleet: one for each standby.
+const STANDBYS: u16 = 2;
+
+/// What `promotions` takes.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Folder for the fleets; what is in it of an earlier run is removed.
+    #[arg(long, value_name = "DIR")]
+    dir: PathBuf,
+    /// Number of promotions.
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    times: u32,
+    /// Clients that make links all the time.
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=64))]
+    clients: u16,
+    /// Seed of the faults [default: a new one, printed]
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+    /// Folder of the binaries [default: the folder of this program]
+    #[arg(long, value_name = "DIR", env = "SIGNPOST_BIN_DIR")]
+    bin_dir: Option<PathBuf>,
+    #[command(flatten)]
+    report: ReportArgs,
+}
+
+/// What became of the old writer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Loss {
+    /// Killed, and started again after the promotion.
+    Killed,
+    /// Stopped with SIGSTOP and continued after the promotion: it does not know that time has passed.
+    CutOff,
+}
+
+/// One promotion.
+#[derive(Clone, Debug, Serialize)]
+pub struct Promotion {
+    /// Which server was lost.
+    pub lost: String,
+    /// How.
+    pub how: Loss,
+    /// Which took its place.
+    pub promoted: String,
+    /// From the command to its end, in milliseconds: then the server is the writer.
+    pub promote_ms: u64,
+    /// From the command to the first link acknowledged by it, in milliseconds.
+    pub first_write_ms: u64,
+    /// Links acknowledged so far in this fleet, all of them compared.
+    pub acknowledged: usize,
+}
+
+/// What `promotions` found out.
+#[derive(Debug, Serialize)]
+pub struct Results {
+    /// The seed of everything random.
+    pub seed: u64,
+    /// One after the other.
+    pub promotions: Vec<Promotion>,
+    /// Links acknowledged, all of them found again.
+    pub acknowledged: usize,
+    /// What contradicts the contract.
+    pub broken: Vec<String>,
+}
+
+impl Results {
+    fn text(&self) -> String {
+        let slowest = |of: fn(&Promotion) -> u64| self.promotions.iter().map(of).max().unwrap_or_default();
+        let mut text = format!(
+            "{} promotions, {} links acknowledged; command to writer at most {} ms, to the first write at most {} ms\n",
+            self.promotions.len(),
+            self.acknowledged,
+            slowest(|promotion| promotion.promote_ms),
+            slowest(|promotion| promotion.first_write_ms),
+        );
+        self.broken.iter().for_each(|line| text.push_str(&format!("broken: {line}\n")));
+        text
+    }
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// A fleet did not start, a promotion failed, or the contract was broken.
+pub fn run(args: Args) -> anyhow::Result<()> {
+    let stop = StopFlag::on_signals()?;
+    let seed = args.seed.unwrap_or_else(|| rand::rng().random_range(1..1_000_000));
+    let typed = command_line(std::env::args());
+    let replay = if args.seed.is_some() { typed } else { format!("{typed} --seed {seed}") };
+    say(format!("promotions: seed {seed}"));
+    let begun = args.report.begin();
+    let results = args.measure(seed, &stop).with_context(|| format!("to see it again: {replay}"))?;
+    print(results.text());
+    let path = begun.write(&results)?;
+    say(format!("report in {}", path.display()));
+    let broken = results.broken.len();
+    anyhow::ensure!(broken == 0, "the contract was broken {broken} times; to see it again: {replay}");
+    Ok(())
+}
+
+impl Args {
+    fn measure(&self, seed: u64, stop: &StopFlag) -> anyhow::Result<Results> {
+        let mut random = SmallRng::seed_from_u64(seed);
+        let mut results = Results { seed, promotions: Vec::new(), acknowledged: 0, broken: Vec::new() };
+        while (results.promotions.len() as u32) < self.times && !stop.is_set() {
+            self.fleet(&mut random, stop, &mut results)?;
+        }
+        anyhow::ensure!(!stop.is_set(), "stopped before the end");
+        Ok(results)
+    }
+
+    /// The life of one fleet.
+    fn fleet(&self, random: &mut SmallRng, stop: &StopFlag, results: &mut Results) -> anyhow::Result<()> {
+        let dir = self.dir.join("fleet");
+        if dir.exists() {
+            std::fs::remove_dir_all(&dir).with_context(|| format!("cannot remove {}", dir.display()))?;
+        }
+        let mut options = Options::new(&dir, 1)?;
+        options.standbys = STANDBYS;
+        options.bin_dir = self.bin_dir.clone().map_or_else(default_bin_dir, Ok)?;
+        let fleet = Fleet::start_stoppable(options, stop.clone())?;
+        let servers: Vec<(String, Endpoint)> = [("admin".to_owned(), fleet.ready().admin.parse()?)]
+            .into_iter()
+            .chain(named(&fleet.ready().standbys)?)
+            .collect();
+        let creators = Creators::start(&servers, &fleet.ready().token, self.clients);
+        let mut acknowledged = Vec::new();
+        for writer in 0..usize::from(STANDBYS) {
+            if results.promotions.len() as u32 == self.times {
+                break;
+            }
+            let promotion = self.lose(&fleet, &servers, writer, &creators, random, results)?;
+            acknowledged.extend(creators.take());
+            let check = Check { fleet: &fleet, writer: &servers[writer + 1].1, links: &acknowledged };
+            results.broken.extend(check.run()?);
+            say(format!(
+                "promotions: {} {:?}, {} is the writer after {} ms; {} links compared",
+                promotion.lost,
+                promotion.how,
+                promotion.promoted,
+                promotion.first_write_ms,
+                acknowledged.len()
+            ));
+            results.promotions.push(Promotion { acknowledged: acknowledged.len(), ..promotion });
+        }
+        acknowledged.extend(creators.end());
+        let codes: HashSet<&str> = acknowledged.iter().map(|link| &*link.code).collect();
+        if codes.len() != acknowledged.len() {
+            results.broken.push(format!("{} codes were given twice", acknowledged.len() - codes.len()));
+        }
+        results.acknowledged += acknowledged.len();
+        Ok(())
+    }
+
+    /// Loses the writer under load, promotes the next server, and brings the old one back.
+    fn lose(
+        &self,
+        fleet: &Fleet,
+        servers: &[(String, Endpoint)],
+        writer: usize,
+        creators: &Creators,
+        random: &mut SmallRng,
+        results: &mut Results,
+    ) -> anyhow::Result<Promotion> {
+        let (lost, promoted) = (&servers[writer], &servers[writer + 1]);
+        let before = creators.count();
+        // The instant is the fault: there is no condition to wait for, but that something is under way.
+        std::thread::sleep(Duration::from_millis(random.random_range(LOAD_MS)));
+        wait("links are made", || Ok(creators.count() > before + 20))?;
+        let how = if random.random_bool(0.5) { Loss::Killed } else { Loss::CutOff };
+        command(fleet, &format!("kill {} {}", lost.0, if how == Loss::Killed { "KILL" } else { "STOP" }))?;
+        let begun = Instant::now();
+        let took = command(fleet, &format!("promote {}", promoted.0))?;
+        let mut api = Api::of(&promoted.1, &fleet.ready().token);
+        wait("the new writer takes a link", || api.creates())?;
+        let first_write_ms = begun.elapsed().as_millis() as u64;
+        if how == Loss::Killed {
+            command(fleet, &format!("spawn {}", lost.0))?;
+        } else {
+            command(fleet, &format!("kill {} CONT", lost.0))?;
+        }
+        results.broken.extend(old_writer(lost, &fleet.ready().token)?);
+        Ok(Promotion {
+            lost: lost.0.clone(),
+            how,
+            promoted: promoted.0.clone(),
+            promote_ms: took["took_ms"].as_u64().unwrap_or_default(),
+            first_write_ms,
+            acknowledged: 0,
+        })
+    }
+}
+
+fn named(standbys: &[String]) -> anyhow::Result<Vec<(String, Endpoint)>> {
+    let name = |(index, url): (usize, &String)| Ok((format!("standby-{index}"), url.parse()?));
+    standbys.iter().enumerate().map(name).collect()
+}
+
+fn command(fleet: &Fleet, line: &str) -> anyhow::Result<serde_json::Value> {
+    let answer = fleet.command(line);
+    anyhow::ensure!(answer["ok"] == true, "{line}: {answer}");
+    Ok(answer)
+}
+
+fn wait(what: &str, mut holds: impl FnMut() -> anyhow::Result<bool>) -> anyhow::Result<()> {
+    let until = Instant::now() + SETTLED_WITHIN;
+    while !holds()? {
+        anyhow::ensure!(Instant::now() < until, "{what}: not within {} s", SETTLED_WITHIN.as_secs());
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    Ok(())
+}
+
+/// Asks a writer that was replaced to make links until it says that it was, and notes any that it makes.
+fn old_writer(lost: &(String, Endpoint), token: &str) -> anyhow::Result<Option<String>> {
+    let mut api = Api::of(&lost.1, token);
+    let mut made = false;
+    wait("the old writer is told", || {
+        Ok(match api.create() {
+            Some((201, _)) => {
+                made = true;
+                true
+            }
+            Some((_, problem)) => problem == "writer_replaced",
+            None => false,
+        })
+    })?;
+    Ok(made.then(|| format!("{} acknowledged a link after it was replaced", lost.0)))
+}
+
+/// The API of one server.
+struct Api {
+    connection: Connection,
+    endpoint: Endpoint,
+    headers: String,
+}
+
+impl Api {
+    fn of(endpoint: &Endpoint, token: &str) -> Api {
+        let connection = Connection::new(endpoint.clone(), API_TIMEOUT);
+        Api { connection, endpoint: endpoint.clone(), headers: format!("Authorization: Bearer {token}\r\n") }
+    }
+
+    /// Makes a link that nobody looks for; returns the status and the problem's code.
+    fn create(&mut self) -> Option<(u16, String)> {
+        let body = br#"{"long_url":"https://example.org/probe"}"#;
+        let request = post_json(&self.endpoint, "/v1/links", &self.headers, body);
+        let answer = self.connection.exchange(&request).ok()?;
+        let json: serde_json::Value = serde_json::from_slice(answer.body).unwrap_or_default();
+        Some((answer.status, json["code"].as_str().unwrap_or_default().to_owned()))
+    }
+
+    fn creates(&mut self) -> anyhow::Result<bool> {
+        Ok(self.create().is_some_and(|(status, _)| status == 201))
+    }
+}
+
+/// The comparison after a promotion.
+struct Check<'a> {
+    fleet: &'a Fleet,
+    writer: &'a Endpoint,
+    links: &'a [Created],
+}
+
+impl Check<'_> {
+    fn run(&self) -> anyhow::Result<Vec<String>> {
+        let mut broken = Vec::new();
+        let headers = format!("Authorization: Bearer {}\r\n", self.fleet.ready().token);
+        let mut api = Connection::new(self.writer.clone(), API_TIMEOUT);
+        for link in self.links {
+            let request = get(self.writer, &format!("/v1/links/{}", link.code), &headers);
+            let answer = api.exchange(&request).with_context(|| format!("the new writer, {}", link.code))?;
+            let json: serde_json::Value = serde_json::from_slice(answer.body).unwrap_or_default();
+            if answer.status != 200 || json["long_url"] != *link.long_url {
+                broken.push(format!("the new writer answers {} for {link:?}: {json}", answer.status));
+            }
+        }
+        for url in &self.fleet.ready().proxies {
+            let proxy: Endpoint = url.parse()?;
+            let mut connection = Connection::new(proxy.clone(), API_TIMEOUT);
+            let mut redirects = |link: &Created| -> anyhow::Result<bool> {
+                let answer = connection.exchange(&get(&proxy, &format!("/{}", link.code), ""))?;
+                Ok(answer.status == 302 && answer.location.is_some_and(|to| *to == *link.long_url.as_bytes()))
+            };
+            // Links of its last moment before it was lost reach a proxy from the new writer.
+            if let Some(last) = self.links.last() {
+                wait("the proxy has the newest link", || redirects(last))?;
+            }
+            for link in self.links {
+                if !redirects(link)? && wait("the proxy has a link", || redirects(link)).is_err() {
+                    broken.push(format!("{url} does not redirect {link:?}"));
+                }
+            }
+        }
+        Ok(broken)
+    }
+}
