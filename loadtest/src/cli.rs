@@ -2,7 +2,9 @@
 
 use clap::{Parser, Subcommand};
 
-use crate::{allocations, clicks, create, fleet, framing, handshakes, links, max_clicks, redirect, verify};
+use crate::{
+    allocations, clicks, create, fault, fleet, framing, handshakes, links, max_clicks, redirect, verify,
+};
 
 /// Load, checks and local fleets for Signpost.
 #[derive(Debug, Parser)]
@@ -24,6 +26,8 @@ enum Command {
     Clicks(clicks::Args),
     /// Has many clients follow links that end with a number of clicks, and compares with what the log says.
     MaxClicks(max_clicks::Args),
+    /// Works with a fleet while its processes and cables fail, and checks that nothing acknowledged is lost.
+    Fault(fault::Args),
     /// Counts what a running proxy allocates for requests of every kind.
     Allocations(allocations::Args),
     /// Opens a TLS connection for every request, with whole handshakes or resumed ones.
@@ -48,6 +52,7 @@ impl Cli {
             Command::Redirect(args) => redirect::run(args),
             Command::Clicks(args) => clicks::run(args),
             Command::MaxClicks(args) => max_clicks::run(args),
+            Command::Fault(args) => fault::run(args),
             Command::Allocations(args) => allocations::run(args),
             Command::Handshakes(args) => handshakes::run(args),
             Command::Links(args) => links::run(args),

@@ -10,6 +10,7 @@
 //! | [`links`] | the targets of preloaded links |
 //! | [`framing`] | odd bytes against a proxy and against nginx, HAProxy and h11: who sees how many requests |
 //! | [`clicks`] | redirects through kills, cuts and outages, compared with what is counted |
+//! | [`fault`] | a seeded workload through kills, stops and bad cables, and a checker of everything that was answered |
 //! | [`max_clicks`] | links that end with a number of clicks, followed by many at once through kills |
 //! | [`verify`] | every key on every proxy, exact target, first try |
 //!
@@ -25,6 +26,7 @@ pub mod cli;
 pub mod clicks;
 pub mod create;
 pub mod expect;
+pub mod fault;
 pub mod figures;
 pub mod fleet;
 pub mod framing;
