@@ -3,7 +3,8 @@
 use clap::{Parser, Subcommand};
 
 use crate::{
-    allocations, clicks, create, fault, fleet, framing, handshakes, links, max_clicks, redirect, verify,
+    allocations, clicks, contest, create, fault, fault_sweep, fleet, framing, handshakes, links, max_clicks,
+    redirect, verify,
 };
 
 /// Load, checks and local fleets for Signpost.
@@ -28,6 +29,10 @@ enum Command {
     MaxClicks(max_clicks::Args),
     /// Works with a fleet while its processes and cables fail, and checks that nothing acknowledged is lost.
     Fault(fault::Args),
+    /// Has the Nth call of a part that changes a file fail, for every N, and checks that nothing acknowledged is lost.
+    FaultSweep(fault_sweep::Args),
+    /// Has many clients claim the same aliases and checks that each ends up with one owner.
+    Contest(contest::Args),
     /// Counts what a running proxy allocates for requests of every kind.
     Allocations(allocations::Args),
     /// Opens a TLS connection for every request, with whole handshakes or resumed ones.
@@ -53,6 +58,8 @@ impl Cli {
             Command::Clicks(args) => clicks::run(args),
             Command::MaxClicks(args) => max_clicks::run(args),
             Command::Fault(args) => fault::run(args),
+            Command::FaultSweep(args) => fault_sweep::run(args),
+            Command::Contest(args) => contest::run(args),
             Command::Allocations(args) => allocations::run(args),
             Command::Handshakes(args) => handshakes::run(args),
             Command::Links(args) => links::run(args),

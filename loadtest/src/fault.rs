@@ -13,6 +13,7 @@ mod health;
 pub mod history;
 mod look;
 pub mod plan;
+pub mod steps;
 mod workload;
 mod writes;
 

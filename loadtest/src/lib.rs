@@ -11,6 +11,8 @@
 //! | [`framing`] | odd bytes against a proxy and against nginx, HAProxy and h11: who sees how many requests |
 //! | [`clicks`] | redirects through kills, cuts and outages, compared with what is counted |
 //! | [`fault`] | a seeded workload through kills, stops and bad cables, and a checker of everything that was answered |
+//! | [`fault_sweep`] | the Nth call that changes a file fails, for every N |
+//! | [`contest`] | aliases that many clients claim at once have one owner each |
 //! | [`max_clicks`] | links that end with a number of clicks, followed by many at once through kills |
 //! | [`verify`] | every key on every proxy, exact target, first try |
 //!
@@ -24,9 +26,11 @@ pub mod admin;
 pub mod allocations;
 pub mod cli;
 pub mod clicks;
+pub mod contest;
 pub mod create;
 pub mod expect;
 pub mod fault;
+pub mod fault_sweep;
 pub mod figures;
 pub mod fleet;
 pub mod framing;

@@ -44,6 +44,14 @@ impl<'a> Look<'a> {
     /// The writer or a proxy does not answer at all.
     pub(super) fn when_quiet(&self, codes: &[String]) -> anyhow::Result<()> {
         self.wait_until_whole()?;
+        self.at_all(codes)
+    }
+
+    /// Looks at every link everywhere.
+    ///
+    /// # Errors
+    /// The writer or a proxy does not answer.
+    pub(super) fn at_all(&self, codes: &[String]) -> anyhow::Result<()> {
         std::thread::scope(|scope| {
             let mut threads = vec![scope.spawn(|| self.all(codes, |code| Request::Get { code }))];
             for proxy in 0..self.health.len() as u16 {
@@ -68,7 +76,11 @@ impl<'a> Look<'a> {
         Ok(())
     }
 
-    fn wait_until_whole(&self) -> anyhow::Result<()> {
+    /// Waits until every proxy has everything, and notes how all of them are; that one has not is for the checker to say.
+    ///
+    /// # Errors
+    /// A part does not answer at all.
+    pub(super) fn wait_until_whole(&self) -> anyhow::Result<()> {
         let until = Instant::now() + BACK_WITHIN;
         let mut client = Client::of(self.fleet.ready(), self.recorder)?;
         loop {

@@ -9,7 +9,7 @@ use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 
 /// Faults in one round.
-const FAULTS: std::ops::RangeInclusive<usize> = 2..=5;
+const FAULTS: std::ops::RangeInclusive<usize> = 3..=8;
 /// How long one lasts, in milliseconds.
 const LASTS_MS: std::ops::Range<u64> = 50..2_500;
 
