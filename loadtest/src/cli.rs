@@ -3,8 +3,8 @@
 use clap::{Parser, Subcommand};
 
 use crate::{
-    allocations, clicks, contest, create, fault, fault_sweep, fleet, framing, handshakes, links, max_clicks,
-    redirect, verify,
+    allocations, clicks, contest, create, fault, fault_sweep, fleet, flips, framing, handshakes, links,
+    max_clicks, redirect, verify,
 };
 
 /// Load, checks and local fleets for Signpost.
@@ -31,6 +31,8 @@ enum Command {
     Fault(fault::Args),
     /// Has the Nth call of a part that changes a file fail, for every N, and checks that nothing acknowledged is lost.
     FaultSweep(fault_sweep::Args),
+    /// Turns one bit of one file over, again and again, and checks that no answer changes.
+    Flips(flips::Args),
     /// Has many clients claim the same aliases and checks that each ends up with one owner.
     Contest(contest::Args),
     /// Counts what a running proxy allocates for requests of every kind.
@@ -59,6 +61,7 @@ impl Cli {
             Command::MaxClicks(args) => max_clicks::run(args),
             Command::Fault(args) => fault::run(args),
             Command::FaultSweep(args) => fault_sweep::run(args),
+            Command::Flips(args) => flips::run(args),
             Command::Contest(args) => contest::run(args),
             Command::Allocations(args) => allocations::run(args),
             Command::Handshakes(args) => handshakes::run(args),

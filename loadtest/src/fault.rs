@@ -106,7 +106,10 @@ pub struct Results {
 /// The fleet did not start or did not recover, or the contract was broken.
 pub fn run(args: Args) -> anyhow::Result<()> {
     if let Some(path) = &args.check {
-        return judge(&checker::check(&history::read(path)?), &path.display().to_string());
+        let begun = args.report.begin();
+        let objections = checker::check(&history::read(path)?);
+        begun.write(&objections)?;
+        return judge(&objections, &path.display().to_string());
     }
     let stop = StopFlag::on_signals()?;
     let seed = args.seed.unwrap_or_else(|| rand::rng().random_range(1..1_000_000));

@@ -26,6 +26,9 @@ use shim::{Plan, Shim};
 /// A sweep that has not ended by then makes no progress: the part writes more with every start.
 const N_MAX: u64 = 20_000;
 
+/// How many N pass between two lines of progress.
+const PROGRESS_EVERY: u64 = 20;
+
 /// How a call fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -185,6 +188,9 @@ impl Args {
             let found = !objections.is_empty();
             results.objections.extend(objections.into_iter().map(|seen| (format!("{name}, N = {at}"), seen)));
             sweep.failed += plan.failed();
+            if sweep.tried.is_multiple_of(PROGRESS_EVERY) {
+                say(format!("fault-sweep: {name}: N = {at} of about {}", plan.seen_with_fault()));
+            }
             sweep.whole = plan.seen_with_fault() < at;
             if found || sweep.whole {
                 break;
@@ -259,6 +265,12 @@ fn one(fleet: &Fleet, steps: &Steps<'_>, plan: &Plan, part: &str, at: u64) -> an
     }
     plan.heal();
     must(format!("start {part}"))?;
+    if part == "admin" {
+        // A proxy whose writer was away for long comes back after some seconds; a new one comes at once.
+        steps.away("proxy-0");
+        must("kill proxy-0 9".to_owned())?;
+        must("start proxy-0".to_owned())?;
+    }
     steps.when_quiet()?;
     Ok(end)
 }

@@ -12,6 +12,7 @@
 //! | [`clicks`] | redirects through kills, cuts and outages, compared with what is counted |
 //! | [`fault`] | a seeded workload through kills, stops and bad cables, and a checker of everything that was answered |
 //! | [`fault_sweep`] | the Nth call that changes a file fails, for every N |
+//! | [`flips`] | one bit of one file is wrong |
 //! | [`contest`] | aliases that many clients claim at once have one owner each |
 //! | [`max_clicks`] | links that end with a number of clicks, followed by many at once through kills |
 //! | [`verify`] | every key on every proxy, exact target, first try |
@@ -33,6 +34,7 @@ pub mod fault;
 pub mod fault_sweep;
 pub mod figures;
 pub mod fleet;
+pub mod flips;
 pub mod framing;
 pub mod handshakes;
 pub mod header_sets;

@@ -5,6 +5,7 @@
 //! | `allocations` | what is asked for often is answered without an allocation |
 //! | `answers`, `domains`, `ends`, `where_to` | what a link can say about its answer and its life, through the API and a proxy |
 //! | `clicks` | clicks are counted once, and none is lost |
+//! | `faults` | nothing acknowledged is lost, whatever fails: the fault harness, small |
 //! | `framing` | requests end where the strictest reader says |
 //! | `follow` | a `201` means that every proxy redirects, at once |
 //! | `outage` | proxies need nobody |
@@ -22,6 +23,7 @@ mod answers;
 mod clicks;
 mod domains;
 mod ends;
+mod faults;
 mod follow;
 mod framing;
 mod full;
