@@ -4,7 +4,7 @@ use clap::{Parser, Subcommand};
 
 use crate::{
     allocations, clicks, contest, create, fault, fault_sweep, fleet, flips, framing, handshakes, links,
-    max_clicks, redirect, verify,
+    max_clicks, power_cuts, redirect, verify,
 };
 
 /// Load, checks and local fleets for Signpost.
@@ -33,6 +33,8 @@ enum Command {
     FaultSweep(fault_sweep::Args),
     /// Turns one bit of one file over, again and again, and checks that no answer changes.
     Flips(flips::Args),
+    /// Cuts the power of one part after the other, which loses what was not synced, and checks everything acknowledged.
+    PowerCuts(power_cuts::Args),
     /// Has many clients claim the same aliases and checks that each ends up with one owner.
     Contest(contest::Args),
     /// Counts what a running proxy allocates for requests of every kind.
@@ -62,6 +64,7 @@ impl Cli {
             Command::Fault(args) => fault::run(args),
             Command::FaultSweep(args) => fault_sweep::run(args),
             Command::Flips(args) => flips::run(args),
+            Command::PowerCuts(args) => power_cuts::run(args),
             Command::Contest(args) => contest::run(args),
             Command::Allocations(args) => allocations::run(args),
             Command::Handshakes(args) => handshakes::run(args),

@@ -235,7 +235,7 @@ impl Results {
 }
 
 /// The folder of a proxy's rings.
-fn ring_dir(fleet: &Fleet, proxy: &str) -> anyhow::Result<PathBuf> {
+pub(crate) fn ring_dir(fleet: &Fleet, proxy: &str) -> anyhow::Result<PathBuf> {
     let path: &Path = &fleet.dir().join(proxy).join("config.toml");
     let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
     let config: toml::Table = text.parse()?;

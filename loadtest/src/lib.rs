@@ -13,6 +13,7 @@
 //! | [`fault`] | a seeded workload through kills, stops and bad cables, and a checker of everything that was answered |
 //! | [`fault_sweep`] | the Nth call that changes a file fails, for every N |
 //! | [`flips`] | one bit of one file is wrong |
+//! | [`power_cuts`] | a part's disk forgets what was not synced |
 //! | [`contest`] | aliases that many clients claim at once have one owner each |
 //! | [`max_clicks`] | links that end with a number of clicks, followed by many at once through kills |
 //! | [`verify`] | every key on every proxy, exact target, first try |
@@ -45,6 +46,7 @@ pub mod lines;
 pub mod links;
 pub mod max_clicks;
 pub mod pace;
+pub mod power_cuts;
 pub mod processors;
 pub mod progress;
 pub mod redirect;
