@@ -32,6 +32,7 @@ use std::sync::Arc;
 use rocksdb::{ColumnFamily, DB, WriteBatch, WriteOptions};
 
 use crate::codec::DecodeError;
+use crate::manifest::{self, ManifestError};
 
 /// What a database is for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -72,6 +73,9 @@ pub enum StoreError {
         /// What RocksDB says. "lock" means that another process has it open.
         source: rocksdb::Error,
     },
+    /// The file that names its tables is damaged.
+    #[error(transparent)]
+    Manifest(#[from] ManifestError),
     /// The directory holds a database for something else, or of another version.
     #[error("the database in {dir} is not {expected}: its format row is {found:?}")]
     WrongContents {
@@ -115,6 +119,7 @@ impl Store {
         contents: Contents,
         options: &StoreOptions,
     ) -> Result<Arc<Store>, StoreError> {
+        manifest::check(dir)?;
         let open_error = |source| StoreError::Open { dir: dir.to_owned(), source };
         let db = DB::open_cf_descriptors(
             &tables::database_options(options),
@@ -138,6 +143,7 @@ impl Store {
         if !dir.join("CURRENT").exists() {
             return Ok(None);
         }
+        manifest::check(dir)?;
         let open_error = |source| StoreError::Open { dir: dir.to_owned(), source };
         let database = tables::database_options(options);
         // One that was written by an earlier version lacks the tables that came later, and nothing is made here.

@@ -86,12 +86,24 @@ pub fn open_guarded(dir: &Path, contents: Contents, options: &StoreOptions) -> R
         check_nothing_lost(dir, &found, promised)?;
     }
     let store = Store::open(&db, contents, options)?;
+    sync_names(dir)?;
     let journal = RocksJournal::in_store(store.clone())?;
     check_nothing_lost(dir, &journal, promised)?;
     if promised == Head::EMPTY && journal.head().position.seq > FIRST_RECORD {
         return Err(OpenError::NoHeadFile { dir: dir.to_owned(), found: journal.head() });
     }
     Ok(Guarded { journal, head_file, store })
+}
+
+/// Makes the names of the database and of its directory durable: RocksDB does that for what is inside, and a power cut could otherwise take
+/// the whole away.
+fn sync_names(dir: &Path) -> Result<(), OpenError> {
+    let sync = |dir: &Path| {
+        let synced = std::fs::File::open(dir).and_then(|dir| dir.sync_all());
+        synced.map_err(|source| OpenError::Directory { dir: dir.to_owned(), source })
+    };
+    sync(dir)?;
+    dir.parent().filter(|parent| !parent.as_os_str().is_empty()).map_or(Ok(()), sync)
 }
 
 /// The record that starts the first epoch: a process killed right after it has written no HEAD file yet.
