@@ -6,7 +6,7 @@
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-builtin-rules --no-print-directory
 
-.PHONY: help deps build demo test framing clicks max-clicks allocations fuzz soak slow check bench bench-create bench-redirect bench-tls bench-keypool bench-log
+.PHONY: help deps build demo test framing clicks max-clicks leases allocations fuzz soak slow check bench bench-create bench-redirect bench-tls bench-keypool bench-log
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -39,6 +39,9 @@ clicks: build ## Count a known number of redirects through kills, cuts and an ou
 
 max-clicks: build ## Follow links that end with a number of clicks through kills and losses, and compare (1 minute)
 	@scripts/max-clicks.sh
+
+leases: build ## Lease a hundred million codes through kills, restores and splits of key pools (10 minutes; CODES=1000000)
+	@$(if $(CODES),CODES=$(CODES)) scripts/leases.sh
 
 allocations: build ## Count what running proxies allocate for a request of every kind (REQUESTS=1000000 LINKS=1000000)
 	@$(foreach name,REQUESTS LINKS,$(if $($(name)),$(name)=$($(name)))) scripts/allocations.sh

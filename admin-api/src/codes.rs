@@ -10,7 +10,8 @@
 //! mistake makes one link, not two.
 //!
 //! - [`lease`]: a lease as it lies on disk · [`store`]: the directory of them · [`stock`]: what is left · [`pool`]: one key pool's
-//!   client · [`refill`]: the task that keeps the stock up · [`mark`]: telling the pools about aliases that look like codes
+//!   client · [`refill`]: the task that keeps the stock up · [`mark`]: telling the pools about aliases that look like codes ·
+//!   [`teach`]: telling a new pool what is in use
 
 pub mod lease;
 pub mod mark;
@@ -18,6 +19,7 @@ pub mod pool;
 pub mod refill;
 pub mod stock;
 pub mod store;
+pub mod teach;
 
 use std::io;
 use std::path::Path;

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use daemon::config::{ConfigError, Loaded, Section};
+use daemon::disk::DiskReserve;
 use daemon::telemetry::LogConfig;
 use linklog::limits::CODE_BYTES_MAX;
 use wire::channel::ChannelError;
@@ -33,6 +34,8 @@ pub struct Config {
     pub health_listen: SocketAddr,
     /// Where followers connect.
     pub feed_listen: SocketAddr,
+    /// How many bytes of snapshots are sent each second, to all followers together; 0: as fast as it goes.
+    pub snapshot_bytes_per_s: u64,
     /// The writer's credential bundle; none: plain, loopback only.
     pub tls_dir: Option<PathBuf>,
     /// The control socket.
@@ -43,6 +46,8 @@ pub struct Config {
     pub codes: CodesOptions,
     /// How replication is waited for.
     pub replication: ReplicationOptions,
+    /// Bytes to keep free on the disk of `data_dir`.
+    pub disk_reserve_bytes: u64,
     /// How many bytes of records are kept for followers that come back.
     pub journal_retention_bytes: u64,
     /// How many bytes of counted batches are kept.
@@ -95,6 +100,7 @@ pub fn read(root: &mut Section) -> Config {
     if tls_dir.is_none() && !feed_listen.ip().is_loopback() {
         feed.problem("listen", "others can reach this address: set tls_dir, or listen on 127.0.0.1");
     }
+    let snapshot_bytes_per_s = feed.in_range("snapshot_bytes_per_s", 256 << 20, 0..=1 << 40);
     let control_socket =
         root.section("control").value("socket", PathBuf::from("/run/signpost-admin/control.sock"));
     let keypools = root.sections("keypool").iter_mut().map(|pool| keypool(pool, tls_dir.is_some())).collect();
@@ -105,11 +111,13 @@ pub fn read(root: &mut Section) -> Config {
         http_listen,
         health_listen,
         feed_listen,
+        snapshot_bytes_per_s,
         tls_dir,
         control_socket,
         keypools,
         codes: codes(&mut root.section("codes")),
         replication: replication(&mut root.section("replication")),
+        disk_reserve_bytes: DiskReserve::read(&mut root.section("disk")),
         journal_retention_bytes: root.section("journal").in_range(
             "retention_bytes",
             10 << 30,

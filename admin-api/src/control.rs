@@ -22,6 +22,7 @@ use crate::domains::Domains;
 use crate::levels::Levels;
 use crate::log::Log;
 use crate::members::Members;
+use crate::people::People;
 use crate::replication::Replication;
 
 /// Answers the commands, over these parts of the service.
@@ -30,6 +31,8 @@ pub struct Operator {
     pub log: Log,
     /// Who may ask the API.
     pub tokens: Tokens,
+    /// Whom tokens belong to.
+    pub people: People,
     /// Who follows the log.
     pub members: Members,
     /// What is served.
@@ -57,7 +60,7 @@ impl Operator {
             _ => {
                 let _one = self.writing.lock().await;
                 match command {
-                    "token.create" => tokens::create(self, read(args)?).await,
+                    "token.create" => tokens::create(self, &args).await,
                     "token.revoke" => tokens::revoke(self, &read(args)?).await,
                     "domain.add" => domains::add(self, &read(args)?).await,
                     "proxy.add" => proxies::add(self, &read(args)?).await,

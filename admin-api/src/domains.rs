@@ -229,9 +229,7 @@ mod tests {
     use linklog::store::StoreOptions;
     use linklog::writer::{Decision, Writer, WriterOptions};
 
-    #[test]
-    fn damage_is_an_error_whatever_is_sound_behind_it() {
-        let dir = tempfile::tempdir().unwrap();
+    fn writer(dir: &std::path::Path) -> Writer {
         let options = WriterOptions {
             store: StoreOptions {
                 block_cache_bytes: 4 << 20,
@@ -245,7 +243,39 @@ mod tests {
             on_commit: Box::new(|_| {}),
             on_fatal: Box::new(|error| panic!("{error}")),
         };
-        let writer = Writer::open(dir.path(), options).unwrap();
+        Writer::open(dir, options).unwrap()
+    }
+
+    #[test]
+    fn reloads_at_once_take_nothing_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let writer = writer(dir.path());
+        let domains = Domains::load(&writer.reader()).unwrap();
+        let (count, each) = (4, 25);
+        std::thread::scope(|scope| {
+            for thread in 0..count {
+                let (domains, handle) = (&domains, writer.handle());
+                scope.spawn(move || {
+                    for n in 1..=each {
+                        let id = DomainId(thread * each + n);
+                        let base = format!("https://d{}.example", id.0).parse().unwrap();
+                        let change =
+                            declare(id, &base, (&Domain::default(), &DomainAnswers::default()), "t", 1);
+                        handle.propose_and_wait(vec![change]).unwrap();
+                        domains.reload().unwrap();
+                        // And it stays, whoever reads the log at the same time.
+                        assert!((1..=n).all(|n| domains.table().get(DomainId(thread * each + n)).is_some()));
+                    }
+                });
+            }
+        });
+        assert_eq!(domains.table().all().count(), usize::from(count * each));
+    }
+
+    #[test]
+    fn damage_is_an_error_whatever_is_sound_behind_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let writer = writer(dir.path());
         let base = "https://go.example".parse().unwrap();
         let mut change = declare(DomainId(1), &base, (&Domain::default(), &DomainAnswers::default()), "t", 1);
         let damaged = Domain { short_url_base: "nowhere".to_owned(), created_at_ms: 1, ..Domain::default() };

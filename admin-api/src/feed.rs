@@ -19,13 +19,14 @@ use tonic::{Request, Response, Status, Streaming};
 use wire::feed::feed_server::Feed;
 use wire::feed::{FollowerMessage, WriterMessage};
 use wire::identity::{FleetId, Identity, Role, authorize};
-use wire::listen::{ListenError, Listener, feed_routes, with_budgets, with_clicks};
+use wire::listen::{ListenError, Listener, feed_routes, with_budgets, with_clicks, with_snapshots};
 
 use crate::budgets::{Budgets, HoldService};
 use crate::clicks::{ClickSource, ReportService};
 use crate::levels::Levels;
 use crate::members::Members;
 use crate::replication::Replication;
+use crate::snapshots::{Shelf, SnapshotService};
 use frames::FrameCache;
 
 /// Messages that may wait between a follower's task and its connection.
@@ -81,7 +82,7 @@ impl FeedServer {
         self.listener.local_addr()
     }
 
-    /// Serves followers and reporters of clicks until `stop`; each is told that the writer is shutting down.
+    /// Serves followers, reporters of clicks and readers of snapshots until `stop`; each is told that the writer is shutting down.
     ///
     /// # Errors
     /// If the server fails as a whole.
@@ -90,12 +91,15 @@ impl FeedServer {
         source: FeedSource,
         clicks: ClickSource,
         budgets: Budgets,
+        shelf: Shelf,
         stop: CancellationToken,
     ) -> Result<(), FeedError> {
+        let snapshots = SnapshotService::new(shelf, source.members.clone(), source.fleet);
         let clicks = ReportService::new(clicks, stop.clone());
         let service = FeedService { source: Arc::new(source), frames: Arc::default(), stop: stop.clone() };
         let routes = with_clicks(feed_routes(service), clicks);
         let routes = with_budgets(routes, HoldService::new(budgets, stop.clone()));
+        let routes = with_snapshots(routes, snapshots);
         Ok(self.listener.serve(routes, stop.cancelled_owned()).await?)
     }
 }

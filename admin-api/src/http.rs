@@ -21,7 +21,7 @@ pub mod query;
 pub mod replication;
 mod respond;
 mod takedowns;
-mod tokens;
+pub(crate) mod tokens;
 pub mod transfer;
 mod users;
 

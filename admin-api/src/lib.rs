@@ -31,4 +31,5 @@ pub mod people;
 pub mod problem;
 pub mod replication;
 pub mod server;
+pub mod snapshots;
 pub mod target;

@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use clicklog::accounts::Accounts;
 use daemon::control::ControlSocket;
+use daemon::disk::{DiskReserve, Room};
 use daemon::health::HealthServer;
 use linklog::writer::{Writer, WriterHandle};
 use parking_lot::RwLock;
@@ -49,12 +50,15 @@ use crate::members::Members;
 use crate::metrics::{Metrics, Observed};
 use crate::people::People;
 use crate::replication::{MemberStatus, Replication};
+use crate::snapshots::{Shelf, ShelfOptions};
 use listen::HttpServer;
 use open::OpenLog;
 use probe::HealthProbe;
 
 pub use open::OpenLogError;
 
+/// Where in the data directory the snapshots for followers lie.
+const SNAPSHOTS_DIR: &str = "snapshots";
 /// How long requests that were accepted may take once the service is told to stop.
 pub const DRAIN_MAX: Duration = Duration::from_secs(10);
 /// How long everything else may take to end after that, before it is left behind.
@@ -274,10 +278,18 @@ async fn start_tasks(
     };
     let budgets = Budgets::load(opened.fleet, log.clone(), members.clone(), metrics.budgets.clone())
         .map_err(OpenLogError::from)?;
-    others.spawn(serve_feed(feed, source, click_source, budgets.clone(), stop_others.clone()));
+    let shelf = ShelfOptions {
+        dir: config.data_dir.join(SNAPSHOTS_DIR),
+        fleet: opened.fleet,
+        bytes_per_s: config.snapshot_bytes_per_s,
+    };
+    let shelf = Shelf::open(shelf, &reader, opened.writer.journal(), stop_others.clone())?;
+    others.spawn(shelf.clone().tidy());
+    others.spawn(serve_feed(feed, source, click_source, budgets.clone(), shelf, stop_others.clone()));
     let operator = Operator {
         log: log.clone(),
         tokens: tokens.clone(),
+        people: people.clone(),
         members,
         domains: domains.clone(),
         levels: levels.clone(),
@@ -288,6 +300,7 @@ async fn start_tasks(
     };
     others.spawn(control.serve(Arc::new(operator), stop_others.clone()));
 
+    let disk = keep_room(config, opened, &mut others, &stop_others);
     let lags = Arc::new(RwLock::new(Vec::new()));
     others.spawn(look(replication.clone(), log.clone(), lags.clone(), stop_others.clone()));
     let observed = Arc::new(Observed {
@@ -295,6 +308,7 @@ async fn start_tasks(
         codes: codes.clone(),
         marks: marks.clone(),
         clicks: clicks.clone(),
+        disk,
         members: lags,
     });
     probe.open(metrics.registry(observed.clone()), observed.clone());
@@ -336,6 +350,24 @@ async fn start_tasks(
     Ok((addresses, Tasks { http: serving, others, stop_others }))
 }
 
+/// Takes no more changes while the disk is low; while it is very low, no more clicks either: the proxies keep those.
+fn keep_room(
+    config: &Config,
+    opened: &OpenLog,
+    tasks: &mut JoinSet<()>,
+    stop: &CancellationToken,
+) -> DiskReserve {
+    let disk = DiskReserve::new(&config.data_dir, config.disk_reserve_bytes);
+    let (writer, accounts) = (opened.writer.handle(), opened.accounts.handle());
+    let tell = move |room| {
+        writer.hold_back(room != Room::Enough);
+        accounts.hold_back(room == Room::VeryLow);
+    };
+    tell(disk.room());
+    tasks.spawn(disk.clone().watch(stop.clone(), tell));
+    disk
+}
+
 /// Brings up to date what tokens have used, and keeps it so.
 fn start_tally(
     config: &Config,
@@ -368,8 +400,15 @@ fn start_codes(
     let (codes, store) = Codes::open(&dir, config.codes, epoch, log.reader(), &ids)?;
     let marks = Marks::default();
     tasks.spawn(mark::run(marks.clone(), pools.clone(), dir, log.journal().clone(), stop.clone()));
-    let refill =
-        Refill { codes: codes.clone(), store, pools, options: config.codes, epoch, metrics: metrics.clone() };
+    let refill = Refill {
+        codes: codes.clone(),
+        store,
+        log: log.clone(),
+        pools,
+        options: config.codes,
+        epoch,
+        metrics: metrics.clone(),
+    };
     tasks.spawn(refill.run(stop.clone()));
     Ok((codes, marks))
 }
@@ -417,9 +456,10 @@ async fn serve_feed(
     source: FeedSource,
     clicks: ClickSource,
     budgets: Budgets,
+    shelf: Shelf,
     stop: CancellationToken,
 ) {
-    if let Err(error) = feed.serve(source, clicks, budgets, stop).await {
+    if let Err(error) = feed.serve(source, clicks, budgets, shelf, stop).await {
         tracing::error!(%error, "the feed has ended");
     }
 }

@@ -5,7 +5,9 @@ use clap_complete::Shell;
 use daemon::exit::Exit;
 
 use crate::client::Client;
-use crate::commands::{api, clicks, create, delete, edit, export, get, import, list};
+use crate::commands::{
+    api, clicks, create, delete, domains, edit, export, get, groups, import, list, qr, tokens, users,
+};
 use crate::output;
 use crate::settings::{Common, Settings};
 
@@ -36,10 +38,24 @@ enum Command {
     List(list::List),
     /// Show how often a link was followed
     Clicks(clicks::Clicks),
+    /// Draw the short URL of a link as a QR code
+    Qr(qr::Qr),
     /// Write all links as lines of JSON
     Export(export::Export),
     /// Read links from an export, of this API or of another shortener
     Import(import::Import),
+    /// Users: whom links and tokens belong to
+    #[command(subcommand)]
+    Users(users::Users),
+    /// Groups of users
+    #[command(subcommand)]
+    Groups(groups::Groups),
+    /// Tokens: who may ask for what, and how much
+    #[command(subcommand)]
+    Tokens(tokens::Tokens),
+    /// Domains: names under which codes are of their own
+    #[command(subcommand)]
+    Domains(domains::Domains),
     /// Send any request of the API and print what it answers
     Api(api::Api),
     /// Print what makes a shell complete this command
@@ -72,6 +88,11 @@ pub fn run(cli: Cli) -> Result<(), Exit> {
             Command::Delete(delete) => delete.run(&mut client).await,
             Command::List(list) => list.run(&mut client, output).await,
             Command::Clicks(clicks) => clicks.run(&mut client, output).await,
+            Command::Qr(qr) => qr.run(&mut client).await,
+            Command::Users(users) => users.run(&mut client, output).await,
+            Command::Groups(groups) => groups.run(&mut client, output).await,
+            Command::Tokens(tokens) => tokens.run(&mut client, output).await,
+            Command::Domains(domains) => domains.run(&mut client, output).await,
             Command::Export(export) => export.run(&mut client).await,
             Command::Import(import) => import.run(&mut client, output).await,
             Command::Api(api) => api.run(&mut client, output).await,

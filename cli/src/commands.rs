@@ -4,11 +4,17 @@ pub mod api;
 pub mod clicks;
 pub mod create;
 pub mod delete;
+pub mod domains;
 pub mod edit;
 pub mod export;
 pub mod get;
+pub mod groups;
 pub mod import;
 pub mod list;
+pub mod qr;
+mod records;
+pub mod tokens;
+pub mod users;
 
 use std::time::Duration;
 
@@ -34,11 +40,16 @@ pub struct Name {
 impl Name {
     /// Returns the path of the link and what is under it.
     fn path(&self, under: &str) -> String {
+        self.path_with(under, &[])
+    }
+
+    /// The same, with parameters.
+    fn path_with(&self, under: &str, parameters: &[(&str, &str)]) -> String {
         let (code, host) = split_short_url(&self.code);
         let code = utf8_percent_encode(&code, NON_ALPHANUMERIC);
-        let domain = self.domain.as_deref().or(host.as_deref());
-        let query = domain.map(|domain| query(&[("domain", domain)])).unwrap_or_default();
-        format!("/v1/links/{code}{under}{query}")
+        let domain = self.domain.as_deref().or(host.as_deref()).map(|domain| ("domain", domain));
+        let all: Vec<_> = domain.into_iter().chain(parameters.iter().copied()).collect();
+        format!("/v1/links/{code}{under}{}", query(&all))
     }
 }
 

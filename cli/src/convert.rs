@@ -21,7 +21,7 @@ use clap::ValueEnum;
 use serde_json::{Map, Value, json};
 use url::Url;
 
-use bounded::bounded_line;
+use bounded::{bounded_line, metered};
 
 /// What a file is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
@@ -48,6 +48,8 @@ pub enum Format {
 
 /// Longest line that is read, in bytes: more than the API takes.
 const LINE_BYTES_MAX: usize = 16 << 20;
+/// Longest row of a CSV file, in bytes.
+const ROW_BYTES_MAX: u64 = 16 << 20;
 /// The line of a record that has nothing to send.
 pub const NOTHING: &[u8] = b"\n";
 
@@ -121,6 +123,12 @@ pub(crate) struct Foreign {
     pub created_at: Option<String>,
     /// As RFC 3339.
     pub expires_at: Option<String>,
+    /// How many people have followed it.
+    pub clicks: Option<u64>,
+    /// After how many clicks it ends.
+    pub max_clicks: Option<u64>,
+    /// How many of those are used; as many as `clicks`, if it is not said.
+    pub max_clicks_used: Option<u64>,
     /// As RFC 3339.
     pub not_before: Option<String>,
     pub is_disabled: bool,
@@ -152,6 +160,9 @@ impl Foreign {
         put("tags", (!tags.is_empty()).then(|| json!(tags)));
         put("created_at", self.created_at.map(Value::from));
         put("expires_at", self.expires_at.map(Value::from));
+        put("clicks", self.clicks.filter(|clicks| *clicks > 0).map(Value::from));
+        put("max_clicks", self.max_clicks.map(Value::from));
+        put("max_clicks_used", self.max_clicks_used.map(Value::from));
         put("not_before", self.not_before.map(Value::from));
         put("state", self.is_disabled.then(|| "disabled".into()));
         put("archived", self.archived.then_some(true.into()));
@@ -184,7 +195,9 @@ pub fn lines(
         Format::ShlinkJson => of_json(input, shlink::LISTS, |link| vec![shlink::of_json(link)], options),
         Format::YourlsCsv => of_csv(input, yourls::COLUMNS, yourls::of_row, options)?,
         Format::YourlsJson => of_json(input, yourls::LISTS, |link| vec![yourls::of_json(link)], options),
-        Format::BitlyJson => of_json(input, bitly::LISTS, bitly::of_json, options),
+        Format::BitlyJson => {
+            of_documents(elements::elements(input, bitly::LISTS, bitly::add_clicks), bitly::of_json, options)
+        }
         Format::KuttJson => of_json(input, kutt::LISTS, |link| vec![kutt::of_json(link)], options),
         Format::DubCsv => of_csv(input, dub::COLUMNS, dub::of_row, options)?,
         Format::DubJson => of_json(input, dub::LISTS, |link| vec![dub::of_json(link)], options),
@@ -260,6 +273,7 @@ fn of_csv(
     read: OfRow,
     options: Options,
 ) -> Result<Lines, ConvertError> {
+    let (input, meter) = metered(input, ROW_BYTES_MAX, "a row of it");
     let mut reader = csv::ReaderBuilder::new().flexible(true).from_reader(input);
     let header = reader.headers()?.clone();
     let plain = |name: &str| -> String {
@@ -279,6 +293,7 @@ fn of_csv(
         }
     }
     let records = reader.into_records().zip(1..).map(move |(record, number)| {
+        meter.reset();
         let refused = |what| ConvertError::Record { number, what };
         let record = match record {
             Err(error) if matches!(error.kind(), csv::ErrorKind::Utf8 { .. }) => {
@@ -298,7 +313,15 @@ fn of_json(
     read: OfJson,
     options: Options,
 ) -> Lines {
-    let links = elements::elements(input, lists).flat_map(move |element| match element {
+    of_documents(elements::elements(input, lists, |_| ()), read, options)
+}
+
+fn of_documents(
+    elements: impl Iterator<Item = Result<Value, ConvertError>> + Send + 'static,
+    read: OfJson,
+    options: Options,
+) -> Lines {
+    let links = elements.flat_map(move |element| match element {
         Ok(element) => read(&element).into_iter().map(Ok).collect(),
         Err(error) => vec![Err(error)],
     });
@@ -320,6 +343,27 @@ pub(crate) fn short_url(text: &str) -> Result<(String, String), String> {
         return Err(none());
     }
     Ok((host.to_owned(), code.to_owned()))
+}
+
+/// Reads a number of clicks, as a number or in digits; what is missing or empty is none.
+///
+/// # Errors
+/// It is something else.
+pub(crate) fn count(value: &Value) -> Result<Option<u64>, String> {
+    match value {
+        Value::Null => Ok(None),
+        Value::String(text) => count_in(Some(text)),
+        number => number.as_u64().map(Some).ok_or_else(|| format!("{number} is no number of clicks")),
+    }
+}
+
+/// As [`count`], of a CSV file.
+///
+/// # Errors
+/// It is something else.
+pub(crate) fn count_in(text: Option<&str>) -> Result<Option<u64>, String> {
+    let digits = text.map(str::trim).filter(|text| !text.is_empty());
+    digits.map(|digits| digits.parse().map_err(|_| format!("{digits:?} is no number of clicks"))).transpose()
 }
 
 /// Returns a text that is there and not empty.

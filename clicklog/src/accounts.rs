@@ -13,6 +13,7 @@ mod group;
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
 use crate::entry::ENTRY_LEVEL;
@@ -81,6 +82,9 @@ pub enum AccountsError {
     /// The write failed: it may or may not be found after recovery.
     #[error("the write failed; whether the batch is counted is known after the next start")]
     Unknown,
+    /// The accounts were told to count no more for now ([`AccountsHandle::hold_back`]); nothing was done.
+    #[error("the disk of the counts is nearly full")]
+    NoRoom,
     /// There are [`LEDGERS_MAX`] ledgers.
     #[error("there are {LEDGERS_MAX} ledgers, and no more are taken")]
     TooManyLedgers,
@@ -145,6 +149,7 @@ pub struct AccountsCounts {
 struct Shared {
     accounts: RwLock<HashMap<LedgerId, Account>>,
     counts: RwLock<AccountsCounts>,
+    held_back: AtomicBool,
 }
 
 /// The running accounts. Dropping them waits until everything accepted is answered.
@@ -233,7 +238,15 @@ impl AccountsHandle {
 
     /// Queues a batch. Batches of one ledger are decided in the order they are queued in. `reply` is called exactly once.
     pub fn count(&self, batch: Batch, reply: Reply<Outcome>) {
+        if self.shared.held_back.load(Ordering::Relaxed) {
+            return reply(Err(AccountsError::NoRoom));
+        }
         self.send(Work::Count(Box::new(batch), Pending::new(reply)));
+    }
+
+    /// Says whether batches are to be refused for now, because there is no room for them: their ledgers keep them.
+    pub fn hold_back(&self, held_back: bool) {
+        self.shared.held_back.store(held_back, Ordering::Relaxed);
     }
 
     /// Notes that every click of a ledger answered before `complete_until_ms` is in what was queued before this. Forgotten if too much is

@@ -128,8 +128,8 @@ impl Refiller {
 
     fn has_room(&self) -> bool {
         let dir = self.supply.store().dir();
-        let free_bytes = match nix::sys::statvfs::statvfs(dir) {
-            Ok(disk) => disk.blocks_available().saturating_mul(disk.fragment_size()),
+        let free_bytes = match daemon::disk::free_bytes(dir) {
+            Ok(free_bytes) => free_bytes,
             Err(error) => {
                 tracing::warn!(%error, dir = %dir.display(), "cannot ask how full the disk is");
                 return true;

@@ -15,6 +15,7 @@ mod rocks;
 pub use guard::{Guarded, OpenError, open_guarded};
 pub use head_file::{HeadFile, HeadFileError};
 pub use memory::MemoryJournal;
+pub(crate) use rocks::VALUE_HEADER_BYTES as ENTRY_HEADER_BYTES;
 pub use rocks::{JournalReader, RocksJournal};
 
 use std::sync::Arc;

@@ -19,6 +19,7 @@ pub mod manifest;
 pub mod position;
 pub mod replica;
 pub mod slot;
+pub mod snapshot;
 pub mod stamp;
 pub mod store;
 pub mod writer;

@@ -11,7 +11,7 @@
 //! fields  1: created_at  2: updated_at (varints, ms since the Unix epoch)  3: created_by (UTF-8)  4: title (UTF-8)
 //!         5: tags (per tag: varint length, UTF-8); a text or a list that is empty is left out; with format level 2:
 //!         6: notes (UTF-8)  7: owner (8 bytes, a user)  8: external_id (UTF-8)  9: archived_at (varint, ms since the Unix epoch)
-//!         10: last_changed_by (UTF-8)
+//!         10: last_changed_by (UTF-8)  11: imported_clicks (varint, not 0)
 //! ```
 //! `fields` are described in [`crate::codec::fields`].
 

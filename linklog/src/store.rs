@@ -9,6 +9,7 @@ mod index;
 pub(crate) mod meta;
 mod outcome;
 mod reader;
+mod recount;
 pub(crate) mod replay;
 mod rows;
 mod state;
@@ -21,9 +22,11 @@ pub use reader::{Cached, LinkByAge, Reader, StoredLink};
 pub use rows::{RowReader, RowTable, Rows};
 pub use state::ChangedKey;
 
+pub(crate) use index::{VERSION_ROW as INDEX_VERSION, version_of as index_version};
 pub(crate) use meta::{HEAD, HIGHEST_EPOCH, read_epoch, read_head, write_head};
 pub(crate) use outcome::{forget as forget_outcomes, get as outcome_of};
-pub(crate) use state::{StateBatch, SumTable};
+pub(crate) use recount::{Recount, rows_of_table};
+pub(crate) use state::{SlotTotals, StateBatch, SumTable, slot_row};
 pub(crate) use tables::{CREATED, INDEX, JOURNAL, MANAGE, META, OUTCOME_TIMES, OUTCOMES, SERVE};
 
 use std::path::{Path, PathBuf};
@@ -31,7 +34,8 @@ use std::sync::Arc;
 
 use rocksdb::{ColumnFamily, DB, WriteBatch, WriteOptions};
 
-use crate::codec::DecodeError;
+use crate::codec::{DecodeError, DecodeErrorKind, FORMAT_LEVEL, value};
+use crate::entity::Fleet;
 use crate::manifest::{self, ManifestError};
 
 /// What a database is for.
@@ -43,6 +47,36 @@ pub enum Contents {
     Full,
     /// A journal of something else than links, with the tables of [`RowTable`] beside it.
     Journal,
+}
+
+impl Contents {
+    /// What it is called in messages.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Contents::Serve => "the served state of a proxy, version 1",
+            Contents::Full => "a full log with its state, version 1",
+            Contents::Journal => "a journal with rows beside it, version 1",
+        }
+    }
+}
+
+/// The tables of a database whose rows a snapshot carries: the state, never the journal.
+pub(crate) fn tables_of(contents: Contents) -> impl Iterator<Item = &'static str> {
+    tables::names(contents).iter().copied().filter(|name| *name != META && *name != JOURNAL)
+}
+
+/// Reads the format level out of the fleet's served value; before there is one, the log is nobody's yet and may be at ours.
+pub(crate) fn fleet_level(stored: Option<&[u8]>) -> Result<u8, StoreError> {
+    let Some(stored) = stored else { return Ok(FORMAT_LEVEL) };
+    let fleet = value::split(stored).and_then(|(_, body)| Fleet::decode(body));
+    let level = fleet.and_then(|fleet| match fleet.format_level {
+        0 => Err(DecodeError::invalid(0, "format level")),
+        newer @ FORMAT_LEVEL.. if newer > FORMAT_LEVEL => {
+            Err(DecodeError { offset: 0, kind: DecodeErrorKind::NewerLevel(newer) })
+        }
+        level => Ok(level),
+    });
+    level.map_err(|source| StoreError::Damaged { what: "fleet record", source })
 }
 
 /// How much memory and how many threads a database may use.
@@ -111,6 +145,8 @@ const FORMAT: &[u8] = b"format";
 /// An open database. The last owner closes it in order.
 pub(crate) struct Store {
     db: DB,
+    contents: Contents,
+    options: StoreOptions,
 }
 
 impl Store {
@@ -126,7 +162,7 @@ impl Store {
             dir,
             tables::descriptors(contents, options),
         );
-        let store = Store { db: db.map_err(open_error)? };
+        let store = Store { db: db.map_err(open_error)?, contents, options: *options };
         store.check_format(dir, contents)?;
         if contents == Contents::Full {
             index::ensure(&store)?;
@@ -152,15 +188,15 @@ impl Store {
         tables.retain(|table| there.iter().any(|name| name == table.name()));
         let open_error = |source| StoreError::Open { dir: dir.to_owned(), source };
         let db = DB::open_cf_descriptors_read_only(&database, dir, tables, false);
-        Ok(Some(Store { db: db.map_err(open_error)? }))
+        Ok(Some(Store { db: db.map_err(open_error)?, contents, options: *options }))
     }
 
     /// A directory says what it is, so that a proxy's replica is never taken for a log.
     fn check_format(&self, dir: &Path, contents: Contents) -> Result<(), StoreError> {
         let (byte, expected) = match contents {
-            Contents::Serve => (b's', "the served state of a proxy, version 1"),
-            Contents::Full => (b'f', "a full log with its state, version 1"),
-            Contents::Journal => (b'j', "a journal with rows beside it, version 1"),
+            Contents::Serve => (b's', contents.name()),
+            Contents::Full => (b'f', contents.name()),
+            Contents::Journal => (b'j', contents.name()),
         };
         let row = [STORE_VERSION, byte];
         match self.get(META, FORMAT)?.as_deref() {
@@ -186,6 +222,27 @@ impl Store {
     /// If the database was opened without it: which tables exist is fixed when opening.
     pub(crate) fn table(&self, name: &'static str) -> &ColumnFamily {
         self.db.cf_handle(name).expect("the database was opened with this table")
+    }
+
+    /// Returns what the database holds.
+    pub(crate) const fn contents(&self) -> Contents {
+        self.contents
+    }
+
+    /// Returns the options by which files for a table are written.
+    pub(crate) fn options_for_files(&self, table: &'static str) -> rocksdb::Options {
+        let cache = rocksdb::Cache::new_hyper_clock_cache(1 << 20, 4096);
+        tables::table_options(table, &cache, &self.options)
+    }
+
+    /// Returns how many bytes of a table on disk and in memory are no older versions of something, roughly.
+    pub(crate) fn live_bytes(&self, table: &'static str) -> Result<u64, StoreError> {
+        let property = |name| {
+            let value = self.db.property_int_value_cf(self.table(table), name);
+            value.map_err(|source| StoreError::Io { action: "read", source })
+        };
+        let on_disk = property(rocksdb::properties::ESTIMATE_LIVE_DATA_SIZE)?.unwrap_or(0);
+        Ok(on_disk + property(rocksdb::properties::CUR_SIZE_ALL_MEM_TABLES)?.unwrap_or(0))
     }
 
     pub(crate) fn has_table(&self, name: &'static str) -> bool {

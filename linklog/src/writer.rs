@@ -65,6 +65,9 @@ pub enum ProposeError {
     /// Another writer with a higher epoch is known: this one must not write any more.
     #[error("this writer has been replaced by one of a higher epoch")]
     Fenced,
+    /// The writer was told to take no more for now ([`WriterHandle::hold_back`]); nothing was done.
+    #[error("the writer's disk is nearly full")]
+    NoRoom,
     /// More changes than one proposal may carry.
     #[error("a proposal has at most {PROPOSAL_CHANGES_MAX} changes")]
     TooMany,
@@ -164,6 +167,7 @@ struct Shared {
     commit: RwLock<Commit>,
     counts: RwLock<WriterCounts>,
     fenced: AtomicBool,
+    held_back: AtomicBool,
 }
 
 /// The running writer. Dropping it waits until everything accepted is answered.
@@ -242,6 +246,9 @@ impl WriterHandle {
         if self.shared.fenced.load(Ordering::Acquire) {
             return reply(Err(ProposeError::Fenced));
         }
+        if self.shared.held_back.load(Ordering::Relaxed) {
+            return reply(Err(ProposeError::NoRoom));
+        }
         let pending = Pending { reply: Some(reply), if_dropped: ProposeError::Closed };
         // What cannot be sent is dropped, and answers by that.
         if let Err(TrySendError::Full(Some(mut proposal))) =
@@ -254,6 +261,11 @@ impl WriterHandle {
     /// Stops this writer for good: a writer with a higher epoch is known. What is already queued is still decided.
     pub fn fence(&self) {
         self.shared.fenced.store(true, Ordering::Release);
+    }
+
+    /// Says whether the writer is to refuse changes for now, because there is no room for them. What is already queued is still decided.
+    pub fn hold_back(&self, held_back: bool) {
+        self.shared.held_back.store(held_back, Ordering::Relaxed);
     }
 
     /// Proposes and waits for the decisions; for tools and tests.

@@ -16,7 +16,7 @@ use linklog::entity::{
     PersonId, Scopes, Token, TokenLimits, User, WellKnown,
 };
 use linklog::link::extras::Limit;
-use linklog::link::rules::{Device, Rule, Variant};
+use linklog::link::rules::{Country, Device, Rule, Variant};
 use linklog::{
     CachePolicy, Change, CommandId, Digest, DomainId, Ended, Extras, Forward, Head, Key, Link, LinkManage,
     LinkState, LinkView, Operation, Part, Position, Precondition, RedirectStatus, SlotSum, Stamp, StateKey,
@@ -205,6 +205,7 @@ fn link_of_level_2() -> Link {
             Rule {
                 device: Device(65),
                 languages: vec!["de".into(), "pt-br".into()],
+                countries: Vec::new(),
                 parameter: Some(("src".into(), Some("mail".into()))),
                 from_ms: Some(1_760_000_000_000),
                 until_ms: Some(1_770_000_000_000),
@@ -228,6 +229,11 @@ fn link_of_level_2() -> Link {
 fn bodies_of_level_2() {
     let body = link_of_level_2().encode();
     assert_eq!(Link::decode(&frozen("body-link-2.hex", &body)), Ok(link_of_level_2()));
+    let mut by_country = link_of_level_2();
+    by_country.extras.rules[1].countries =
+        [b"DE", b"AT"].iter().filter_map(|text| Country::from_ascii(*text)).collect();
+    let body = by_country.encode();
+    assert_eq!(Link::decode(&frozen("body-link-country-2.hex", &body)), Ok(by_country));
     let domain = Domain { default_ttl_s: Some(63_072_000), alias_lengths: Some((1, 64)), ..domain() };
     assert_eq!(Domain::decode(Cursor::new(&frozen("body-domain-2.hex", &domain.encode()))), Ok(domain));
     let answers = DomainAnswers {
@@ -340,7 +346,9 @@ fn bodies_of_order_and_people_of_level_2() {
         last_changed_by: Some("fedcba9876543210".into()),
         ..manage()
     };
-    assert_eq!(LinkManage::decode(&frozen("body-manage-2.hex", &manage.encode())), Ok(manage));
+    assert_eq!(LinkManage::decode(&frozen("body-manage-2.hex", &manage.encode())), Ok(manage.clone()));
+    let imported = LinkManage { imported_clicks: 70_000, ..manage };
+    assert_eq!(LinkManage::decode(&frozen("body-manage-imported-2.hex", &imported.encode())), Ok(imported));
     let limits = TokenLimits {
         domains: vec![DomainId(1), DomainId(300)],
         alias_prefix: Some("u123_".into()),

@@ -3,8 +3,8 @@
 use clap::{Parser, Subcommand};
 
 use crate::{
-    allocations, clicks, contest, create, fault, fault_sweep, fleet, flips, framing, handshakes, links,
-    max_clicks, power_cuts, redirect, verify,
+    allocations, clicks, contest, create, fault, fault_sweep, fleet, flips, framing, handshakes, leases,
+    links, max_clicks, power_cuts, redirect, verify,
 };
 
 /// Load, checks and local fleets for Signpost.
@@ -41,6 +41,8 @@ enum Command {
     Allocations(allocations::Args),
     /// Opens a TLS connection for every request, with whole handshakes or resumed ones.
     Handshakes(handshakes::Args),
+    /// Leases codes from key pools that are killed, restored from old copies and split, and looks for one that came twice.
+    Leases(leases::Args),
     /// Writes the codes of preloaded links with their targets.
     Links(links::Args),
     /// Asks every proxy for every key once and compares the targets.
@@ -68,6 +70,7 @@ impl Cli {
             Command::Contest(args) => contest::run(args),
             Command::Allocations(args) => allocations::run(args),
             Command::Handshakes(args) => handshakes::run(args),
+            Command::Leases(args) => leases::run(args),
             Command::Links(args) => links::run(args),
             Command::Verify(args) => verify::run(args),
             Command::Framing(args) => framing::run(args),

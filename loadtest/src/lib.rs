@@ -16,12 +16,13 @@
 //! | [`power_cuts`] | a part's disk forgets what was not synced |
 //! | [`contest`] | aliases that many clients claim at once have one owner each |
 //! | [`max_clicks`] | links that end with a number of clicks, followed by many at once through kills |
+//! | [`leases`] | codes from key pools that are killed, restored and split: none comes twice |
 //! | [`verify`] | every key on every proxy, exact target, first try |
 //!
-//! Invariant: the system is a black box. Nothing here depends on another crate of the workspace; what is known of the
-//! services is what a user knows: their command lines, configuration files and HTTP.
+//! Invariant: the system is a black box. Nothing here depends on another crate of the workspace but `wire`, the protocol; what is known of
+//! the services is what a user knows: their command lines, configuration files and HTTP.
 //!
-//! Everything below runs on blocking or epoll-driven sockets and threads; no async runtime stands between the clock
+//! What measures time runs on blocking or epoll-driven sockets and threads; no async runtime stands between the clock
 //! and the socket.
 
 pub mod admin;
@@ -42,6 +43,7 @@ pub mod header_sets;
 pub mod http1;
 pub mod keys;
 pub mod latency;
+pub mod leases;
 pub mod lines;
 pub mod links;
 pub mod max_clicks;

@@ -19,6 +19,7 @@ use std::io;
 use std::path::Path;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use dashmap::{DashMap, Entry};
@@ -39,6 +40,8 @@ const FILE: &str = "budgets";
 const WAIT_MAX: Duration = Duration::from_secs(1);
 /// Links that visitors may wait for at once; beyond, they are told to come back.
 const WAITING_MAX: usize = 4_096;
+/// Visitors that may wait at once; beyond, they are told to come back.
+const VISITORS_MAX: usize = 16_384;
 /// A budget nobody has spent of for this long goes back.
 const IDLE: Duration = Duration::from_millis(400);
 /// How often the writer is told of what is spent while more is at hand.
@@ -54,9 +57,74 @@ pub struct Budgets {
     /// By the link's key in the log's encoding. Whoever holds an entry's lock may spend, give back, or forget.
     held: DashMap<Box<[u8]>, Held>,
     /// Visitors that wait for a change of a link's budget, or of the link.
-    waiting: DashMap<Box<[u8]>, Arc<Notify>>,
+    waiting: DashMap<Box<[u8]>, Arc<News>>,
+    /// How many there are.
+    visitors: AtomicUsize,
     work: Mutex<Work>,
     wake: Notify,
+}
+
+/// What visitors who wait for a link are told.
+#[derive(Debug, Default)]
+struct News {
+    told: Notify,
+    /// How often the link itself has changed since somebody waits for it.
+    link_changes: AtomicU64,
+}
+
+/// How long a visitor may wait for clicks of a link, over all its tries.
+#[derive(Clone, Copy, Debug)]
+pub struct Patience(Instant);
+
+impl Patience {
+    /// From now on.
+    pub fn new() -> Patience {
+        Patience(Instant::now() + WAIT_MAX)
+    }
+
+    fn left(self) -> Option<Duration> {
+        self.0.checked_duration_since(Instant::now()).filter(|left| !left.is_zero())
+    }
+}
+
+impl Default for Patience {
+    fn default() -> Patience {
+        Patience::new()
+    }
+}
+
+/// Somebody who hears the news of a link. The last one takes them out of the map, also when it is cancelled.
+struct Listener<'a> {
+    waiting: &'a DashMap<Box<[u8]>, Arc<News>>,
+    key: &'a [u8],
+    /// There until it is dropped.
+    news: Option<Arc<News>>,
+}
+
+impl Drop for Listener<'_> {
+    fn drop(&mut self) {
+        drop(self.news.take());
+        // The map's own and none besides: nobody waits any more.
+        self.waiting.remove_if(self.key, |_, news| Arc::strong_count(news) == 1);
+    }
+}
+
+/// A visitor that waits, counted while it does.
+struct Visitor<'a>(&'a AtomicUsize);
+
+impl<'a> Visitor<'a> {
+    /// `None`: there are too many.
+    fn admitted(visitors: &'a AtomicUsize) -> Option<Visitor<'a>> {
+        let before = visitors.fetch_add(1, Ordering::Relaxed);
+        let visitor = Visitor(visitors);
+        (before < VISITORS_MAX).then_some(visitor)
+    }
+}
+
+impl Drop for Visitor<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// What [`hold`] has to look at.
@@ -126,6 +194,7 @@ impl Budgets {
             reader,
             held: DashMap::new(),
             waiting: DashMap::new(),
+            visitors: AtomicUsize::new(0),
             work: Mutex::default(),
             wake: Notify::new(),
         };
@@ -175,33 +244,49 @@ impl Budgets {
         true
     }
 
-    /// Waits until something has changed that may let [`Budgets::spend`] succeed, or the link say that it has ended, but not for long.
-    pub async fn wait(&self, key: &[u8], created: Position) {
+    /// Waits until something has changed that may let [`Budgets::spend`] succeed, or the link say that it has ended. Whoever finds that
+    /// somebody was faster may wait again, as long as its patience lasts. False: it has waited long enough, or too many wait.
+    ///
+    /// # Cancel safety
+    /// Cancelled, it waits no more; nothing is spent by waiting.
+    pub async fn wait(&self, key: &[u8], created: Position, patience: Patience) -> bool {
         if self.waiting.len() >= WAITING_MAX && !self.waiting.contains_key(key) {
-            return;
+            return false;
         }
-        let news = Arc::clone(&*self.waiting.entry(key.into()).or_default());
-        self.hear(key, created, &news).await;
-        drop(news);
-        // The map's own and none besides: nobody waits any more.
-        self.waiting.remove_if(key, |_, news| Arc::strong_count(news) == 1);
+        let Some(visitor) = Visitor::admitted(&self.visitors) else { return false };
+        let news = Some(Arc::clone(&*self.waiting.entry(key.into()).or_default()));
+        let listener = Listener { waiting: &self.waiting, key, news };
+        let is_worth_a_try = match listener.news.as_deref() {
+            Some(news) => self.hear(key, created, news, patience).await,
+            None => false,
+        };
+        drop((listener, visitor));
+        is_worth_a_try
     }
 
-    async fn hear(&self, key: &[u8], created: Position, news: &Notify) {
-        let mut told = pin!(news.notified());
-        told.as_mut().enable();
-        // What has come before we listened.
-        if !self.held.get(key).is_some_and(|held| held.created == created && held.at_hand() > 0) {
+    async fn hear(&self, key: &[u8], created: Position, news: &News, patience: Patience) -> bool {
+        let changes = news.link_changes.load(Ordering::Acquire);
+        loop {
+            let mut told = pin!(news.told.notified());
+            told.as_mut().enable();
+            // What has come before we listened, or since.
+            let is_there =
+                self.held.get(key).is_some_and(|held| held.created == created && held.at_hand() > 0);
+            if is_there || news.link_changes.load(Ordering::Acquire) != changes {
+                return true;
+            }
+            let Some(left) = patience.left() else { return false };
             self.want(key, created);
-            // Late is an answer too.
-            let _ = timeout(WAIT_MAX, told).await;
+            if timeout(left, told).await.is_err() {
+                return false;
+            }
         }
     }
 
     /// Takes note of a served key that has changed; to be called when the replica has it.
     pub fn apply(&self, key: &[u8], serve_value: Option<&[u8]>) {
         match StateKey::decode(key) {
-            Ok(StateKey::Link(_)) => self.tell_waiting(key),
+            Ok(StateKey::Link(_)) => self.tell_waiting(key, true),
             Ok(StateKey::Budget(link, member)) if member == self.member => {
                 let link = link.encode();
                 match serve_value.and_then(read_row) {
@@ -210,17 +295,20 @@ impl Budgets {
                     Some(_) => {}
                     None => self.forget(&link),
                 }
-                self.tell_waiting(&link);
+                self.tell_waiting(&link, false);
             }
             _ => {}
         }
     }
 
-    fn tell_waiting(&self, link: &[u8]) {
+    fn tell_waiting(&self, link: &[u8], it_has_changed: bool) {
         if !self.waiting.is_empty()
             && let Some(news) = self.waiting.get(link)
         {
-            news.notify_waiters();
+            if it_has_changed {
+                news.link_changes.fetch_add(1, Ordering::Release);
+            }
+            news.told.notify_waiters();
         }
     }
 

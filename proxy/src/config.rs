@@ -3,6 +3,7 @@
 //! A [`Config`] is valid as a whole: what can be known from the file alone has been checked. Whether folders exist and ports are
 //! free shows at start.
 
+mod geo;
 mod limits;
 mod listeners;
 mod tls;
@@ -20,6 +21,7 @@ use crate::clicks::options::ClickOptions;
 use crate::client::ClientAddress;
 use crate::hosts::UnknownHost;
 
+pub use self::geo::GeoFile;
 pub use self::limits::{LimitsConfig, PerNetwork};
 pub use self::listeners::Listener;
 pub use self::tls::{CertificateFiles, TlsFiles};
@@ -46,6 +48,8 @@ pub struct Config {
     pub writers: Writers,
     /// The control socket.
     pub control_socket: PathBuf,
+    /// The database of countries; `None`: no rule by country holds.
+    pub geo: Option<GeoFile>,
     /// How clicks are counted.
     pub clicks: ClickOptions,
     /// Memory and disk.
@@ -104,7 +108,9 @@ impl Config {
         let listeners = listeners::read(root);
         let workers = read_workers(&mut root.section("listen"));
         let unstated = listeners.iter().find(|listener| listener.client_address == ClientAddress::Unstated);
-        let limits = limits::read(root, unstated.map(|listener| listener.address));
+        let unstated = unstated.map(|listener| listener.address);
+        let limits = limits::read(root, unstated);
+        let geo = geo::read(&mut root.section("geo"), unstated);
         let has_tls = listeners.iter().any(|listener| listener.tls);
         let tls = tls::read(&mut root.section("tls"), has_tls);
         let health = root.section("health").value("listen", SocketAddr::from(([127, 0, 0, 1], 8081)));
@@ -126,6 +132,7 @@ impl Config {
             health,
             writers,
             control_socket,
+            geo,
             clicks,
             cache,
             ready,

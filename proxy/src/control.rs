@@ -7,8 +7,10 @@ use std::time::Instant;
 use daemon::control::{Answer, Commands};
 use serde_json::{Value, json};
 
+use crate::geo::Geo;
 use crate::metrics::Measured;
-use crate::tls::{Tls, watch};
+use crate::tls::Tls;
+use crate::watch;
 
 /// Answers commands.
 #[derive(Debug)]
@@ -17,6 +19,8 @@ pub struct ProxyCommands {
     pub measured: Measured,
     /// What `reload` reads again.
     pub tls: Option<Arc<Tls>>,
+    /// The same.
+    pub geo: Option<Arc<Geo>>,
     /// Where visitors come in.
     pub listen: Vec<SocketAddr>,
     /// Where health is answered.
@@ -50,7 +54,7 @@ impl Commands for ProxyCommands {
     fn run(&self, command: String, _args: Value) -> Answer<'_> {
         let answer = match command.as_str() {
             "stats" => Ok(self.stats()),
-            "reload" => watch::on_command(self.tls.as_deref()),
+            "reload" => watch::on_command(self.tls.as_deref(), self.geo.as_deref()),
             other => Err(format!("a proxy has no command {other:?}; it has: stats, reload")),
         };
         Box::pin(std::future::ready(answer))

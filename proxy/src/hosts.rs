@@ -2,7 +2,8 @@
 //!
 //! The table follows from the replica: rebuilt from a scan when a replica is opened, changed with every record that touches a host or a
 //! domain, always before the record is acknowledged. Readers take a snapshot and never wait. A host nobody declared is the default
-//! domain's, unless the configuration says otherwise ([`UnknownHost`]).
+//! domain's, unless the configuration says otherwise ([`UnknownHost`]). A record that is damaged is left out, and the log says so; it takes no
+//! other host and no other domain with it.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -66,6 +67,13 @@ impl HostTable {
         self.domains.is_empty()
     }
 
+    /// Takes over a record of a replica, unless it is damaged.
+    fn take(&mut self, key: &[u8], value: &[u8]) {
+        if let Err(error) = self.set(key, Some(value)) {
+            tracing::error!(%error, "a host's or a domain's record in the replica is damaged and was left out");
+        }
+    }
+
     fn set(&mut self, key: &[u8], value: Option<&[u8]>) -> Result<(), DecodeError> {
         match (key.split_first(), StateKey::decode(key)) {
             (Some((&StateKey::HOSTS, host)), _) => self.set_host(host, value),
@@ -123,9 +131,6 @@ pub enum HostsError {
     /// The replica cannot be read.
     #[error("cannot read the hosts")]
     Store(#[from] StoreError),
-    /// A host's record is damaged.
-    #[error("the replica holds a damaged host")]
-    Damaged(#[from] DecodeError),
 }
 
 /// The table in force.
@@ -151,7 +156,7 @@ impl Hosts {
     /// Builds the table from a replica.
     ///
     /// # Errors
-    /// The replica cannot be read or is damaged.
+    /// The replica cannot be read.
     pub fn load(reader: &Reader) -> Result<Hosts, HostsError> {
         Hosts::with(reader, UnknownHost::DefaultDomain)
     }
@@ -174,15 +179,13 @@ impl Hosts {
         let strict = self.unknown != UnknownHost::DefaultDomain;
         let mut table = HostTable { only_default: true, strict, ..HostTable::default() };
         for kind in [StateKey::HOSTS, StateKey::DOMAINS] {
-            let mut damage = Ok(());
             reader.scan_served(&[kind], |key, value| {
                 let is_of_kind = key.first() == Some(&kind);
                 if is_of_kind {
-                    damage = table.set(key, Some(value));
+                    table.take(key, value);
                 }
-                is_of_kind && damage.is_ok()
+                is_of_kind
             })?;
-            damage?;
         }
         self.table.store(table.into());
         Ok(())
@@ -191,7 +194,7 @@ impl Hosts {
     /// Takes over changed hosts and domains: their keys and new values; other keys are passed over.
     ///
     /// # Errors
-    /// A value is damaged; what came before it counts.
+    /// A value is damaged; all others count.
     pub fn change<'a>(
         &self,
         changes: impl Iterator<Item = (&'a [u8], Option<&'a [u8]>)>,
@@ -202,7 +205,8 @@ impl Hosts {
             return Ok(());
         }
         let mut table = HostTable::clone(&self.table.load());
-        let result = changes.try_for_each(|(key, value)| table.set(key, value));
+        let mut result = Ok(());
+        changes.for_each(|(key, value)| result = result.and(table.set(key, value)));
         self.table.store(table.into());
         result
     }
@@ -261,8 +265,33 @@ mod tests {
     }
 
     #[test]
-    fn a_damaged_value_is_an_error() {
+    fn a_damaged_value_is_an_error_and_takes_no_other_host_with_it() {
         let hosts = Hosts::default();
-        assert!(hosts.change([(&b"\x10x"[..], Some(&b"\xff"[..]))].into_iter()).is_err());
+        declare(&hosts, "before.example", 7, true);
+        let key = |host: &str| StateKey::Host(host.to_owned()).encode();
+        let sound = value(8, true);
+        let changes = [
+            (key("damaged.example"), &b"\xff"[..]),
+            (key("sound.example"), &*sound),
+            (StateKey::Domain(DomainId(9)).encode(), b"\xff"),
+        ];
+        assert!(hosts.change(changes.iter().map(|(key, value)| (&**key, Some(*value)))).is_err());
+        let table = hosts.table();
+        for (host, domain) in [("before.example", 7), ("sound.example", 8), ("damaged.example", 0)] {
+            assert_eq!(table.domain(host.as_bytes()), Some(DomainId(domain)), "{host}");
+        }
+    }
+
+    #[test]
+    fn a_table_is_built_of_what_is_sound_in_a_replica() {
+        let mut table = HostTable { only_default: true, ..HostTable::default() };
+        let key = |host: &str| StateKey::Host(host.to_owned()).encode();
+        table.take(&key("a.example"), &value(7, true));
+        table.take(&key("b.example"), b"\xff");
+        table.take(&StateKey::Domain(DomainId(7)).encode(), b"\xff");
+        table.take(&key("c.example"), &value(8, true));
+        for (host, domain) in [("a.example", 7), ("b.example", 0), ("c.example", 8)] {
+            assert_eq!(table.domain(host.as_bytes()), Some(DomainId(domain)), "{host}");
+        }
     }
 }

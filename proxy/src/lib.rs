@@ -22,6 +22,7 @@ pub mod control;
 pub mod disk;
 pub mod follow;
 mod framework_log;
+pub mod geo;
 pub mod hash;
 pub mod hosts;
 pub mod hot_map;
@@ -42,6 +43,7 @@ mod start;
 pub mod tls;
 mod turn;
 pub mod wall_clock;
+pub mod watch;
 pub mod worker;
 
 pub use start::run;

@@ -18,6 +18,7 @@ use crate::allocations::{self, Role};
 use crate::census::Census;
 use crate::clicks::status::{ClickStatus, KIND_NAMES, ReportState};
 use crate::follow::status::FeedState;
+use crate::geo::Geo;
 use crate::hot_map::HotMap;
 use crate::limits::Limit;
 use crate::lookup::Tier;
@@ -47,6 +48,8 @@ pub struct Measured {
     pub replication_lag: Latency,
     /// TLS with visitors, if a listener has it.
     pub tls: Option<Arc<Tls>>,
+    /// The database of countries, if there is one.
+    pub geo: Option<Arc<Geo>>,
     /// When our certificate for the feed ends, seconds since the Unix epoch; `None` without one.
     pub credential_expires_at_s: Option<u64>,
 }
@@ -104,6 +107,7 @@ impl Measured {
                 "h2": self.events(Event::Http2),
             },
             "tls": self.tls_json(),
+            "countries": self.geo.as_ref().map(|geo| geo.shown().to_json()),
             "connections": {
                 "opened": self.events(Event::Opened),
                 "closed": self.events(Event::Closed),
@@ -244,6 +248,7 @@ impl Collector for Collected {
         let help = "Allocations of the threads that serve, those of C libraries left out";
         counters(&mut encoder, "allocations", help, "thread", allocated.into_iter())?;
         self.encode_tls(&mut encoder)?;
+        self.encode_geo(&mut encoder)?;
         self.encode_clicks(&mut encoder)?;
         self.encode_following(&mut encoder)
     }
@@ -273,6 +278,17 @@ impl Collected {
             expiry.encode(family.encode_family(&[("certificate", place.to_string())])?)?;
         }
         Ok(())
+    }
+
+    fn encode_geo(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let Some(geo) = &self.0.geo else { return Ok(()) };
+        let (reloads, refused) = geo.reloads();
+        let results = [("ok", reloads), ("refused", refused)];
+        let help = "Times the database of countries was read again";
+        counters(encoder, "country_database_reloads", help, "result", results.into_iter())?;
+        let help = "When the database of countries was made, seconds since the Unix epoch";
+        let built_at_s = i64::try_from(geo.shown().built_at_s).unwrap_or(i64::MAX);
+        gauge(encoder, "country_database_build_timestamp_seconds", help, built_at_s)
     }
 
     fn encode_clicks(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {

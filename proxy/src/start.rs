@@ -26,6 +26,7 @@ use crate::disk::{DiskOptions, DiskPool};
 use crate::follow::status::Status;
 use crate::follow::{self, FollowOptions, Followed};
 use crate::framework_log;
+use crate::geo::Geo;
 use crate::hosts::Hosts;
 use crate::hot_map::HotMap;
 use crate::http::begin::Speaks;
@@ -37,7 +38,8 @@ use crate::open_files;
 use crate::quota::Quotas;
 use crate::readiness::ReadyState;
 use crate::server::{self, Entrance, Stop};
-use crate::tls::{Tls, watch};
+use crate::tls::Tls;
+use crate::watch::{self, Every};
 use crate::worker::{Counters, FailureLog, Shared, Worker};
 
 /// The first replica of a process.
@@ -63,6 +65,7 @@ pub fn run(config: Config) -> Result<(), Exit> {
     let follow_as = follow_options(&config.writers)?;
     let replica = open_replica(&config)?;
     let tls = config.tls.clone().map(Tls::load).transpose().map_err(Exit::failure)?.map(Arc::new);
+    let geo = config.geo.as_ref().map(Geo::load).transpose().map_err(Exit::failure)?.map(Arc::new);
     let entrances: Vec<Entrance> =
         config.listeners.iter().map(|listener| entrance(listener, tls.as_ref())).collect();
     let addresses: Vec<SocketAddr> = config.listeners.iter().map(|listener| listener.address).collect();
@@ -98,6 +101,7 @@ pub fn run(config: Config) -> Result<(), Exit> {
         disk_took: Latency::default(),
         replication_lag: Latency::default(),
         tls: tls.clone(),
+        geo: geo.clone(),
         credential_expires_at_s: follow_as
             .identity
             .as_ref()
@@ -120,6 +124,7 @@ pub fn run(config: Config) -> Result<(), Exit> {
         clients: per_network.map_or_else(Clients::default, |limits| limits.clients),
         quotas,
         budgets: budgets.clone(),
+        geo: geo.clone(),
     });
 
     let health = HealthServer::start(config.health, Arc::new(ProxyProbe::new(measured.clone())));
@@ -127,11 +132,15 @@ pub fn run(config: Config) -> Result<(), Exit> {
     let commands = ProxyCommands {
         measured: measured.clone(),
         tls: tls.clone(),
+        geo,
         listen: listen.clone(),
         health: health.local_addr(),
         started,
     };
-    let check_every = config.tls.map_or(FILES_UNCHECKED, |files| files.check_every);
+    let check_every = Every {
+        certificates: config.tls.map_or(FILES_UNCHECKED, |files| files.check_every),
+        countries: config.geo.map_or(FILES_UNCHECKED, |file| file.check_every),
+    };
     let control = Control::start(&config.control_socket, commands, check_every).map_err(Exit::failure)?;
     tracing::info!(
         listen = ?listen,
@@ -245,7 +254,7 @@ fn open_replica(config: &Config) -> Result<Replica, Exit> {
     Replica::open(&dir, Contents::Serve, &options).map_err(Exit::failure)
 }
 
-/// The control socket on a thread of its own, and on it too the watch over the certificates.
+/// The control socket on a thread of its own, and on it too the watch over certificates and countries.
 struct Control {
     stop: CancellationToken,
     thread: std::thread::JoinHandle<()>,
@@ -255,12 +264,12 @@ impl Control {
     fn start(
         path: &std::path::Path,
         commands: ProxyCommands,
-        check_every: Duration,
+        check_every: Every,
     ) -> std::io::Result<Control> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let hangups = runtime.block_on(async { watch::hangups() })?;
         // Ends with the runtime.
-        runtime.spawn(watch::watch(commands.tls.clone(), hangups, check_every));
+        runtime.spawn(watch::watch(commands.tls.clone(), commands.geo.clone(), hangups, check_every));
         let socket = runtime.block_on(async { ControlSocket::bind(path) })?;
         let stop = CancellationToken::new();
         let stopped = stop.clone();

@@ -2,7 +2,8 @@
 //!
 //! OpenSSL of the system does the work. What a connection needs hangs together in a `Loaded`, which is replaced as a whole: a
 //! handshake sees the old files or the new ones, and files that do not fit together change nothing. Deliberately not here: the
-//! deadline of a handshake and what is spoken afterwards ([`crate::http::begin`]), and when to look at the files ([`watch`]).
+//! deadline of a handshake and what is spoken afterwards ([`crate::http::begin`]), and when to look at the files
+//! ([`crate::watch`]).
 
 mod certificate;
 mod choice;
@@ -10,7 +11,6 @@ mod context;
 #[cfg(test)]
 mod tests;
 mod tickets;
-pub mod watch;
 
 use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
@@ -20,6 +20,7 @@ use arc_swap::ArcSwap;
 use openssl::ssl::{NameType, SniError, SslContext};
 use parking_lot::Mutex;
 use pingora::protocols::tls::SslStream;
+use serde_json::{Value, json};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 pub use self::certificate::TlsError;
@@ -66,6 +67,13 @@ type Seen = Vec<Option<(u64, u64, u64, i64, i64)>>;
 #[error("the handshake failed")]
 pub(crate) struct HandshakeFailed;
 
+impl Shown {
+    /// For commands.
+    pub fn to_json(&self) -> Value {
+        json!({ "names": self.names, "expires_at_s": self.expires_at_s })
+    }
+}
+
 impl Tls {
     /// Reads every file.
     ///
@@ -107,7 +115,7 @@ impl Tls {
     }
 
     /// As [`Tls::reload`], if a file has changed since it was last read.
-    fn reload_if_changed(&self) -> Option<Result<Vec<Shown>, TlsError>> {
+    pub fn reload_if_changed(&self) -> Option<Result<Vec<Shown>, TlsError>> {
         let mut seen = self.seen.lock();
         (*seen != look(&self.files)).then(|| self.read_again(&mut seen))
     }

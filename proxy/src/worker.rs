@@ -17,6 +17,7 @@ use crate::clicks::ClickRing;
 use crate::clicks::record::Click;
 use crate::client::{Client, Clients};
 use crate::disk::Unsure;
+use crate::geo::Geo;
 use crate::hosts::Hosts;
 use crate::hot_map::Block;
 use crate::http::clock::now_ms;
@@ -47,6 +48,8 @@ pub struct Shared {
     pub quotas: Option<Arc<Quotas>>,
     /// What may be spent of links that end with a number of clicks; `None`: nothing.
     pub budgets: Option<Arc<Budgets>>,
+    /// Where visitors come from, if there is a database that says it.
+    pub geo: Option<Arc<Geo>>,
 }
 
 impl Shared {

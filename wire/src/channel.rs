@@ -22,8 +22,10 @@ use crate::{
     keys::key_supply_client::KeySupplyClient,
     limits::{
         ACCOUNTANT_MESSAGE_BYTES_MAX, BUDGETS_MESSAGE_BYTES_MAX, FOLLOWER_MESSAGE_BYTES_MAX,
-        KEYS_MESSAGE_BYTES_MAX, REPORTER_MESSAGE_BYTES_MAX, WRITER_MESSAGE_BYTES_MAX,
+        KEYS_MESSAGE_BYTES_MAX, REPORTER_MESSAGE_BYTES_MAX, SNAPSHOT_REPLY_BYTES_MAX,
+        SNAPSHOT_REQUEST_BYTES_MAX, WRITER_MESSAGE_BYTES_MAX,
     },
+    snapshots::snapshots_client::SnapshotsClient,
 };
 
 /// How long the TCP connection may take.
@@ -130,6 +132,13 @@ pub fn budgets_client(channel: Channel) -> BudgetsClient<Channel> {
     BudgetsClient::new(channel)
         .max_decoding_message_size(BUDGETS_MESSAGE_BYTES_MAX)
         .max_encoding_message_size(BUDGETS_MESSAGE_BYTES_MAX)
+}
+
+/// Makes the client of snapshots, with the limits both ends share.
+pub fn snapshots_client(channel: Channel) -> SnapshotsClient<Channel> {
+    SnapshotsClient::new(channel)
+        .max_decoding_message_size(SNAPSHOT_REPLY_BYTES_MAX)
+        .max_encoding_message_size(SNAPSHOT_REQUEST_BYTES_MAX)
 }
 
 /// Joins an error and its causes into one line, leaving out what a cause merely repeats.

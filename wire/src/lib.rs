@@ -1,6 +1,6 @@
 //! What the parts of Signpost say to each other.
 //!
-//! - [`feed`], [`keys`], [`clicks`] and [`budgets`]: the generated messages, clients and servers; `proto/` is their source and explains them.
+//! - [`feed`], [`keys`], [`clicks`], [`budgets`] and [`snapshots`]: the generated messages, clients and servers; `proto/` is their source and explains them.
 //! - [`limits`]: how large a message may be, the same on both ends.
 //! - [`identity`]: who a process is (a certificate of the fleet's own authority) and who its peer is.
 //! - [`channel`] and [`listen`]: how a client dials and how a server accepts, so that every port between machines
@@ -29,6 +29,12 @@ pub mod keys {
 #[allow(missing_docs, unreachable_pub, rust_2018_idioms, rustdoc::all, clippy::all, clippy::unwrap_used)]
 pub mod budgets {
     tonic::include_proto!("signpost.budgets.v1");
+}
+
+/// Snapshots of the state: package `signpost.snapshots.v1`, generated from `proto/snapshots.proto`.
+#[allow(missing_docs, unreachable_pub, rust_2018_idioms, rustdoc::all, clippy::all, clippy::unwrap_used)]
+pub mod snapshots {
+    tonic::include_proto!("signpost.snapshots.v1");
 }
 
 /// Counts of clicks: package `signpost.clicks.v1`, generated from `proto/clicks.proto`.

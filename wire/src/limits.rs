@@ -29,5 +29,15 @@ pub const ACCOUNTANT_MESSAGE_BYTES_MAX: usize = 64 << 10;
 /// Most bytes of one message of `Budgets`, either way: a link's name and a few numbers, or a refusal in words.
 pub const BUDGETS_MESSAGE_BYTES_MAX: usize = 64 << 10;
 
+/// Most bytes of one message of `Snapshots` from a follower: who asks for what.
+pub const SNAPSHOT_REQUEST_BYTES_MAX: usize = 64 << 10;
+
+/// Most bytes of one message of `Snapshots` to a follower: a chunk of a part or of a manifest, and room.
+pub const SNAPSHOT_REPLY_BYTES_MAX: usize = 2 << 20;
+
+/// How many bytes of a part or of a manifest are sent in one message.
+pub const SNAPSHOT_CHUNK_BYTES: usize = 512 << 10;
+
+const _: () = assert!(SNAPSHOT_CHUNK_BYTES + 4096 <= SNAPSHOT_REPLY_BYTES_MAX);
 const _: () = assert!(LEASE_CODES_MAX as usize * 8 + 4096 <= KEYS_MESSAGE_BYTES_MAX);
 const _: () = assert!(MARK_CODES_MAX * 8 + 4096 <= KEYS_MESSAGE_BYTES_MAX);

@@ -24,8 +24,10 @@ use crate::{
     keys::key_supply_server::{KeySupply, KeySupplyServer},
     limits::{
         ACCOUNTANT_MESSAGE_BYTES_MAX, BUDGETS_MESSAGE_BYTES_MAX, FOLLOWER_MESSAGE_BYTES_MAX,
-        KEYS_MESSAGE_BYTES_MAX, REPORTER_MESSAGE_BYTES_MAX, WRITER_MESSAGE_BYTES_MAX,
+        KEYS_MESSAGE_BYTES_MAX, REPORTER_MESSAGE_BYTES_MAX, SNAPSHOT_REPLY_BYTES_MAX,
+        SNAPSHOT_REQUEST_BYTES_MAX, WRITER_MESSAGE_BYTES_MAX,
     },
+    snapshots::snapshots_server::{Snapshots, SnapshotsServer},
 };
 
 /// Most connections at once. Further ones wait in the kernel's queue until one closes.
@@ -210,6 +212,15 @@ pub fn with_budgets(routes: Routes, service: impl Budgets) -> Routes {
         BudgetsServer::new(service)
             .max_decoding_message_size(BUDGETS_MESSAGE_BYTES_MAX)
             .max_encoding_message_size(BUDGETS_MESSAGE_BYTES_MAX),
+    )
+}
+
+/// Adds the snapshots to the routes of a feed, with the limits both ends share: they are on one port.
+pub fn with_snapshots(routes: Routes, service: impl Snapshots) -> Routes {
+    routes.add_service(
+        SnapshotsServer::new(service)
+            .max_decoding_message_size(SNAPSHOT_REQUEST_BYTES_MAX)
+            .max_encoding_message_size(SNAPSHOT_REPLY_BYTES_MAX),
     )
 }
 

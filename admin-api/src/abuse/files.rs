@@ -167,4 +167,33 @@ mod tests {
         fs::write(&hosts, "bad.example\nworse.example\n").unwrap();
         assert_eq!(files.reload().unwrap(), (2, 1));
     }
+    #[test]
+    fn files_that_are_read_at_once_are_in_use_as_they_were_last() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("hosts");
+        fs::write(&path, "").unwrap();
+        let files = BlockFiles::load(vec![path.clone()], Vec::new()).unwrap();
+        let written = Mutex::new(0);
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    for _ in 0..50 {
+                        let count = {
+                            let mut written = written.lock();
+                            *written += 1;
+                            let text: String = (0..*written).map(|n| format!("h{n}.example\n")).collect();
+                            let new = dir.path().join("new");
+                            fs::write(&new, text).unwrap();
+                            fs::rename(&new, &path).unwrap();
+                            *written
+                        };
+                        files.reload().unwrap();
+                        // The list only grows, so whoever read it later has more of it.
+                        assert!(files.current().entries().0 >= count);
+                    }
+                });
+            }
+        });
+        assert_eq!(files.current().entries().0, 200);
+    }
 }

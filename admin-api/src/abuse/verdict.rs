@@ -82,9 +82,14 @@ pub enum VerdictError {
     /// It says too much.
     #[error("the answer has more than {ANSWER_BYTES_MAX} bytes, or broke off")]
     TooLong,
-    /// It says something else.
-    #[error("the answer is not as agreed: {0}")]
-    Answer(#[from] serde_json::Error),
+    /// It says something else. What it says may hold targets, which have no place in a log: only where it goes wrong is kept.
+    #[error("the answer is not as agreed, at line {line} column {column}")]
+    Answer {
+        /// From 1.
+        line: usize,
+        /// In bytes, from 1; 0 at the beginning of a line.
+        column: usize,
+    },
     /// It leaves some out.
     #[error("{found} verdicts on {asked} targets")]
     Count {
@@ -93,6 +98,12 @@ pub enum VerdictError {
         /// Verdicts.
         found: usize,
     },
+}
+
+impl VerdictError {
+    fn not_agreed(error: &serde_json::Error) -> VerdictError {
+        VerdictError::Answer { line: error.line(), column: error.column() }
+    }
 }
 
 /// A service that is asked.
@@ -140,7 +151,7 @@ impl VerdictService {
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
         // Ends with the connection, which ends with the sender.
         let connection = tokio::spawn(connection);
-        let body = serde_json::to_vec(&Question { urls })?;
+        let body = serde_json::to_vec(&Question { urls }).expect("texts have a JSON");
         let request = Request::post(uri.path_and_query().map_or("/", |path| path.as_str()))
             .header(header::HOST, uri.authority().map_or("", |authority| authority.as_str()))
             .header(header::CONTENT_TYPE, "application/json")
@@ -161,7 +172,8 @@ impl VerdictService {
                 VerdictError::TooLong
             }
         })?;
-        let mut verdicts = serde_json::from_slice::<Answer>(&body.to_bytes())?.verdicts;
+        let answer = serde_json::from_slice::<Answer>(&body.to_bytes());
+        let mut verdicts = answer.map_err(|error| VerdictError::not_agreed(&error))?.verdicts;
         if verdicts.len() != urls.len() {
             return Err(VerdictError::Count { asked: urls.len(), found: verdicts.len() });
         }

@@ -11,7 +11,8 @@ use super::lease::Lease;
 use super::pool::Pool;
 use super::stock::Stock;
 use super::store::LeaseStore;
-use super::{Codes, CodesOptions};
+use super::{Codes, CodesOptions, teach};
+use crate::log::Log;
 use crate::metrics::Metrics;
 
 /// How often the task looks without being called, to remove what is used up.
@@ -23,6 +24,8 @@ pub struct Refill {
     pub codes: Codes,
     /// Where leases lie.
     pub store: LeaseStore,
+    /// What is in use, for pools that do not know.
+    pub log: Log,
     /// From whom.
     pub pools: Arc<[Pool]>,
     /// How much.
@@ -95,6 +98,14 @@ impl Refill {
     }
 
     async fn lease_from(&mut self, pool: &Pool, others: &[Pool]) -> Result<Lease, String> {
+        let description = pool.described(others).await.map_err(|error| error.to_string())?;
+        if !self.store.knows(description.id) {
+            let stock = self.codes.stock().codes();
+            let told = teach::tell_all(&self.log, pool, &description, stock).await;
+            told.map_err(|error| error.to_string())?;
+            tokio::task::block_in_place(|| self.store.meet(description.id))
+                .map_err(|error| error.to_string())?;
+        }
         let lease =
             pool.lease(self.epoch, self.options.block, others).await.map_err(|error| error.to_string())?;
         // A few hundred microseconds of fsync on a thread of the runtime: rare, and the next lease cannot begin before it anyway.

@@ -102,6 +102,13 @@ impl Stock {
         self.supply.send_if_modified(|supply| std::mem::replace(supply, Supply::Down) != Supply::Down);
     }
 
+    /// Returns the codes that are left.
+    pub fn codes(&self) -> Vec<Code7> {
+        let stock = self.blocks.lock();
+        let blocks = stock.blocks.iter().flat_map(|block| &block.codes);
+        blocks.chain(&stock.returned).copied().collect()
+    }
+
     /// Says how many codes are left.
     pub fn left(&self) -> usize {
         self.blocks.lock().left

@@ -110,6 +110,19 @@ impl LeaseStore {
         Ok(())
     }
 
+    /// Says whether a pool was met before.
+    pub fn knows(&self, pool: PoolId) -> bool {
+        self.seen.contains_key(&pool)
+    }
+
+    /// Notes that a pool was met; on disk when this returns.
+    ///
+    /// # Errors
+    /// The disk refuses.
+    pub fn meet(&mut self, pool: PoolId) -> io::Result<()> {
+        if self.knows(pool) { Ok(()) } else { self.remember(pool, Seen::default()) }
+    }
+
     fn remember(&mut self, pool: PoolId, seen: Seen) -> io::Result<()> {
         self.seen.insert(pool, seen);
         durable::replace(&self.dir.join(SEEN), self.seen_text().as_bytes())

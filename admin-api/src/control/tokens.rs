@@ -1,24 +1,16 @@
 //! `token create | list | revoke`.
 
-use linklog::entity::{Scopes, Token};
+use linklog::entity::Token;
 use linklog::{Change, Operation, Part, Precondition, StateKey};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{Operator, failed};
-use crate::auth::{self, NewToken, SCOPES, TOKENS_MAX, TokenId, scope_named, scope_names};
+use crate::auth::{self, NewToken, TOKENS_MAX, TokenId, scope_names};
 use crate::clock;
+use crate::http::tokens::described;
 use crate::links::view::Rfc3339;
-
-/// Longest name of a token, in characters.
-const NAME_CHARS_MAX: usize = 100;
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Create {
-    name: String,
-    scopes: Vec<String>,
-}
+use crate::problem::Problem;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -26,44 +18,35 @@ pub(super) struct Revoke {
     id: String,
 }
 
-pub(super) async fn create(operator: &Operator, args: Create) -> Result<Value, String> {
-    let chars = args.name.chars().count();
-    if !(1..=NAME_CHARS_MAX).contains(&chars) || args.name.contains(char::is_control) {
-        return Err(format!("a token's name has 1 to {NAME_CHARS_MAX} printable characters"));
-    }
+/// Makes a token; the arguments are those of `POST /v1/tokens`, judged there.
+pub(super) async fn create(operator: &Operator, args: &Value) -> Result<Value, String> {
+    let record = described(&operator.people, &operator.domains.table(), args.to_string().as_bytes());
+    let record = record.map_err(|problem| said(&problem))?;
     if operator.tokens.len() >= TOKENS_MAX {
         return Err(format!("there are {TOKENS_MAX} tokens already, which is the most there may be"));
     }
-    let scopes = scopes(&args.scopes)?;
     let new = NewToken::generate().map_err(|error| format!("no random numbers to be had: {error}"))?;
-    let record = Token {
-        name: args.name,
-        secret_hash: new.secret_hash(),
-        scopes,
-        created_at_ms: clock::now_ms(),
-        ..Token::default()
-    };
+    let record = Token { secret_hash: new.secret_hash(), ..record };
     let change = put(new.id(), &record, Precondition::NeverUsed);
     if operator.write_then(change, in_force(operator, new.id(), &record)).await?.is_err() {
         return Err("the random id is in use: run the command again".to_owned());
     }
     tracing::info!(token = %new.id(), name = record.name, "made a token");
-    Ok(
-        json!({ "token": new.text(), "id": new.id().to_string(), "name": record.name, "scopes": scope_names(scopes) }),
-    )
+    let mut made = shown(new.id(), &record);
+    made["token"] = new.text().into();
+    Ok(made)
 }
 
-fn scopes(names: &[String]) -> Result<Scopes, String> {
-    if names.is_empty() {
-        return Err("a token needs at least one scope".to_owned());
+/// Says what is wrong with every field.
+fn said(problem: &Problem) -> String {
+    match problem.errors() {
+        [] => problem.detail().to_owned(),
+        errors => errors
+            .iter()
+            .map(|finding| format!("{}: {}", finding.field, finding.detail))
+            .collect::<Vec<_>>()
+            .join("; "),
     }
-    names.iter().try_fold(Scopes::default(), |scopes, name| {
-        let known: Vec<_> = SCOPES.iter().map(|(name, _)| *name).collect();
-        let scope = scope_named(name);
-        scope
-            .map(|scope| scopes.union(scope))
-            .ok_or(format!("no scope {name:?}, there are {}", known.join(", ")))
-    })
 }
 
 pub(super) async fn revoke(operator: &Operator, args: &Revoke) -> Result<Value, String> {
@@ -105,6 +88,8 @@ fn shown(id: TokenId, token: &Token) -> Value {
         "name": token.name,
         "scopes": scope_names(token.scopes),
         "created_at": Rfc3339(token.created_at_ms),
+        "user": token.user.map(|user| user.to_string()),
+        "expires_at": token.expires_at_ms.map(Rfc3339),
         "revoked_at": token.revoked_at_ms.map(Rfc3339),
     })
 }

@@ -26,6 +26,7 @@ use crate::budgets::Budgets;
 use crate::clicks::Reporters;
 use crate::members;
 use crate::replication::ReplicationOptions;
+use crate::snapshots::ShelfOptions;
 
 const SMALL: StoreOptions =
     StoreOptions { block_cache_bytes: 4 << 20, memtable_bytes: 2 << 20, background_threads: 1 };
@@ -100,7 +101,9 @@ impl Fleet {
             accounts: accounts.handle(),
             reporters: Reporters::default(),
         };
-        let served = tokio::spawn(server.serve(source, clicks, budgets, stop.clone()));
+        let shelf_options = ShelfOptions { dir: dir.join("snapshots"), fleet, bytes_per_s: 0 };
+        let shelf = Shelf::open(shelf_options, &writer.reader(), writer.journal(), stop.clone()).unwrap();
+        let served = tokio::spawn(server.serve(source, clicks, budgets, shelf, stop.clone()));
         let fleet = Fleet { _accounts: accounts, writer, members, replication, address, stop, served };
         fleet.add("proxy-0").await;
         fleet

@@ -20,8 +20,10 @@ use crate::problem::Problem;
 #[derive(Serialize, utoipa::ToSchema)]
 #[schema(as = Clicks)]
 pub(super) struct View {
-    /// People only; the others are apart.
+    /// People only, those before it was imported among them; the others are apart.
     total: u64,
+    /// People who had followed it elsewhere before it was imported.
+    imported: u64,
     /// Crawlers and link previews, by their User-Agent.
     bots: u64,
     /// `HEAD` requests.
@@ -56,9 +58,10 @@ async fn try_of_link(api: &Api, code: CodeInPath, head: Parts) -> Result<Respons
     let key = api.links.key_as_kept(key_of(&code_text(code)?, &head.uri, &domains)?).await?;
     // Asked first: what the counts are said to be complete until is in the counts that are read after.
     let freshness = api.links.clicks.freshness();
-    let (_, totals) = api.links.get_counted(caller, key).await?;
+    let (stored, totals) = api.links.get_counted(caller, key).await?;
     let view = View {
-        total: totals.clicks(),
+        total: totals.clicks().saturating_add(stored.manage.imported_clicks),
+        imported: stored.manage.imported_clicks,
         bots: totals.counts.of(Kind::Bot),
         head: totals.counts.of(Kind::Head),
         prefetch: totals.counts.of(Kind::Prefetch),

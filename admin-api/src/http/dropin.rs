@@ -85,8 +85,13 @@ impl Found {
 
     /// Redirects of every kind that a peer counts as one: people's and bots', HEAD and prefetches left out.
     fn visits(&self) -> (u64, u64) {
-        (self.totals.clicks(), self.totals.counts.of(Kind::Bot))
+        (people(&self.link, &self.totals), self.totals.counts.of(Kind::Bot))
     }
+}
+
+/// How many people followed a link, those before it was imported among them.
+fn people(link: &StoredLink, totals: &Totals) -> u64 {
+    totals.clicks().saturating_add(link.manage.imported_clicks)
 }
 
 /// Lets a request in that shows a token in whatever place its API has for it.
@@ -181,7 +186,7 @@ async fn walk(
             let subjects: Vec<Subject> =
                 page.iter().map(|(key, link)| Subject { key: *key, created: link.stamp.created }).collect();
             for ((key, link), totals) in page.into_iter().zip(clicks.totals(&subjects)?) {
-                walked.visits += totals.clicks();
+                walked.visits += people(&link, &totals);
                 if walked.total >= from && walked.links.len() < limit {
                     walked.links.push(Found { key, link, totals });
                 }

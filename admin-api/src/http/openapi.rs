@@ -81,6 +81,9 @@ const SHARED: [(&str, &str, &str, Applies); 9] = [
 /// The same for what only changes, and whatever asks the log, can meet.
 const UNAVAILABLE: (&str, &str, &str) = ("Unavailable", "503", "The server cannot do this now");
 
+/// What everything that changes something can meet besides.
+const NO_ROOM: (&str, &str, &str) = ("NoRoom", "507", "The writer's disk is nearly full");
+
 /// Says whether an operation has a shared status.
 type Applies = fn(&Has) -> bool;
 
@@ -104,19 +107,22 @@ fn complete(api: &mut OpenApi) {
     for (name, _, description, _) in &SHARED {
         components.responses.insert((*name).to_owned(), problem_answer(description).into());
     }
-    components.responses.insert(UNAVAILABLE.0.to_owned(), problem_answer(UNAVAILABLE.2).into());
+    for (name, _, description) in [UNAVAILABLE, NO_ROOM] {
+        components.responses.insert(name.to_owned(), problem_answer(description).into());
+    }
     for (name, description) in parts::ANSWERS {
         components.responses.insert((*name).to_owned(), problem_answer(description).into());
     }
     api.security = Some(vec![SecurityRequirement::new::<_, [&str; 0], _>(BEARER, [])]);
     for item in api.paths.paths.values_mut() {
-        let operations =
-            [&mut item.get, &mut item.put, &mut item.post, &mut item.delete, &mut item.patch, &mut item.head];
-        operations.into_iter().flatten().for_each(complete_operation);
+        let reads = [&mut item.get, &mut item.head];
+        reads.into_iter().flatten().for_each(|operation| complete_operation(operation, false));
+        let changes = [&mut item.put, &mut item.post, &mut item.delete, &mut item.patch];
+        changes.into_iter().flatten().for_each(|operation| complete_operation(operation, true));
     }
 }
 
-fn complete_operation(operation: &mut Operation) {
+fn complete_operation(operation: &mut Operation, changes: bool) {
     let parameters = operation.parameters.as_deref().unwrap_or_default();
     let has = Has {
         // Whoever may be asked by anybody says so: `security(())`.
@@ -137,6 +143,9 @@ fn complete_operation(operation: &mut Operation) {
     }
     if has.token {
         add(UNAVAILABLE.0, UNAVAILABLE.1);
+        if changes {
+            add(NO_ROOM.0, NO_ROOM.1);
+        }
     }
 }
 

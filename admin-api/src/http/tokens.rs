@@ -26,6 +26,7 @@ use crate::links::ChangeError;
 use crate::links::fields::Judge;
 use crate::links::order::domain_named;
 use crate::links::view::Rfc3339;
+use crate::people::People;
 use crate::problem::Problem;
 
 /// Longest period of a quota, in seconds: a leap year.
@@ -160,14 +161,7 @@ pub(super) async fn create(State(api): State<Arc<Api>>, request: Request) -> Res
 async fn try_create(api: &Arc<Api>, request: Request) -> Result<Response, Problem> {
     let (caller, _, body) = admitted(api, request, false).await?;
     let domains = api.links.domains.table();
-    let (object, mut judge) = Object::read(&body.bytes, &FIELDS)?;
-    let blank = Token { created_at_ms: clock::now_ms(), ..Token::default() };
-    let name = object.name(&mut judge).unwrap_or_default();
-    if matches!(object.get("scopes"), None | Some(Json::Null)) {
-        judge.find("scopes", "required", "the field is required");
-    }
-    let record = said(api, &mut judge, &object, &domains, Token { name, ..blank });
-    let record = judge.end(Some(record)).map_err(Problem::invalid)?;
+    let record = described(&api.people, &domains, &body.bytes)?;
     if api.tokens.len() >= TOKENS_MAX {
         return Err(Problem::too_many("tokens", TOKENS_MAX));
     }
@@ -180,15 +174,33 @@ async fn try_create(api: &Arc<Api>, request: Request) -> Result<Response, Proble
     Ok(with_tag(respond::json(StatusCode::CREATED, &view), version))
 }
 
+/// Returns the token that a body describes, yet without a secret. The operator's command says what a token is to be in the same words.
+pub(crate) fn described(people: &People, domains: &DomainTable, body: &[u8]) -> Result<Token, Problem> {
+    let (object, mut judge) = Object::read(body, &FIELDS)?;
+    let blank = Token { created_at_ms: clock::now_ms(), ..Token::default() };
+    let name = object.name(&mut judge).unwrap_or_default();
+    if matches!(object.get("scopes"), None | Some(Json::Null)) {
+        judge.find("scopes", "required", "the field is required");
+    }
+    let record = said(people, &mut judge, &object, domains, Token { name, ..blank });
+    judge.end(Some(record)).map_err(Problem::invalid)
+}
+
 /// Judges what is said about a token; what is not said stays as it is in `token`.
-fn said(api: &Api, judge: &mut Judge, object: &Object<'_>, domains: &DomainTable, token: Token) -> Token {
+fn said(
+    people: &People,
+    judge: &mut Judge,
+    object: &Object<'_>,
+    domains: &DomainTable,
+    token: Token,
+) -> Token {
     let mut token = token;
     if object.get("scopes").is_some_and(|json| *json != Json::Null) {
         token.scopes = scopes(judge, object);
     }
     if let Some(json) = object.get("user") {
         token.user = person(judge, "user", Some(json));
-        if token.user.is_some_and(|user| api.people.user(user).is_none()) {
+        if token.user.is_some_and(|user| people.user(user).is_none()) {
             judge.find("user", "user_not_found", "there is no such user");
         }
     }
@@ -404,7 +416,7 @@ async fn try_patch(api: &Arc<Api>, id: IdInPath, request: Request) -> Result<Res
     if object.get("name").is_some() {
         token.name = object.name(&mut judge).unwrap_or_default();
     }
-    let token = said(api, &mut judge, &object, &domains, token);
+    let token = said(&api.people, &mut judge, &object, &domains, token);
     let token = judge.end(Some(token)).map_err(Problem::invalid)?;
     if token != known {
         let change = change(&caller.token.to_string(), id, &token, Precondition::Version(version));

@@ -2,7 +2,7 @@
 //!
 //! Owned here: an import can be run again. A link that is there exactly as the line says is left alone and counted as unchanged, so the same file
 //! twice makes nothing twice; a link that is there and is another one is a collision, which is reported and never overwritten unless that
-//! was asked for.
+//! was asked for. Clicks come with the making of a link alone, so no import adds them twice.
 //!
 //! - [`mod@line`]: a line, read and judged
 
@@ -10,6 +10,7 @@ pub mod line;
 
 use std::collections::HashMap;
 
+use linklog::link::extras::Limit;
 use linklog::store::{Reader, StoreError, StoredLink};
 use linklog::{Code, Key, LinkState};
 
@@ -75,9 +76,13 @@ pub enum Imported {
     Refused(RefusedTarget),
 }
 
-/// Says whether a link is what an order says; dates do not count.
+/// Says whether a link is what an order says; dates and clicks do not count.
 fn same(order: &Order, stored: &StoredLink) -> bool {
-    order.link == stored.link
+    let mut link = order.link.clone();
+    if let (Some(said), Some(stands)) = (&mut link.extras.limit, stored.link.extras.limit) {
+        *said = Limit { max: said.max, ..stands };
+    }
+    link == stored.link
         && order.replacing(stored, stored.manage.archived_at_ms.unwrap_or(1)).manage == stored.manage
 }
 
@@ -282,13 +287,15 @@ impl Links {
     }
 }
 
-/// Dates that an import keeps; milliseconds since the Unix epoch.
+/// What an import keeps of a link's past where it makes the link; times are milliseconds since the Unix epoch.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Kept {
     /// When the link was made; now, if it is not said.
     pub created_at_ms: Option<u64>,
     /// When it was last changed; when it was made, if it is not said.
     pub updated_at_ms: Option<u64>,
+    /// How many people had followed it.
+    pub clicks: u64,
 }
 
 impl Kept {

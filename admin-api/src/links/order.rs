@@ -355,6 +355,7 @@ impl Order {
             title: self.title.clone(),
             tags: self.tags.clone(),
             owner: by.user,
+            imported_clicks: self.kept.map_or(0, |kept| kept.clicks),
             ..LinkManage::default()
         };
         self.keeping.apply(&mut manage, now_ms);

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use jiff::Timestamp;
-use linklog::link::rules::{Device, Rule, Variant};
+use linklog::link::rules::{Country, Device, Rule, Variant};
 use linklog::store::StoredLink;
 use linklog::{CachePolicy, Code, Ended, Link, LinkManage, LinkState};
 use serde::{Serialize, Serializer};
@@ -85,7 +85,9 @@ pub struct LinkView<'a> {
     last_changed_by: Option<&'a str>,
     /// Counts its changes; also its entity tag.
     version: u64,
-    /// How many people followed it; in answers to reads.
+    /// How many people had followed it elsewhere before it was imported.
+    imported_clicks: u64,
+    /// How many people followed it, those before it was imported among them; in answers to reads.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     clicks: Option<u64>,
@@ -142,6 +144,7 @@ impl<'a> LinkView<'a> {
             updated_at: Rfc3339(manage.updated_at_ms),
             last_changed_by: manage.last_changed_by.as_deref(),
             version: shown.version,
+            imported_clicks: manage.imported_clicks,
             clicks: None,
             replication: shown.replication,
         }
@@ -153,10 +156,10 @@ impl<'a> LinkView<'a> {
         LinkView { expires_at: expires_at_ms.map(Rfc3339), ..self }
     }
 
-    /// Shows besides how many people followed it.
+    /// Shows besides how many people followed it, of whom `counted` were counted here.
     #[must_use]
-    pub fn with_clicks(self, clicks: u64) -> LinkView<'a> {
-        LinkView { clicks: Some(clicks), ..self }
+    pub fn with_clicks(self, counted: u64) -> LinkView<'a> {
+        LinkView { clicks: Some(counted.saturating_add(self.imported_clicks)), ..self }
     }
 
     /// Shows a link as it is stored.
@@ -212,6 +215,9 @@ struct RuleView<'a> {
     /// If the visitor likes one of these best; empty: any.
     #[schema(value_type = Vec<String>)]
     language: &'a [String],
+    /// If the visitor comes from one of these countries (ISO 3166-1 alpha-2), which the proxies need a database for; empty: any.
+    #[schema(value_type = Vec<String>)]
+    country: Vec<&'a str>,
     /// If the query has this parameter.
     #[schema(required)]
     query: Option<ParameterView<'a>>,
@@ -235,6 +241,7 @@ impl<'a> RuleView<'a> {
                 .map(|(name, _)| *name)
                 .collect(),
             language: &rule.languages,
+            country: rule.countries.iter().map(Country::as_str).collect(),
             query: parameter.map(|(name, value)| ParameterView { name, value: value.as_deref() }),
             from: rule.from_ms.map(Rfc3339),
             until: rule.until_ms.map(Rfc3339),

@@ -3,8 +3,8 @@
 use linklog::Extras;
 use linklog::limits::{BODY_BYTES_MAX, TARGET_BYTES_MAX};
 use linklog::link::rules::{
-    Device, LANGUAGE_BYTES_MAX, LANGUAGES_MAX, PARAMETER_BYTES_MAX, RULES_MAX, Rule, VARIANTS_MAX, Variant,
-    WEIGHT_MAX,
+    COUNTRIES_MAX, Country, Device, LANGUAGE_BYTES_MAX, LANGUAGES_MAX, PARAMETER_BYTES_MAX, RULES_MAX, Rule,
+    VARIANTS_MAX, Variant, WEIGHT_MAX,
 };
 
 use super::extras::{members, target_in};
@@ -17,7 +17,8 @@ use crate::json::Json;
 pub const TARGETS_BYTES_MAX: usize = 64 << 10;
 
 /// A rule without its target, in bytes, lengths and times included.
-const RULE_BYTES_MAX: usize = LANGUAGES_MAX * (LANGUAGE_BYTES_MAX + 1) + 2 * PARAMETER_BYTES_MAX + 64;
+const RULE_BYTES_MAX: usize =
+    LANGUAGES_MAX * (LANGUAGE_BYTES_MAX + 1) + 2 * COUNTRIES_MAX + 2 * PARAMETER_BYTES_MAX + 64;
 // What passes here fits a record: the link's own target, its fallback, and all of these.
 const _: () = assert!(
     2 * TARGET_BYTES_MAX + TARGETS_BYTES_MAX + RULES_MAX * RULE_BYTES_MAX + VARIANTS_MAX * 8 + 64
@@ -62,18 +63,18 @@ fn list<'j, 'a>(judge: &mut Judge, field: &'static str, json: &'j Json<'a>, max:
 
 fn rule(judge: &mut Judge, json: &Json<'_>, rules: &Rules, domains: &DomainTable) -> Option<Rule> {
     const FIELD: &str = "rules";
-    let names = ["device", "language", "query", "from", "until", "long_url"];
-    let [device, language, query, from, until, long_url] = members(judge, FIELD, json, names)?;
+    let names = ["device", "language", "country", "query", "from", "until", "long_url"];
+    let [device, language, country, query, from, until, long_url] = members(judge, FIELD, json, names)?;
     let Some(long_url) = long_url else {
         judge.find(FIELD, "rule_without_target", "every rule has a long_url");
         return None;
     };
     let is_none = |json: &Option<&Json<'_>>| matches!(json, None | Some(Json::List(_, 0)));
-    if [device, language, query, from, until].iter().all(is_none) {
+    if [device, language, country, query, from, until].iter().all(is_none) {
         judge.find(
             FIELD,
             "rule_without_condition",
-            "a rule has at least one of device, language, query, from, until",
+            "a rule has at least one of device, language, country, query, from, until",
         );
         return None;
     }
@@ -97,6 +98,7 @@ fn rule(judge: &mut Judge, json: &Json<'_>, rules: &Rules, domains: &DomainTable
     Some(Rule {
         device: devices(judge, device)?,
         languages: languages(judge, language)?,
+        countries: countries(judge, country)?,
         parameter: parameter(judge, query)?,
         from_ms,
         until_ms,
@@ -138,6 +140,17 @@ fn languages(judge: &mut Judge, json: Option<&Json<'_>>) -> Option<Vec<String>> 
     if found.is_none() {
         let expected = format!("language is a tag such as de or pt-BR, or a list of at most {LANGUAGES_MAX}");
         judge.find("rules", "rule_language", expected);
+    }
+    found
+}
+
+fn countries(judge: &mut Judge, json: Option<&Json<'_>>) -> Option<Vec<Country>> {
+    let read = |word: &str| Country::from_ascii(word.as_bytes());
+    let found: Option<Vec<Country>> = words(json).and_then(|words| words.into_iter().map(read).collect());
+    let found = found.filter(|found| found.len() <= COUNTRIES_MAX);
+    if found.is_none() {
+        let expected = format!("country is two letters such as DE, or a list of at most {COUNTRIES_MAX}");
+        judge.find("rules", "rule_country", expected);
     }
     found
 }

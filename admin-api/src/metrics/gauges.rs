@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use clicklog::Kind;
+use daemon::disk::{DiskReserve, Room};
 use parking_lot::RwLock;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
@@ -29,6 +30,8 @@ pub struct Observed {
     pub marks: Marks,
     /// What the proxies report.
     pub clicks: Clicks,
+    /// The disk of the log.
+    pub disk: DiskReserve,
     /// The members, as of the last look (their lag takes a read of the journal).
     pub members: Arc<RwLock<Vec<MemberStatus>>>,
 }
@@ -49,6 +52,7 @@ impl Observed {
             "codes_left": self.codes.left(),
             "keypools": match self.codes.supply() { Supply::Up => "up", Supply::Down => "down" },
             "members": members,
+            "disk": { "room": self.disk.room().name(), "free_bytes": self.disk.free(), "reserve_bytes": self.disk.reserve() },
         })
     }
 }
@@ -97,6 +101,13 @@ impl Collector for Observed {
             "marks_waiting",
             "Aliases that look like codes of which a key pool does not know yet",
             self.marks.waiting() as u64,
+        )?;
+        gauge("disk_free_bytes", "Bytes free where the log is", self.disk.free())?;
+        gauge("disk_reserve_bytes", "Bytes below which no change is taken", self.disk.reserve())?;
+        gauge(
+            "disk_low",
+            "Whether less is free than is reserved",
+            u64::from(self.disk.room() != Room::Enough),
         )?;
         self.encode_clicks(&mut encoder)?;
         let members = self.members.read().clone();

@@ -1,5 +1,7 @@
 //! Which problem every error of the service is.
 
+use std::time::Duration;
+
 use linklog::writer::ProposeError;
 
 use super::{Problem, SOON, kind};
@@ -12,6 +14,9 @@ use crate::links::domains::DeclareError;
 use crate::links::idempotency::KeyInvalid;
 use crate::links::order::Refusal;
 use crate::links::targets::RefusedTarget;
+
+/// When to ask again for what a full disk prevents: somebody has to make room first.
+const UNTIL_THERE_IS_ROOM: Duration = Duration::from_secs(30);
 
 impl From<AuthError> for Problem {
     fn from(error: AuthError) -> Problem {
@@ -79,6 +84,9 @@ impl From<ChangeError> for Problem {
             ChangeError::KeyReused => new(kind::IDEMPOTENCY_KEY_REUSED),
             ChangeError::Propose(ProposeError::Busy) => new(kind::BUSY).retry_after(SOON),
             ChangeError::Propose(ProposeError::Fenced) => new(kind::WRITER_REPLACED).retry_after(SOON),
+            ChangeError::Propose(ProposeError::NoRoom) => {
+                new(kind::DISK_NEARLY_FULL).retry_after(UNTIL_THERE_IS_ROOM)
+            }
             ChangeError::Propose(ProposeError::Closed) | ChangeError::Ending(_) => {
                 new(kind::STOPPING).retry_after(SOON).with(|parts| parts.close = true)
             }

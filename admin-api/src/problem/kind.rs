@@ -183,6 +183,9 @@ kinds! {
     OUTCOME_UNKNOWN 503 "outcome_unknown" "Whether the change took place is not known"
         "The change could not be confirmed in time. It may have taken place."
         "Send the request again with the same Idempotency-Key, or look whether the link is there.";
+    DISK_NEARLY_FULL 507 "disk_nearly_full" "The writer's disk is nearly full"
+        "The writer keeps a reserve of its disk free and takes no more changes while there is less; redirects and reads go on."
+        "Tell the operator to make room; then try again after Retry-After.";
 }
 
 #[cfg(test)]

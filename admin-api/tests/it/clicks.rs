@@ -36,7 +36,7 @@ fn reported_clicks_are_shown_by_kind_and_in_lists() {
     let client = admin.client();
     let (one, two) = (link(&client, "link-one"), link(&client, "link-two"));
     let nothing = json!({
-        "total": 0, "bots": 0, "head": 0, "prefetch": 0, "last_click_at": null,
+        "total": 0, "imported": 0, "bots": 0, "head": 0, "prefetch": 0, "last_click_at": null,
         "complete_until": null, "missing": ["proxy-0"], "dropped": 0,
     });
     assert_eq!(clicks(&client, "link-one"), nothing);
@@ -47,7 +47,7 @@ fn reported_clicks_are_shown_by_kind_and_in_lists() {
     reporter.send(&batch(1, 3, one, [1, 0, 0, 0]));
     reporter.counted(3);
     let shown = json!({
-        "total": 4, "bots": 2, "head": 1, "prefetch": 4, "last_click_at": "2023-11-14T22:13:20.003Z",
+        "total": 4, "imported": 0, "bots": 2, "head": 1, "prefetch": 4, "last_click_at": "2023-11-14T22:13:20.003Z",
         "complete_until": "2023-11-14T22:13:20.003Z", "missing": [], "dropped": 0,
     });
     assert_eq!(clicks(&client, "link-one"), shown);

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use linklog::Code7;
+use linklog::{Code, Code7};
 use serde_json::{Value, json};
 use wire::identity::{Identity, Issuer, Role};
 
@@ -213,4 +213,37 @@ fn a_service_without_key_pools_makes_aliases_only() {
     assert!(started.elapsed() < Duration::from_secs(20));
     let ready: Value = Client::new(admin.addresses().health, "").get("/readyz").json;
     assert_eq!((&ready["keypools"], &ready["codes_left"]), (&json!("down"), &json!(0)));
+}
+
+#[test]
+fn a_pool_that_was_restored_or_replaced_is_told_which_codes_are_in_use_before_it_leases_any() {
+    let mut pool = FakePool::start(1, 0);
+    let admin = Admin::with(&[&pool], SMALL);
+    let client = admin.client();
+    let mut used: Vec<String> = (0..5).map(|_| code(&create(&client))).collect();
+    assert_eq!(client.delete(&format!("/v1/links/{}", used[0])).status, 204);
+    client.create(&json!({ "long_url": "https://a.example/", "alias": "Alias77" }));
+    used.push("Alias77".to_owned());
+    until("the alias to be marked", || (pool.marked().len() == 1).then_some(()));
+
+    // Another pool with the same slots and an old memory.
+    pool.switch_off();
+    {
+        let mut state = pool.state.lock().unwrap();
+        (state.pool_id, state.lease_number) = ([2; 16], 0);
+        state.marked.clear();
+        state.leases.clear();
+    }
+    let first = 1_000_000;
+    pool.state.lock().unwrap().next_code = first;
+    pool.switch_on();
+    until("a code of the new pool", || {
+        let made = Some(create(&client)).filter(|reply| reply.status == 201)?;
+        used.push(code(&made));
+        let code7 = code(&made).parse::<Code>().unwrap().as_code7().unwrap();
+        (code7.value() >= first).then_some(())
+    });
+    let marked: HashSet<String> = pool.marked().into_iter().map(text).collect();
+    used.pop();
+    assert!(used.iter().all(|code| marked.contains(code)), "{used:?} and {marked:?}");
 }

@@ -285,3 +285,22 @@ fn the_plain_request_to_shorten_knows_an_alias_and_a_day() {
         (401, "token_missing")
     );
 }
+
+#[test]
+fn visits_of_every_api_include_those_before_the_import() {
+    let site = site();
+    let line = json!({ "code": "abc", "long_url": "https://example.org/", "tags": ["x"], "clicks": 48 });
+    let body = Some(format!("{line}\n"));
+    let bearer = format!("Bearer {}", site.admin.token);
+    let headers = [("Authorization", bearer.as_str()), ("Content-Type", "application/x-ndjson")];
+    assert_eq!(site.client.send(Method::POST, "/v1/import", &headers, body).status, 200);
+    let summary = json!({ "total": 48, "nonBots": 48, "bots": 0 });
+    assert_eq!(site.shlink(Method::GET, "/short-urls/abc", None).json["visitsSummary"], summary);
+    assert_eq!(site.shlink(Method::GET, "/visits", None).json["visits"]["nonOrphanVisits"], summary);
+    assert_eq!(
+        site.shlink(Method::GET, "/tags/stats", None).json["tags"]["data"][0]["visitsSummary"],
+        summary
+    );
+    assert_eq!(site.yourls("action=url-stats&shorturl=abc&format=json").json["link"]["clicks"], "48");
+    assert_eq!(site.yourls("action=db-stats&format=json").json["db-stats"]["total_clicks"], "48");
+}

@@ -4,7 +4,7 @@
 //! - [`bad_input`]: everything a client can get wrong · [`links`]: the life of a link · [`batch`] · [`put`] · [`list`] · [`idempotency`] · [`takedowns`] · [`abuse`] · [`drop_in`] · [`domains`]
 //! - [`clicks`]: reports of a proxy, and what the API shows of them
 //! - [`tokens`], [`operator`]: the real binary against a running service · [`codes`]: key pools that come and go
-//! - [`ends`]: restarts, a stop under load, kill -9
+//! - [`disk`]: a disk that is nearly full · [`ends`]: restarts, a stop under load, kill -9
 #![allow(clippy::unwrap_used, unreachable_pub)]
 
 mod abuse;
@@ -12,6 +12,7 @@ mod bad_input;
 mod batch;
 mod clicks;
 mod codes;
+mod disk;
 mod domains;
 mod drop_in;
 mod ends;

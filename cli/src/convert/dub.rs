@@ -2,11 +2,11 @@
 //!
 //! Sources: dub.co/help, exporting links (columns `Short link, Destination URL, Clicks, Created at`, and by choice `Updated at, Tags, Archived, …`, tags joined by
 //! commas); dub.co/docs/api-reference (`[{domain, key, url, expiresAt, expiredUrl, archived, disabledAt, password, title, comments, externalId, ios,
-//! android, geo, tags: [{name}], createdAt}]`). A link with a password or with targets by device or country would lose them, so it is refused.
+//! android, geo, tags: [{name}], clicks, createdAt}]`). A link with a password or with targets by device or country would lose them, so it is refused.
 
 use serde_json::Value;
 
-use super::{Column, Foreign, Row, short_url, text, time};
+use super::{Column, Foreign, Row, count, count_in, short_url, text, time};
 
 pub(super) const COLUMNS: &[Column] = &[
     Column { names: &["shortlink", "link"], required: true },
@@ -17,6 +17,7 @@ pub(super) const COLUMNS: &[Column] = &[
     Column { names: &["expiresat"], required: false },
     Column { names: &["archived"], required: false },
     Column { names: &["comments"], required: false },
+    Column { names: &["clicks"], required: false },
 ];
 
 pub(super) const LISTS: &[&str] = &["/links"];
@@ -36,6 +37,7 @@ pub(super) fn of_row(row: &Row<'_>) -> Result<Foreign, String> {
         expires_at: time::read_any(row.get("expiresat"))?,
         archived: row.get("archived").is_some_and(|word| word.eq_ignore_ascii_case("true")),
         notes: row.get("comments").map(str::to_owned),
+        clicks: count_in(row.get("clicks"))?,
         ..Foreign::default()
     })
 }
@@ -66,6 +68,7 @@ pub(super) fn of_json(link: &Value) -> Result<Foreign, String> {
         archived: link["archived"] == true,
         notes: text(&link["comments"]),
         external_id: text(&link["externalId"]),
+        clicks: count(&link["clicks"])?,
         ..Foreign::default()
     })
 }

@@ -5,7 +5,7 @@
 
 use serde_json::Value;
 
-use super::{Foreign, short_url, text, time};
+use super::{Foreign, count, short_url, text, time};
 
 pub(super) const LISTS: &[&str] = &["/data"];
 
@@ -23,6 +23,7 @@ pub(super) fn of_json(link: &Value) -> Result<Foreign, String> {
         created_at: time::read_any(link["created_at"].as_str())?,
         expires_at: time::read_any(link["expire_in"].as_str())?,
         is_disabled: link["banned"] == true,
+        clicks: count(&link["visit_count"])?,
         ..Foreign::default()
     })
 }

@@ -2,12 +2,12 @@
 //!
 //! Sources: `ExportShortUrlsBtn` in shlinkio/shlink-web-component (columns `createdAt, domain, shortCode, shortUrl, longUrl, title, tags, visits`, tags
 //! joined by `|`); shlink.io/documentation/advanced/import-short-urls (columns in any spelling, tags joined by `|` or `,`); the API's
-//! description at api-spec.shlink.io (`GET /rest/v3/short-urls`). A link with `maxVisits` would become unlimited, and the rules of one with
-//! `hasRedirectRules` are not in the list, so these are refused.
+//! description at api-spec.shlink.io (`GET /rest/v3/short-urls`). `maxVisits` is counted by Shlink over visits of all kinds, so that many are used; the
+//! clicks so far are those of people, if it tells them apart. The rules of a link with `hasRedirectRules` are not in the list, so it is refused.
 
 use serde_json::Value;
 
-use super::{Column, Foreign, Row, short_url, text, time};
+use super::{Column, Foreign, Row, count, count_in, short_url, text, time};
 
 pub(super) const COLUMNS: &[Column] = &[
     Column { names: &["longurl"], required: true },
@@ -17,6 +17,7 @@ pub(super) const COLUMNS: &[Column] = &[
     Column { names: &["title"], required: false },
     Column { names: &["tags"], required: false },
     Column { names: &["createdat", "datecreated"], required: false },
+    Column { names: &["visits", "visitscount"], required: false },
 ];
 
 pub(super) const LISTS: &[&str] = &["/shortUrls/data"];
@@ -36,6 +37,7 @@ pub(super) fn of_row(row: &Row<'_>) -> Result<Foreign, String> {
             .map(|tags| tags.split(['|', ',']).map(|tag| tag.trim().to_owned()).collect())
             .unwrap_or_default(),
         created_at: time::read_any(row.get("createdat"))?,
+        clicks: count_in(row.get("visits"))?,
         ..Foreign::default()
     })
 }
@@ -43,15 +45,12 @@ pub(super) fn of_row(row: &Row<'_>) -> Result<Foreign, String> {
 pub(super) fn of_json(link: &Value) -> Result<Foreign, String> {
     let meta = &link["meta"];
     let code = text(&link["shortCode"]).ok_or("there is no shortCode")?;
-    if !meta["maxVisits"].is_null() {
-        return Err(format!(
-            "{code} may be visited {} times only, which cannot be taken over",
-            meta["maxVisits"]
-        ));
-    }
     if link["hasRedirectRules"] == true {
         return Err(format!("{code} has redirect rules, which are not in the file: make this link by hand"));
     }
+    let summary = &link["visitsSummary"];
+    let visits = count(&summary["total"])?.or(count(&link["visitsCount"])?);
+    let max_clicks = count(&meta["maxVisits"])?;
     let host = text(&link["shortUrl"]).and_then(|url| short_url(&url).ok()).map(|(host, _)| host);
     Ok(Foreign {
         long_url: text(&link["longUrl"]).ok_or("there is no longUrl")?,
@@ -62,6 +61,9 @@ pub(super) fn of_json(link: &Value) -> Result<Foreign, String> {
         created_at: time::read_any(link["dateCreated"].as_str())?,
         expires_at: time::read_any(meta["validUntil"].as_str())?,
         not_before: time::read_any(meta["validSince"].as_str())?,
+        clicks: count(&summary["nonBots"])?.or(visits),
+        max_clicks,
+        max_clicks_used: max_clicks.and(visits),
         forward_query: link["forwardQuery"] == true,
         ..Foreign::default()
     })

@@ -6,13 +6,14 @@
 
 use serde_json::Value;
 
-use super::{Column, Foreign, Row, short_url, text, time};
+use super::{Column, Foreign, Row, count, count_in, short_url, text, time};
 
 pub(super) const COLUMNS: &[Column] = &[
     Column { names: &["keyword", "shorturl"], required: true },
     Column { names: &["url", "longurl"], required: true },
     Column { names: &["title"], required: false },
     Column { names: &["timestamp", "date"], required: false },
+    Column { names: &["clicks"], required: false },
 ];
 
 pub(super) const LISTS: &[&str] = &["/links", "/result"];
@@ -33,6 +34,7 @@ pub(super) fn of_row(row: &Row<'_>) -> Result<Foreign, String> {
         domain,
         title: row.get("title").map(str::to_owned),
         created_at: time::read_any(row.get("timestamp"))?,
+        clicks: count_in(row.get("clicks"))?,
         ..Foreign::default()
     })
 }
@@ -48,6 +50,7 @@ pub(super) fn of_json(link: &Value) -> Result<Foreign, String> {
         domain,
         title: text(&link["title"]),
         created_at: time::read_any(link["timestamp"].as_str())?,
+        clicks: count(&link["clicks"])?,
         ..Foreign::default()
     })
 }

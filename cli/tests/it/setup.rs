@@ -68,20 +68,23 @@ fn what_is_wrong_is_said_with_what_to_do_and_an_exit_code_of_its_kind() {
 
 #[test]
 fn every_command_explains_itself_and_shells_can_complete_it() {
-    for command in
-        ["create", "get", "edit", "delete", "list", "clicks", "export", "import", "api", "completions"]
-    {
+    let links = ["create", "get", "edit", "delete", "list", "clicks", "qr", "export", "import"];
+    for command in links.into_iter().chain(["users", "groups", "tokens", "domains", "api", "completions"]) {
         let help = run(&[command, "--help"], &[], "").ok();
         assert!(help.contains("Usage: signpost") && help.contains("--url"), "{command}: {help}");
     }
     for shell in ["bash", "zsh", "fish"] {
         let script = run(&["completions", shell], &[], "").ok();
-        assert!(script.contains("signpost") && script.contains("dry-run"), "{shell}");
+        for word in ["signpost", "dry-run", "alias-prefix"] {
+            assert!(script.contains(word), "{shell}: {word}");
+        }
     }
 }
 
 /// Answers requests one after the other, each on a connection of its own, and says how many there were.
-fn answering(answers: &'static [&'static str]) -> (String, std::sync::Arc<std::sync::atomic::AtomicUsize>) {
+pub fn answering(
+    answers: &'static [&'static str],
+) -> (String, std::sync::Arc<std::sync::atomic::AtomicUsize>) {
     use std::io::{BufRead, BufReader, Write};
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());

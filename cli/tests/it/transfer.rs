@@ -46,21 +46,21 @@ fn what_collides_or_is_refused_is_said_and_makes_the_exit_code() {
 }
 
 #[test]
-fn the_exports_of_other_shorteners_keep_code_domain_date_tags_and_expiry() {
+fn the_exports_of_other_shorteners_keep_code_domain_date_clicks_tags_and_expiry() {
     let fixture = |name: &str| format!("{}/tests/fixtures/{name}", env!("CARGO_MANIFEST_DIR"));
     for (format, name, code, wanted) in [
         (
             "shlink-csv",
             "shlink.csv",
             "promo",
-            json!({ "created_at": "2016-08-21T18:34:16Z", "tags": ["spring", "fair"] }),
+            json!({ "created_at": "2016-08-21T18:34:16Z", "tags": ["spring", "fair"], "clicks": 48 }),
         ),
         ("shlink-json", "shlink.json", "until", json!({ "expires_at": "2031-01-01T00:00:00Z" })),
         (
             "yourls-csv",
             "yourls.csv",
             "ozh",
-            json!({ "created_at": "2011-02-03T04:05:06Z", "title": "planetOzh" }),
+            json!({ "created_at": "2011-02-03T04:05:06Z", "title": "planetOzh", "clicks": 123 }),
         ),
         ("yourls-json", "yourls.json", "1f", json!({ "created_at": "2020-12-31T23:59:59Z" })),
         (
@@ -71,7 +71,12 @@ fn the_exports_of_other_shorteners_keep_code_domain_date_tags_and_expiry() {
         ),
         ("kutt-json", "kutt.json", "kutt2", json!({ "state": "disabled" })),
         ("dub-csv", "dub.csv", "plain", json!({ "created_at": "2024-02-01T00:00:00Z" })),
-        ("dub-json", "dub.json", "one", json!({ "expires_at": "2031-01-01T00:00:00Z", "tags": ["one"] })),
+        (
+            "dub-json",
+            "dub.json",
+            "one",
+            json!({ "expires_at": "2031-01-01T00:00:00Z", "tags": ["one"], "clicks": 42 }),
+        ),
     ] {
         let api = Api::start();
         for host in ["other.test", "bit.ly", "go.test", "kutt.test", "own.test", "dub.test"] {

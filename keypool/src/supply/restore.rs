@@ -3,7 +3,8 @@
 //! What the copy believes to be unused, the original may have leased since. So every waiting code is burned, and the pool
 //! gets an id of its own, with lease numbers from 1: an admin then takes its leases for those of the new pool that it is,
 //! and refuses the original's if that should still run. Codes that the original generated after the copy was made are
-//! unknown here and may, once in a hundred million, be generated again; such a code meets `never_used` in the log.
+//! unknown here until the admin, which meets the new id for the first time, tells the pool every code of its slots that is in use,
+//! before it leases any; a code it could not tell of meets `never_used` in the log.
 
 use std::path::Path;
 

@@ -10,7 +10,7 @@ use crate::digest::{Digest, SectionHash};
 use crate::entity::{Fleet, Host, Scopes, Token};
 use crate::key::{DomainId, Key, StateKey};
 use crate::link::extras::{CACHE_SECONDS_MAX, CachePolicy, Ended, Extras, ExtrasView, Forward, Limit};
-use crate::link::rules::{Device, Rule, Variant, WEIGHT_MAX};
+use crate::link::rules::{Country, Device, Rule, Variant, WEIGHT_MAX};
 use crate::link::{Link, LinkManage, LinkState, LinkView, RedirectStatus};
 use crate::position::{Head, Position};
 use crate::slot::Slot;
@@ -65,10 +65,12 @@ fn rules() -> impl Strategy<Value = Vec<Rule>> {
         prop::option::of(1u64..),
         prop::option::of(1u64..),
         "[!-~]{1,60}",
+        prop::collection::vec("[A-Z]{2}", 0..4),
     );
-    let rule = rule.prop_map(|(device, languages, parameter, from_ms, until_ms, target)| Rule {
+    let rule = rule.prop_map(|(device, languages, parameter, from_ms, until_ms, target, countries)| Rule {
         device: Device(device),
         languages,
+        countries: countries.iter().filter_map(|text| Country::from_ascii(text.as_bytes())).collect(),
         parameter,
         from_ms,
         until_ms,
@@ -296,6 +298,7 @@ proptest! {
             owner: full.then_some(crate::entity::PersonId([3; 8])),
             archived_at_ms: full.then_some(updated_at_ms),
             last_changed_by: full.then(|| "another".to_owned()),
+            imported_clicks: if full { created_at_ms } else { 0 },
             notes,
         };
         prop_assert_eq!(LinkManage::decode(&manage.encode()), Ok(manage));

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::{HeadFile, HeadFileError, Journal, JournalRead, ReadError, RocksJournal};
 use crate::position::{Epoch, Head, Seq};
+use crate::store::meta::{BASE_TIME, time_of};
 use crate::store::{Contents, HIGHEST_EPOCH, META, Store, StoreError, StoreOptions};
 
 /// Why the log cannot be opened for writing.
@@ -141,6 +142,10 @@ impl Guarded {
     /// Damage.
     pub fn last_time(&self) -> Result<u64, OpenError> {
         let reader = self.journal.concrete_reader();
+        if reader.head().position.seq < reader.first_retained() {
+            // Made from a snapshot, and nothing was written since.
+            return Ok(time_of(self.store.get(META, BASE_TIME)?.as_deref())?);
+        }
         let entries = reader.read(reader.head().position.seq, 1)?;
         let Some(entry) = entries.first() else { return Ok(0) };
         let damaged = |source| ReadError::Store(StoreError::Damaged { what: "last record", source });

@@ -16,17 +16,17 @@ use crate::codec::record;
 use crate::codec::{Cursor, DecodeError};
 use crate::digest::{Digest, SectionHash};
 use crate::position::{Epoch, Head, Position, Seq};
-use crate::store::meta::{decode_head, encode_head};
+use crate::store::meta::{BASE, decode_head, encode_head};
 use crate::store::{
     Contents, HEAD, JOURNAL, META, RowReader, Rows, Store, StoreError, StoreOptions, read_head, write_head,
 };
 
-const BASE: &[u8] = b"base";
 const BYTES: &[u8] = b"bytes";
 const MARK: u8 = b'm';
 /// How many bytes of records lie between two places where the journal can be trimmed.
 const MARK_EVERY_BYTES: u64 = 4 << 20;
-const VALUE_HEADER_BYTES: usize = 17;
+/// Bytes of an entry before the record.
+pub(crate) const VALUE_HEADER_BYTES: usize = 17;
 
 /// What readers see: moves when a batch has become durable.
 #[derive(Clone, Copy)]

@@ -27,6 +27,8 @@ pub struct LinkManage {
     pub archived_at_ms: Option<u64>,
     /// Which token changed it last (its public id); `None`: nobody since it was made, or it is not known.
     pub last_changed_by: Option<String>,
+    /// How many people had followed it elsewhere before it was imported; they are in no count of ours.
+    pub imported_clicks: u64,
 }
 
 impl LinkManage {
@@ -61,6 +63,7 @@ impl LinkManage {
         if let Some(who) = self.last_changed_by.as_ref().filter(|who| !who.is_empty()) {
             fields.text(10, who);
         }
+        fields.optional_varint(11, Some(self.imported_clicks).filter(|clicks| *clicks > 0));
         out
     }
 
@@ -113,6 +116,11 @@ impl LinkManage {
         if empty(&link.notes) || empty(&link.external_id) || empty(&link.last_changed_by) {
             return Err(DecodeError::invalid(start, "empty text"));
         }
+        let start = fields.offset();
+        link.imported_clicks = match fields.optional_varint(11, "imported_clicks")? {
+            Some(0) => return Err(DecodeError::invalid(start, "imported_clicks")),
+            clicks => clicks.unwrap_or(0),
+        };
         fields.finish()?;
         Ok(link)
     }

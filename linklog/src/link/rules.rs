@@ -6,6 +6,7 @@
 //!    1: device, u8, a set of the bits of Device      2: languages: each varint length, lower-case ASCII
 //!    3: parameter: varint length and name, then u8 0, or u8 1 and the value up to the end of the field
 //!    4: from  5: until, varints, milliseconds since the Unix epoch, not 0      6: target, as of a link
+//!    7: countries: two letters A-Z each
 //! 9: variants: each varint weight 1 to 1,000, varint length and target
 //! ```
 //! A rule holds if everything in it does; the first that holds decides. Both lists are read as they lie, without a copy.
@@ -25,6 +26,8 @@ pub const WEIGHT_MAX: u64 = 1_000;
 pub const LANGUAGES_MAX: usize = 16;
 /// Longest language, in bytes (RFC 5646 needs no more than 35).
 pub const LANGUAGE_BYTES_MAX: usize = 35;
+/// Most countries of a rule.
+pub const COUNTRIES_MAX: usize = 64;
 /// Longest name or value of a parameter, in bytes.
 pub const PARAMETER_BYTES_MAX: usize = 128;
 
@@ -51,6 +54,33 @@ impl Device {
     }
 }
 
+/// A country by its two letters (ISO 3166-1 alpha-2), in upper case.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Country([u8; 2]);
+
+impl Country {
+    /// Reads two letters, whatever their case; `None`: it is something else. Whether there is such a country is not looked at.
+    pub const fn from_ascii(text: &[u8]) -> Option<Country> {
+        match text {
+            [a, b] if a.is_ascii_alphabetic() && b.is_ascii_alphabetic() => {
+                Some(Country([a.to_ascii_uppercase(), b.to_ascii_uppercase()]))
+            }
+            _ => None,
+        }
+    }
+
+    /// Its two letters.
+    pub fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.0).expect("letters are ASCII")
+    }
+}
+
+impl std::fmt::Display for Country {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
 /// A rule.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Rule {
@@ -58,6 +88,8 @@ pub struct Rule {
     pub device: Device,
     /// If the visitor likes one of these languages best; none: any. Lower case.
     pub languages: Vec<String>,
+    /// If the visitor comes from one of these; none: from anywhere.
+    pub countries: Vec<Country>,
     /// If the query has a parameter of this name, and if one is given with this value.
     pub parameter: Option<(String, Option<String>)>,
     /// From this instant on (milliseconds since the Unix epoch).
@@ -74,6 +106,7 @@ pub struct RuleView<'a> {
     /// As [`Rule::device`].
     pub device: Device,
     languages: &'a [u8],
+    countries: &'a [u8],
     /// As [`Rule::parameter`].
     pub parameter: Option<(&'a [u8], Option<&'a [u8]>)>,
     /// As [`Rule::from_ms`].
@@ -110,6 +143,9 @@ impl Rule {
         fields.optional_varint(4, self.from_ms);
         fields.optional_varint(5, self.until_ms);
         fields.text(6, &self.target);
+        if !self.countries.is_empty() {
+            fields.bytes(7, &self.countries.iter().flat_map(|country| country.0).collect::<Vec<_>>());
+        }
         out
     }
 }
@@ -143,11 +179,29 @@ impl<'a> RuleView<'a> {
         let from_ms = fields.optional_varint(4, "from")?;
         let until_ms = fields.optional_varint(5, "until")?;
         let mut target = fields.optional(6)?.ok_or(invalid("target"))?;
+        let countries = match fields.optional(7)? {
+            Some(list) => {
+                let list = list.rest();
+                let fits = (1..=COUNTRIES_MAX).contains(&(list.len() / 2)) && list.len() % 2 == 0;
+                if !fits || !list.iter().all(u8::is_ascii_uppercase) {
+                    return Err(invalid("countries"));
+                }
+                list
+            }
+            None => &[],
+        };
         fields.finish()?;
         if from_ms == Some(0) || until_ms == Some(0) {
             return Err(invalid("time window"));
         }
-        Ok(RuleView { device, languages, parameter, from_ms, until_ms, target: read_target(&mut target)? })
+        let target = read_target(&mut target)?;
+        Ok(RuleView { device, languages, countries, parameter, from_ms, until_ms, target })
+    }
+
+    /// Its countries; none: any.
+    pub fn countries(&self) -> impl ExactSizeIterator<Item = Country> + use<'a> {
+        let (pairs, _) = self.countries.as_chunks::<2>();
+        pairs.iter().map(|letters| Country(*letters))
     }
 
     /// Its languages; none: any.
@@ -160,6 +214,7 @@ impl<'a> RuleView<'a> {
         Rule {
             device: self.device,
             languages: self.languages().map(text).collect(),
+            countries: self.countries().collect(),
             parameter: self.parameter.map(|(name, value)| (text(name), value.map(text))),
             from_ms: self.from_ms,
             until_ms: self.until_ms,

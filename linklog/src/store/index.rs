@@ -25,7 +25,8 @@ use crate::position::{Position, Seq};
 
 /// Raised whenever rows change their meaning: stores of another version are indexed anew.
 const VERSION: u8 = 2;
-const VERSION_ROW: &[u8] = b"index";
+/// The row of the `meta` table with the version.
+pub(crate) const VERSION_ROW: &[u8] = b"index";
 /// How many links are indexed in one write while an index is made anew.
 const REBUILT_AT_ONCE: usize = 10_000;
 
@@ -207,6 +208,11 @@ pub(super) fn note(
     }
     changes.extend(new.into_iter().filter(|row| !old.contains(row)).map(|row| (row, true)));
     Ok(())
+}
+
+/// Reads the row of the version; 0 if there is none.
+pub(crate) fn version_of(row: Option<&[u8]>) -> u8 {
+    row.and_then(|row| row.first().copied()).unwrap_or(0)
 }
 
 /// Makes the index anew where it is missing, as in a store of an earlier version of this program. About 5 s for a million links.

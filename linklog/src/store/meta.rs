@@ -9,6 +9,7 @@
 //! | `index` | u8 version of the index (`super::index`) |
 //! | `base` | like `head`: the last record that was trimmed off the journal |
 //! | `bytes` | u64: bytes ever appended to the journal |
+//! | `time` | u64: the time of the record at `base`, ms since the Unix epoch, in a store that was made from a snapshot |
 //! | `m` ‖ u64 seq (big-endian) | epoch, digest and bytes appended up to this record: where the journal may be trimmed |
 
 use rocksdb::WriteBatch;
@@ -20,6 +21,10 @@ use crate::position::{Epoch, Head, Position};
 
 pub(crate) const HEAD: &[u8] = b"head";
 pub(crate) const HIGHEST_EPOCH: &[u8] = b"epoch";
+/// The last record that was trimmed off the journal.
+pub(crate) const BASE: &[u8] = b"base";
+/// The time of that record.
+pub(crate) const BASE_TIME: &[u8] = b"time";
 
 pub(crate) fn write_head(batch: &mut WriteBatch, store: &Store, key: &[u8], head: &Head) {
     batch.put_cf(store.table(META), key, encode_head(head));
@@ -40,15 +45,31 @@ pub(crate) fn decode_head(cursor: &mut Cursor<'_>) -> Result<Head, DecodeError> 
 
 /// Reads `head` or `base`; [`Head::EMPTY`] if it was never written.
 pub(crate) fn read_head(store: &Store, key: &[u8]) -> Result<Head, StoreError> {
-    let Some(bytes) = store.get(META, key)? else { return Ok(Head::EMPTY) };
-    let mut cursor = Cursor::new(&bytes);
+    head_of(store.get(META, key)?.as_deref())
+}
+
+/// Reads the value of `head` or `base`.
+pub(crate) fn head_of(row: Option<&[u8]>) -> Result<Head, StoreError> {
+    let Some(bytes) = row else { return Ok(Head::EMPTY) };
+    let mut cursor = Cursor::new(bytes);
     let head = decode_head(&mut cursor).and_then(|head| cursor.finish("head").map(|()| head));
     head.map_err(|source| StoreError::Damaged { what: "head", source })
 }
 
 /// Reads the highest epoch ever accepted; 0 if none.
 pub(crate) fn read_epoch(store: &Store) -> Result<Epoch, StoreError> {
-    let Some(bytes) = store.get(META, HIGHEST_EPOCH)? else { return Ok(Epoch(0)) };
-    let epoch = Cursor::new(&bytes).u32("epoch");
+    epoch_of(store.get(META, HIGHEST_EPOCH)?.as_deref())
+}
+
+/// Reads the value of `epoch`.
+pub(crate) fn epoch_of(row: Option<&[u8]>) -> Result<Epoch, StoreError> {
+    let Some(bytes) = row else { return Ok(Epoch(0)) };
+    let epoch = Cursor::new(bytes).u32("epoch");
     epoch.map(Epoch).map_err(|source| StoreError::Damaged { what: "epoch", source })
+}
+
+/// Reads the value of `time`; 0 if there is none.
+pub(crate) fn time_of(row: Option<&[u8]>) -> Result<u64, StoreError> {
+    let Some(bytes) = row else { return Ok(0) };
+    Cursor::new(bytes).u64("time").map_err(|source| StoreError::Damaged { what: "time of the base", source })
 }

@@ -87,6 +87,10 @@ impl Reader {
         Reader { store, applied_seq }
     }
 
+    pub(crate) fn shared_store(&self) -> Arc<Store> {
+        self.store.clone()
+    }
+
     #[cfg(test)]
     pub(super) fn store(&self) -> &Store {
         &self.store

@@ -60,6 +60,10 @@ impl RowReader {
         RowReader { store }
     }
 
+    pub(crate) fn shared_store(&self) -> Arc<Store> {
+        self.store.clone()
+    }
+
     /// Returns the values of some keys, in their order, all of them as of one moment.
     ///
     /// # Errors

@@ -26,7 +26,7 @@ pub(crate) struct SlotTotals {
 }
 
 impl SlotTotals {
-    fn add(&mut self, other: &SlotTotals) {
+    pub(crate) fn add(&mut self, other: &SlotTotals) {
         self.serve.merge(other.serve);
         self.manage.merge(other.manage);
         self.serve_entries += other.serve_entries;
@@ -40,7 +40,7 @@ impl SlotTotals {
         self.manage_entries -= other.manage_entries;
     }
 
-    fn encode(&self) -> [u8; 48] {
+    pub(crate) fn encode(&self) -> [u8; 48] {
         let mut bytes = [0u8; 48];
         bytes[..16].copy_from_slice(&self.serve.to_bytes());
         bytes[16..32].copy_from_slice(&self.manage.to_bytes());
@@ -49,7 +49,7 @@ impl SlotTotals {
         bytes
     }
 
-    fn decode(bytes: &[u8]) -> Result<SlotTotals, crate::DecodeError> {
+    pub(crate) fn decode(bytes: &[u8]) -> Result<SlotTotals, crate::DecodeError> {
         let mut cursor = Cursor::new(bytes);
         let totals = SlotTotals {
             serve: SlotSum::from_bytes(cursor.array("serve sum")?),
@@ -59,6 +59,11 @@ impl SlotTotals {
         };
         cursor.finish("slot totals")?;
         Ok(totals)
+    }
+
+    /// Counts a row of the served or the managed state.
+    pub(crate) fn count(&mut self, table: &'static str, key: &[u8], value: &[u8]) {
+        self.replace(table, key, None, value);
     }
 
     fn replace(&mut self, table: &'static str, key: &[u8], old: Option<&[u8]>, new: &[u8]) {
@@ -116,7 +121,8 @@ impl SumTable {
     }
 }
 
-fn slot_row(slot: u16) -> [u8; 3] {
+/// The key of a slot's totals in the `meta` table.
+pub(crate) fn slot_row(slot: u16) -> [u8; 3] {
     let [high, low] = slot.to_be_bytes();
     [b's', high, low]
 }

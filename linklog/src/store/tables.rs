@@ -45,32 +45,31 @@ pub(super) fn database_options(options: &StoreOptions) -> Options {
     db
 }
 
+/// The tables of a database, besides `default`, which stays empty.
+pub(super) const fn names(contents: Contents) -> &'static [&'static str] {
+    match contents {
+        Contents::Serve => &[META, SERVE],
+        Contents::Journal => &[META, JOURNAL, POINTS, FEW],
+        Contents::Full => &[META, SERVE, MANAGE, JOURNAL, OUTCOMES, OUTCOME_TIMES, CREATED, INDEX],
+    }
+}
+
 pub(super) fn descriptors(contents: Contents, options: &StoreOptions) -> Vec<ColumnFamilyDescriptor> {
     let cache = Cache::new_hyper_clock_cache(options.block_cache_bytes, 4096);
-    let mut tables = vec![
-        ColumnFamilyDescriptor::new("default", small(&cache)),
-        ColumnFamilyDescriptor::new(META, small(&cache)),
-    ];
-    if contents != Contents::Journal {
-        tables.push(ColumnFamilyDescriptor::new(SERVE, point_lookups(&cache, options)));
-    }
-    match contents {
-        Contents::Serve => {}
-        Contents::Journal => tables.extend([
-            ColumnFamilyDescriptor::new(JOURNAL, append_only(&cache, options)),
-            ColumnFamilyDescriptor::new(POINTS, point_lookups(&cache, options)),
-            ColumnFamilyDescriptor::new(FEW, small(&cache)),
-        ]),
-        Contents::Full => tables.extend([
-            ColumnFamilyDescriptor::new(MANAGE, point_lookups(&cache, options)),
-            ColumnFamilyDescriptor::new(JOURNAL, append_only(&cache, options)),
-            ColumnFamilyDescriptor::new(OUTCOMES, point_lookups(&cache, options)),
-            ColumnFamilyDescriptor::new(OUTCOME_TIMES, small(&cache)),
-            ColumnFamilyDescriptor::new(CREATED, append_only(&cache, options)),
-            ColumnFamilyDescriptor::new(INDEX, sorted(&cache, options)),
-        ]),
-    }
+    let mut tables = vec![ColumnFamilyDescriptor::new("default", small(&cache))];
+    let named = names(contents).iter();
+    tables.extend(named.map(|name| ColumnFamilyDescriptor::new(*name, table_options(name, &cache, options))));
     tables
+}
+
+/// Returns the options of one table, as files for it are written too.
+pub(super) fn table_options(name: &str, cache: &Cache, options: &StoreOptions) -> Options {
+    match name {
+        SERVE | MANAGE | OUTCOMES | POINTS => point_lookups(cache, options),
+        JOURNAL | CREATED => append_only(cache, options),
+        INDEX => sorted(cache, options),
+        _ => small(cache),
+    }
 }
 
 /// Random reads of small values, most of them of keys that exist or of keys that never did: whole-key filters for the latter,

@@ -10,13 +10,13 @@ use crossbeam::channel::{Receiver, RecvTimeoutError};
 use super::{Commit, Decision, Proposal, ProposeError, Shared, WriterCounts, WriterFailure, WriterOptions};
 use crate::change::{Change, CommandId};
 use crate::codec::record::{self, Envelope, Sections};
-use crate::codec::{DecodeError, DecodeErrorKind, FORMAT_LEVEL, level, value};
-use crate::entity::Fleet;
+use crate::codec::{FORMAT_LEVEL, level};
 use crate::journal::{Guarded, HeadFile, Journal, JournalReader, NewRecord, OpenError, RocksJournal};
 use crate::key::StateKey;
 use crate::limits::{GROUP_BYTES_MAX, GROUP_RECORDS_MAX, OUTCOME_KEPT_MS, SECTION_BYTES_MAX};
 use crate::store::{
-    Outcome, Reader, SERVE, StateBatch, Store, StoreError, SumTable, forget_outcomes, outcome_of, replay,
+    Outcome, Reader, SERVE, StateBatch, Store, StoreError, SumTable, fleet_level, forget_outcomes,
+    outcome_of, replay,
 };
 
 /// How often, at most, the HEAD file is fsynced and the journal is trimmed.
@@ -200,18 +200,9 @@ impl Engine {
     }
 }
 
-/// Reads the format level from the fleet record; before there is one, the log is nobody's yet and may be at ours.
+/// Reads the format level from the fleet record.
 pub(super) fn level_of(store: &Store) -> Result<u8, StoreError> {
-    let Some(stored) = store.get(SERVE, &StateKey::Fleet.encode())? else { return Ok(FORMAT_LEVEL) };
-    let fleet = value::split(&stored).and_then(|(_, body)| Fleet::decode(body));
-    let level = fleet.and_then(|fleet| match fleet.format_level {
-        0 => Err(DecodeError::invalid(0, "format level")),
-        newer @ FORMAT_LEVEL.. if newer > FORMAT_LEVEL => {
-            Err(DecodeError { offset: 0, kind: DecodeErrorKind::NewerLevel(newer) })
-        }
-        level => Ok(level),
-    });
-    level.map_err(|source| StoreError::Damaged { what: "fleet record", source })
+    fleet_level(store.get(SERVE, &StateKey::Fleet.encode())?.as_deref())
 }
 
 /// Within one group the level stays: a change that needs a higher one comes after the group that raised it.

@@ -24,19 +24,19 @@ const ATTEMPTS_MAX: usize = 1000;
 
 /// A port that nobody else is given.
 #[derive(Debug)]
-pub(super) struct Held {
+pub(crate) struct Held {
     _socket: Socket,
 }
 
 /// Ports held so far.
 #[derive(Debug, Default)]
-pub(super) struct Ports {
+pub(crate) struct Ports {
     held: Vec<Held>,
 }
 
 impl Ports {
     /// Holds a port that is known.
-    pub(super) fn hold(&mut self, port: u16, whose: &str) -> anyhow::Result<()> {
+    pub(crate) fn hold(&mut self, port: u16, whose: &str) -> anyhow::Result<()> {
         let bound = bind(loopback(port), true);
         let held = bound.with_context(|| {
             format!("port {port} of {whose} cannot be used; end what is using it, or choose other ports or another --dir")
@@ -48,7 +48,7 @@ impl Ports {
     /// Chooses a free port and holds it.
     ///
     /// It is not one that the kernel takes for outgoing connections, which would come and go under a part that is down.
-    pub(super) fn choose(&mut self) -> anyhow::Result<u16> {
+    pub(crate) fn choose(&mut self) -> anyhow::Result<u16> {
         let range = PORT_MIN..ephemeral_min().max(PORT_MIN + 1000);
         for _ in 0..ATTEMPTS_MAX {
             let port = rand::rng().random_range(range.clone());
@@ -61,7 +61,7 @@ impl Ports {
     }
 
     /// What was held, to be kept as long as the fleet runs.
-    pub(super) fn into_held(self) -> Vec<Held> {
+    pub(crate) fn into_held(self) -> Vec<Held> {
         self.held
     }
 }

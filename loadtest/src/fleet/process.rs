@@ -21,7 +21,7 @@ use crate::http1::Endpoint;
 use crate::pace::StopFlag;
 
 /// How often the end of a process is looked for.
-pub(super) const POLL: Duration = Duration::from_millis(10);
+pub(crate) const POLL: Duration = Duration::from_millis(10);
 /// Lines of a log that are shown when a part did not start.
 const TAIL_LINES: usize = 20;
 /// Bytes of a log that are looked at for them.
@@ -29,10 +29,10 @@ const TAIL_BYTES: u64 = 16 << 10;
 
 /// One part.
 #[derive(Debug)]
-pub(super) struct Part {
-    pub(super) name: String,
+pub(crate) struct Part {
+    pub(crate) name: String,
     /// Where its /readyz is.
-    pub(super) health: Endpoint,
+    pub(crate) health: Endpoint,
     binary: PathBuf,
     config: PathBuf,
     log: PathBuf,
@@ -45,7 +45,7 @@ pub(super) struct Part {
 }
 
 impl Part {
-    pub(super) fn new(name: &str, binary: &Path, config: PathBuf, log: PathBuf, health: Endpoint) -> Self {
+    pub(crate) fn new(name: &str, binary: &Path, config: PathBuf, log: PathBuf, health: Endpoint) -> Self {
         let binary = binary.to_owned();
         let environment = Vec::new();
         Self {
@@ -69,7 +69,7 @@ impl Part {
     }
 
     /// Starts the process; it is not ready yet.
-    pub(super) fn spawn(&mut self) -> anyhow::Result<()> {
+    pub(crate) fn spawn(&mut self) -> anyhow::Result<()> {
         anyhow::ensure!(self.pid().is_none(), "{} is running already", self.name);
         let log = File::options().create(true).append(true).open(&self.log);
         let mut log = log.with_context(|| format!("cannot write {}", self.log.display()))?;
@@ -86,19 +86,19 @@ impl Part {
     }
 
     /// The process, if it runs.
-    pub(super) fn pid(&mut self) -> Option<u32> {
+    pub(crate) fn pid(&mut self) -> Option<u32> {
         self.reap();
         self.child.as_ref().map(Child::id)
     }
 
     /// How the last process ended; `None` when it runs or there was none.
-    pub(super) fn ended(&mut self) -> Option<ExitStatus> {
+    pub(crate) fn ended(&mut self) -> Option<ExitStatus> {
         self.reap();
         self.ended
     }
 
     /// Takes note of the end of the process; whether it ended since the last time.
-    pub(super) fn reap(&mut self) -> bool {
+    pub(crate) fn reap(&mut self) -> bool {
         let status = self.child.as_mut().and_then(|child| child.try_wait().ok().flatten());
         if status.is_some() {
             self.child = None;
@@ -108,7 +108,7 @@ impl Part {
     }
 
     /// Whether the process is stopped by a signal (SIGSTOP).
-    pub(super) fn is_paused(&mut self) -> bool {
+    pub(crate) fn is_paused(&mut self) -> bool {
         let Some(pid) = self.pid() else { return false };
         // proc_pid_stat(5): the state is the first word after the name in parentheses, which may hold anything.
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
@@ -116,7 +116,7 @@ impl Part {
     }
 
     /// Sends a signal; returns the process it went to.
-    pub(super) fn signal(&mut self, signal: Signal) -> anyhow::Result<u32> {
+    pub(crate) fn signal(&mut self, signal: Signal) -> anyhow::Result<u32> {
         let pid = self.pid().with_context(|| format!("{} is not running", self.name))?;
         // The process has not been waited for, so its number cannot belong to another.
         let target = Pid::from_raw(i32::try_from(pid).context("a process number is an i32")?);
@@ -125,7 +125,7 @@ impl Part {
     }
 
     /// Waits for the end until `deadline`; false when it still runs.
-    pub(super) fn wait_until(&mut self, deadline: Instant) -> bool {
+    pub(crate) fn wait_until(&mut self, deadline: Instant) -> bool {
         while self.pid().is_some() {
             if Instant::now() >= deadline {
                 return false;
@@ -136,7 +136,7 @@ impl Part {
     }
 
     /// The end of what the part has logged since it was started last.
-    pub(super) fn log_tail(&self) -> Vec<String> {
+    pub(crate) fn log_tail(&self) -> Vec<String> {
         let read = || -> io::Result<Vec<u8>> {
             let mut file = File::open(&self.log)?;
             let length = file.metadata()?.len();
@@ -152,13 +152,13 @@ impl Part {
     }
 
     /// Where the log is.
-    pub(super) fn log(&self) -> &Path {
+    pub(crate) fn log(&self) -> &Path {
         &self.log
     }
 }
 
 /// How a process ended, for people.
-pub(super) fn describe(status: ExitStatus) -> String {
+pub(crate) fn describe(status: ExitStatus) -> String {
     match (status.code(), status.signal()) {
         (Some(code), _) => format!("exit code {code}"),
         (None, Some(signal)) => format!("signal {signal}"),
@@ -167,7 +167,7 @@ pub(super) fn describe(status: ExitStatus) -> String {
 }
 
 /// Runs a program to its end and returns what it wrote to stdout.
-pub(super) fn output(
+pub(crate) fn output(
     program: &Path,
     arguments: &[&str],
     limit: Duration,

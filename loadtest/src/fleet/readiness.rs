@@ -16,7 +16,7 @@ const ASK_LIMIT: Duration = Duration::from_secs(2);
 
 /// Why a part is not ready.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum NotReady {
+pub(crate) enum NotReady {
     #[error("{part} ended with {how} before it was ready")]
     Ended { part: String, how: String },
     #[error("{part} was not ready after {} s: {last}", READY_LIMIT.as_secs())]
@@ -26,7 +26,7 @@ pub(super) enum NotReady {
 }
 
 /// Waits until a part is ready; returns how long it took.
-pub(super) fn wait(part: &mut Part, stop: &StopFlag) -> Result<Duration, NotReady> {
+pub(crate) fn wait(part: &mut Part, stop: &StopFlag) -> Result<Duration, NotReady> {
     let start = Instant::now();
     loop {
         let last = match ask(&part.health) {

@@ -128,6 +128,41 @@ fn a_proxy_that_is_forgotten_takes_what_it_has_with_it() {
     assert_eq!(sum, 100, "{after}");
 }
 
+#[test]
+fn a_link_that_comes_with_clicks_goes_on_counting_from_there_and_has_what_is_left_of_its_limit() {
+    let dir = tempfile::tempdir().unwrap();
+    let town = Town::new(dir.path());
+    let visited = |code: &str, visits: u64, max: Value| {
+        json!({
+            "shortCode": code, "longUrl": TARGET, "meta": { "maxVisits": max },
+            "visitsSummary": { "total": visits, "nonBots": visits - 1, "bots": 1 },
+        })
+    };
+    let list =
+        [visited("free", 41, Value::Null), visited("last", 9, json!(10)), visited("over", 10, json!(10))];
+    let file = dir.path().join("shlink.json");
+    std::fs::write(&file, json!({ "shortUrls": { "data": list } }).to_string()).unwrap();
+    let ready = town.fleet.ready();
+    let client = std::process::Command::new(bin_dir().join("signpost"))
+        .args(["import", "--from", "shlink-json"])
+        .arg(&file)
+        .args(["--url", &ready.admin])
+        .env("SIGNPOST_TOKEN", &ready.token)
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&client.stdout);
+    assert_eq!(said, "3 made, 0 there already, 0 replaced, 0 collide, 0 refused\n", "{client:?}");
+
+    assert_eq!((follow(&town, "last").status, follow(&town, "last").status), (302, 410));
+    assert_eq!(town.visit("/over").status, 410, "at once: there is nothing to ask for");
+    assert_eq!((town.visit("/free").status, town.visit("/free").status), (302, 302));
+    town.all_counted();
+    let clicks = town.api("GET", "/v1/links/free/clicks", &Value::Null).json();
+    assert_eq!((&clicks["total"], &clicks["imported"]), (&json!(42), &json!(40)), "people only");
+    let standing = limit(&town, "over");
+    assert_eq!((&standing["used"], &standing["left"]), (&json!(10), &json!(0)));
+}
+
 fn max_clicks(options: &[&str]) {
     let dir = tempfile::tempdir().unwrap();
     let fleet = dir.path().join("fleet");

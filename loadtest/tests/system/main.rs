@@ -11,7 +11,9 @@
 //! | `outage` | proxies need nobody |
 //! | `full` | a disk that takes no more ends the writer in order |
 //! | `kills` | nothing acknowledged is lost when the writer is killed |
+//! | `leases` | no code is handed out twice |
 //! | `limits` | links that end with a number of clicks end with exactly that |
+//! | `secrets` | no log holds a token, a target or what a visitor sent |
 //! | `units` | the systemd units |
 //! | `updates` | no old target after an acknowledged change |
 //!
@@ -28,8 +30,11 @@ mod follow;
 mod framing;
 mod full;
 mod kills;
+mod leases;
 mod limits;
+mod mmdb;
 mod outage;
+mod secrets;
 mod units;
 mod updates;
 mod web;

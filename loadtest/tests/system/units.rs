@@ -1,4 +1,4 @@
-//! The systemd units: valid, and exposed to no more than 2.0.
+//! The systemd units: valid, and exposed to no more than 2.0. And what `make check` says that it could not check.
 
 use std::path::Path;
 use std::process::Command;
@@ -13,4 +13,28 @@ fn the_units_are_valid_and_little_exposed() {
     for unit in ["signpost-admin", "signpost-keypool", "signpost-proxy"] {
         assert!(said.contains(&format!("{unit} exposure ")), "{unit} was not checked: {said}");
     }
+}
+
+#[test]
+fn what_cannot_be_checked_is_named_and_fails_where_nothing_may_be_skipped() {
+    use std::os::unix::fs::PermissionsExt;
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let dir = tempfile::tempdir().unwrap();
+    // Everything is fine with it, only that the list of known holes cannot be fetched.
+    let cargo = dir.path().join("cargo");
+    std::fs::write(&cargo, "#!/bin/sh\ncase \"$*\" in *fetch*) exit 1 ;; esac\n").unwrap();
+    std::fs::set_permissions(&cargo, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let path = format!("{}:{}", dir.path().display(), std::env::var("PATH").unwrap());
+    let check = |all: &str| {
+        let mut check = Command::new("scripts/check.sh");
+        let output =
+            check.current_dir(&root).env("PATH", &path).env("CHECK_ALL", all).env_remove("CI").output();
+        let output = output.unwrap();
+        (output.status.success(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let (passed, said) = check("");
+    assert!(passed && said.lines().last().unwrap().contains("NOT CHECKED"), "{said}");
+    assert!(said.lines().last().unwrap().contains("known holes in dependencies"), "{said}");
+    let (passed, said) = check("1");
+    assert!(!passed && said.contains("failed: dependencies"), "{said}");
 }

@@ -81,7 +81,15 @@ impl Town {
 
     /// With settings as `--set` takes them.
     pub(super) fn with(dir: &Path, settings: &[&str]) -> Town {
-        let mut options = Options::new(dir, 1).unwrap();
+        Town::of(Options::new(dir, 1).unwrap(), settings)
+    }
+
+    /// The same, with a proxy that knows where its visitors come from.
+    pub(super) fn known(dir: &Path, settings: &[&str]) -> Town {
+        Town::of(Options { visitors_known: true, ..Options::new(dir, 1).unwrap() }, settings)
+    }
+
+    fn of(mut options: Options, settings: &[&str]) -> Town {
         options.bin_dir = bin_dir();
         options.settings = settings.iter().map(|setting| setting.parse().unwrap()).collect();
         Town { fleet: Fleet::start(options).unwrap_or_else(|error| panic!("{error:#}")) }

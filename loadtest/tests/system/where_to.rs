@@ -4,6 +4,8 @@ use std::collections::HashMap;
 
 use serde_json::json;
 
+use super::bin_dir;
+use super::mmdb::database;
 use super::web::Town;
 
 const IPHONE: &str =
@@ -61,12 +63,67 @@ fn the_first_rule_that_holds_says_where_to() {
         (json!({ "language": "d e", "long_url": to("x") }), "rule_language"),
         (json!({ "query": {}, "long_url": to("x") }), "rule_query"),
         (json!({ "from": "noon", "long_url": to("x") }), "rule_time"),
-        (json!({ "country": "DE", "long_url": to("x") }), "unknown_member"),
+        (json!({ "country": "Germany", "long_url": to("x") }), "rule_country"),
+        (json!({ "country": [], "long_url": to("x") }), "rule_without_condition"),
+        (json!({ "continent": "EU", "long_url": to("x") }), "unknown_member"),
         (json!({ "device": "ios", "long_url": "ftp://example.org/" }), "url_scheme"),
     ] {
         let refused = town.refused(&json!({ "long_url": to("usual"), "rules": [rule] }));
         assert_eq!((refused.0, &*refused.1, &*refused.2), (422, "rules", code), "{rule}");
     }
+}
+
+#[test]
+fn a_country_leads_elsewhere_as_the_database_in_use_says() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("countries.mmdb");
+    std::fs::write(&path, database(&[("127.0.0.0", 8, "DE")])).unwrap();
+    let setting = format!("proxy.geo.country_database={}", path.display());
+    let town = Town::known(&dir.path().join("fleet"), &[&setting]);
+    let to = |name: &str| format!("https://example.org/{name}");
+    let rules = json!([
+        { "country": ["FR", "it"], "long_url": to("latin") },
+        { "country": "de", "device": "linux", "long_url": to("de") },
+    ]);
+    let link = town.link(&json!({ "long_url": to("usual"), "rules": rules }));
+    assert_eq!(
+        (&link["rules"][0]["country"], &link["rules"][1]["country"]),
+        (&json!(["FR", "IT"]), &json!(["DE"]))
+    );
+    let code = link["code"].as_str().unwrap();
+    let leads = || town.visit_with(&format!("/{code}"), &[("User-Agent", LINUX)]).location().to_owned();
+    assert_eq!(leads(), to("de"));
+    // What is in use changes only for something that can be used.
+    let reload = || {
+        let config = town.fleet.dir().join("proxy-0/config.toml");
+        let mut proxy = std::process::Command::new(bin_dir().join("signpost-proxy"));
+        let ran = proxy.args(["reload", "--config"]).arg(config).output().unwrap();
+        let said =
+            [ran.stdout, ran.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
+        (ran.status.success(), said)
+    };
+    let whole = database(&[("127.0.0.0", 8, "IT")]);
+    std::fs::write(&path, &whole[..whole.len() - 9]).unwrap();
+    let (done, refused) = reload();
+    assert!(!done && refused.contains("the database before is still in use"), "{refused}");
+    assert_eq!(leads(), to("de"));
+    std::fs::write(&path, &whole).unwrap();
+    let (done, said) = reload();
+    assert!(done && said.contains("Signpost-Test-Country"), "{said}");
+    assert_eq!(leads(), to("latin"));
+    std::fs::write(&path, database(&[("127.0.0.0", 8, "JP")])).unwrap();
+    assert!(reload().0);
+    assert_eq!(leads(), to("usual"));
+    town.patch(code, &json!({ "rules": link["rules"] }));
+}
+
+#[test]
+fn without_a_database_no_rule_by_country_holds() {
+    let dir = tempfile::tempdir().unwrap();
+    let town = Town::known(dir.path(), &[]);
+    let rules = json!([{ "country": "DE", "long_url": "https://example.org/de" }]);
+    let code = town.code(&json!({ "long_url": "https://example.org/usual", "rules": rules }));
+    assert_eq!(town.visit(&format!("/{code}")).location(), "https://example.org/usual");
 }
 
 #[test]

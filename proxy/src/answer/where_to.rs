@@ -5,6 +5,7 @@
 //!   advice); everything else is desktop.
 //! - **Language**: the one with the highest quality in `Accept-Language`, of several the first. A rule's `de` holds for `de-CH` too (RFC 4647
 //!   §3.3.1), its `de-ch` does not for `de`.
+//! - **Country**: by a database, from the address, if both are there ([`crate::geo`]). Otherwise no rule by country holds.
 //! - **Parameters**: of the query, escapes undone, a plus for a space.
 //!
 //! # Sticky without a cookie
@@ -15,7 +16,7 @@
 use std::net::IpAddr;
 
 use linklog::Position;
-use linklog::link::rules::{Device, RuleView, Rules, Variants};
+use linklog::link::rules::{Country, Device, RuleView, Rules, Variants};
 use xxhash_rust::xxh3::Xxh3;
 
 use super::target::undone;
@@ -26,12 +27,19 @@ use crate::clicks::record::AGENT_BYTES_MAX;
 pub struct Visitor<'a> {
     /// From where, if that is known.
     pub address: Option<IpAddr>,
+    /// From which country, if that is known and the link asks ([`asks_for_country`]).
+    pub country: Option<Country>,
     /// `User-Agent`.
     pub agent: &'a [u8],
     /// `Accept-Language`.
     pub language: &'a [u8],
     /// The query, as it came.
     pub query: &'a [u8],
+}
+
+/// Says whether a rule looks at the country.
+pub fn asks_for_country(rules: &Rules<'_>) -> bool {
+    rules.iter().any(|rule| rule.countries().len() > 0)
 }
 
 /// Returns where the first rule leads that holds at `now_ms` (milliseconds since the Unix epoch).
@@ -43,8 +51,10 @@ pub fn by_rule<'l>(rules: &Rules<'l>, visitor: &Visitor<'_>, now_ms: u64) -> Opt
 
 fn holds(rule: &RuleView<'_>, visitor: &Visitor<'_>, device: Device, language: &[u8], now_ms: u64) -> bool {
     let mut languages = rule.languages().peekable();
+    let mut countries = rule.countries();
     (rule.device == Device::default() || rule.device.meets(device))
         && (languages.peek().is_none() || languages.any(|range| is_in_range(language, range)))
+        && (countries.len() == 0 || countries.any(|country| Some(country) == visitor.country))
         && rule.from_ms.is_none_or(|from| from <= now_ms)
         && rule.until_ms.is_none_or(|until| now_ms < until)
         && rule.parameter.is_none_or(|(name, value)| has_parameter(visitor.query, name, value))
@@ -202,7 +212,7 @@ mod tests {
         );
         let extras = ExtrasView::decode(&bytes).unwrap();
         let to = |agent: &[u8], language: &[u8], query: &[u8], now_ms| {
-            let visitor = Visitor { address: None, agent, language, query };
+            let visitor = Visitor { agent, language, query, ..Visitor::default() };
             by_rule(&extras.rules, &visitor, now_ms)
                 .map(|target| String::from_utf8_lossy(target).into_owned())
         };
@@ -224,6 +234,29 @@ mod tests {
         ] {
             assert_eq!(to(agent, language, query, now_ms).as_deref(), expected);
         }
+    }
+
+    #[test]
+    fn a_rule_by_country_holds_for_those_who_are_known_to_come_from_there() {
+        let country = |text: &str| Country::from_ascii(text.as_bytes()).unwrap();
+        let rule = |countries: &[&str], target: &str| Rule {
+            countries: countries.iter().map(|text| country(text)).collect(),
+            target: target.into(),
+            ..Rule::default()
+        };
+        let phone = Rule { device: named(&["ios"]), ..rule(&["FR"], "fr-ios") };
+        let bytes = encoded(vec![rule(&["DE", "at"], "de"), phone], Vec::new());
+        let rules = ExtrasView::decode(&bytes).unwrap().rules;
+        let to = |from: Option<&str>, agent| {
+            let visitor = Visitor { country: from.map(country), agent, ..Visitor::default() };
+            by_rule(&rules, &visitor, 1)
+        };
+        assert_eq!((to(Some("de"), LINUX), to(Some("AT"), LINUX)), (Some(&b"de"[..]), Some(&b"de"[..])));
+        assert_eq!((to(Some("FR"), LINUX), to(Some("FR"), IPHONE)), (None, Some(&b"fr-ios"[..])));
+        assert_eq!((to(None, IPHONE), to(Some("CH"), IPHONE)), (None, None));
+        assert!(asks_for_country(&rules));
+        let other = encoded(vec![Rule { device: named(&["ios"]), ..rule(&[], "ios") }], Vec::new());
+        assert!(!asks_for_country(&ExtrasView::decode(&other).unwrap().rules));
     }
 
     #[test]

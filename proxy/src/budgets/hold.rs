@@ -285,7 +285,7 @@ impl Budgets {
 
     fn tell_waiting_if_at_hand(&self, link: &[u8]) {
         if self.held.get(link).is_some_and(|held| held.at_hand() > 0) {
-            self.tell_waiting(link);
+            self.tell_waiting(link, false);
         }
     }
 }

@@ -214,16 +214,22 @@ impl Connection<'_, '_> {
     }
 
     async fn answer_from_disk(&mut self, request: &mut OnDisk) -> io::Result<()> {
-        let found = reply::find_on_disk(self.worker, &mut request.wanted).await;
-        let (worker, client, stream) = (self.worker, self.visit.client, &mut self.stream);
-        let written = once(|cx, scratch| {
-            let now_ms = scratch.now_ms;
-            reply::from_disk(worker, (client, &request.kept), &request.wanted, &found, now_ms, |answer| {
-                scratch.append(worker, answer, request.form);
+        let mut patience = None;
+        let unsent = loop {
+            let found = reply::find_on_disk(self.worker, &mut request.wanted, &mut patience).await;
+            let (worker, client, stream) = (self.worker, self.visit.client, &mut self.stream);
+            let written = once(|cx, scratch| {
+                let (now_ms, kept) = (scratch.now_ms, &request.kept);
+                reply::from_disk(worker, (client, kept), &request.wanted, &found, now_ms, |answer| {
+                    scratch.append(worker, answer, request.form);
+                })?;
+                Ok(write_now(cx, stream, &scratch.out))
             });
-            write_now(cx, stream, &scratch.out)
-        });
-        let unsent = written.await?;
+            match written.await {
+                Ok(written) => break written?,
+                Err(next) => request.wanted = next,
+            }
+        };
         self.patience.expect_request(now_ms());
         self.finish_writing(unsent).await
     }

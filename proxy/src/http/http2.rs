@@ -151,7 +151,7 @@ fn answer_at_once<'c>(
 
 impl Waiting<'_> {
     async fn answer_after(mut self, worker: &Worker, awaited: Awaited) {
-        let (mut wanted, kept) = match awaited {
+        let (wanted, kept) = match awaited {
             Awaited::Disk(wanted, kept) => (wanted, kept),
             Awaited::Body(request, mut body) => {
                 match timeout(worker.limits.body, read(&mut body)).await {
@@ -166,9 +166,8 @@ impl Waiting<'_> {
                 wanted
             }
         };
-        let found = reply::find_on_disk(worker, &mut wanted).await;
         let write = |answer: Answer<'_>| header_of(worker, answer);
-        let header = reply::from_disk(worker, (self.client, &kept), &wanted, &found, now_ms(), write);
+        let header = reply::later(worker, (self.client, &kept), wanted, write).await;
         self.send(header);
     }
 

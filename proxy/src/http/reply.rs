@@ -11,8 +11,9 @@ use linklog::{Code, DomainId, Ended, ExtrasView, Position};
 use super::clock::now_ms;
 use super::parse::Says;
 use crate::answer::rich::{self, Ask, Decision};
-use crate::answer::where_to::Visitor;
+use crate::answer::where_to::{Visitor, asks_for_country};
 use crate::answer::{Answer, Facts, Page, limited, on_domain, preview};
+use crate::budgets::Patience;
 use crate::clicks::kind::kind_of;
 use crate::clicks::record::{Asker, Click, KeptSays};
 use crate::client::Client;
@@ -218,36 +219,69 @@ enum Later {
 /// The link ends with a number of clicks, and none of them is at hand.
 struct NoClick;
 
-/// Looks a link up on the disk, when a click of it was granted, if it takes one; afterwards `wanted` has the key it goes by.
-pub(super) async fn find_on_disk(worker: &Worker, wanted: &mut Wanted) -> Result<Option<Block>, Unsure> {
-    if let Some((created, budgets)) = wanted.click_of.zip(worker.shared.budgets.as_ref()) {
-        budgets.wait(wanted.key.bytes(), created).await;
+/// What has been waited for.
+pub(super) enum Found {
+    /// The disk's answer.
+    OnDisk(Result<Option<Block>, Unsure>),
+    /// News of a limited link, which memory should have by now.
+    News,
+    /// Nothing: a click does not come.
+    NoClick,
+}
+
+/// Waits for what memory does not have: the disk, or a click of a limited link, as long as the request's `patience` lasts. Afterwards
+/// `wanted` has the key it goes by.
+pub(super) async fn find_on_disk(
+    worker: &Worker,
+    wanted: &mut Wanted,
+    patience: &mut Option<Patience>,
+) -> Found {
+    if let Some(created) = wanted.click_of {
+        let patience = *patience.get_or_insert_default();
+        let Some(budgets) = &worker.shared.budgets else { return Found::NoClick };
+        return match budgets.wait(wanted.key.bytes(), created, patience).await {
+            true => Found::News,
+            false => Found::NoClick,
+        };
     }
     let found = worker.look_up_on_disk(wanted.key).await;
     let folded = if matches!(found, Ok(None)) { wanted.folded(worker) } else { None };
-    let Some(folded) = folded else { return found };
+    let Some(folded) = folded else { return Found::OnDisk(found) };
     *wanted = folded;
-    worker.look_up_on_disk(wanted.key).await
+    Found::OnDisk(worker.look_up_on_disk(wanted.key).await)
 }
 
-/// Answers with what [`find_on_disk`] found.
+/// Answers with what [`find_on_disk`] found, unless that has to be asked again.
+///
+/// # Errors
+/// What has to be waited for next: somebody else got the click, or the link is not in memory any more.
 pub(super) fn from_disk<R>(
     worker: &Worker,
     (client, kept): (&Client, &Kept),
     wanted: &Wanted,
-    found: &Result<Option<Block>, Unsure>,
+    found: &Found,
     now_ms: u64,
     mut write: impl FnMut(Answer<'_>) -> R,
-) -> R {
-    if let Ok(block) = found {
-        let asked = kept.asked(client);
-        let facts = block.as_ref().map(Block::facts);
-        if let Ok(written) = of_link(worker, &asked, wanted, facts, now_ms, &mut write) {
-            return written;
+) -> Result<R, Wanted> {
+    let asked = kept.asked(client);
+    match found {
+        Found::OnDisk(Ok(block)) => {
+            let facts = block.as_ref().map(Block::facts);
+            let created = facts.as_ref().map(|facts| facts.created);
+            let written = of_link(worker, &asked, wanted, facts, now_ms, write);
+            return written.map_err(|NoClick| Wanted { click_of: created, ..*wanted });
         }
+        Found::News => {
+            let wanted = Wanted { click_of: None, ..*wanted };
+            return match look_up(worker, &asked, wanted, now_ms, write) {
+                Reply::Written(written) => Ok(written),
+                Reply::OnDisk(next) => Err(next),
+            };
+        }
+        // The disk does not say, or all clicks are elsewhere for now.
+        Found::OnDisk(Err(_)) | Found::NoClick => {}
     }
-    // The disk does not say, or all clicks are elsewhere at the moment.
-    write(worker.limited(client, wanted.verdict, Answer::Page(Page::Unsure), now_ms))
+    Ok(write(worker.limited(client, wanted.verdict, Answer::Page(Page::Unsure), now_ms)))
 }
 
 /// Answers from memory or from the disk.
@@ -258,9 +292,23 @@ pub(super) async fn wherever<R>(
 ) -> R {
     match from_memory(worker, asked, now_ms(), &mut write) {
         Reply::Written(written) => written,
-        Reply::OnDisk(mut wanted) => {
-            let found = find_on_disk(worker, &mut wanted).await;
-            from_disk(worker, (asked.who.client, &Kept::new(&asked)), &wanted, &found, now_ms(), write)
+        Reply::OnDisk(wanted) => later(worker, (asked.who.client, &Kept::new(&asked)), wanted, write).await,
+    }
+}
+
+/// Answers what memory could not, when that is possible or it is clear that it will not be.
+pub(super) async fn later<R>(
+    worker: &Worker,
+    (client, kept): (&Client, &Kept),
+    mut wanted: Wanted,
+    mut write: impl FnMut(Answer<'_>) -> R,
+) -> R {
+    let mut patience = None;
+    loop {
+        let found = find_on_disk(worker, &mut wanted, &mut patience).await;
+        match from_disk(worker, (client, kept), &wanted, &found, now_ms(), &mut write) {
+            Ok(written) => return written,
+            Err(next) => wanted = next,
         }
     }
 }
@@ -337,8 +385,12 @@ fn of_rich_link<R>(
     let says = asked.who.says;
     // A preview shows what the link on it leads to, which has no query.
     let query = if wanted.what == What::Preview { &[][..] } else { asked.query() };
-    let visitor =
-        Visitor { address: asked.who.client.address, agent: says.agent, language: says.language, query };
+    let address = asked.who.client.address;
+    let country = match (&worker.shared.geo, address) {
+        (Some(geo), Some(address)) if asks_for_country(&extras.rules) => geo.country(address),
+        _ => None,
+    };
+    let visitor = Visitor { address, country, agent: says.agent, language: says.language, query };
     let ask = Ask { visitor, rest, post: asked.who.post };
     if ask.post && extras.limit.is_none() {
         return Ok(write(limit(Answer::Page(Page::MethodNotAllowed))));

@@ -1,12 +1,14 @@
 //! What a proxy may spend of links that end with a number of clicks, over the death of its process.
 
 use std::path::Path;
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
 
 use linklog::entity::Budget;
 use linklog::replica::Replica;
 use linklog::store::Contents;
 use linklog::{DomainId, Key, Position, StateKey};
-use signpost_proxy::budgets::Budgets;
+use signpost_proxy::budgets::{Budgets, Patience};
 
 use crate::author::{Author, SMALL};
 
@@ -101,4 +103,44 @@ fn what_another_member_or_a_lost_memory_was_granted_is_not_ours() {
     let proxy = Proxy::start(dir.path());
     assert!(proxy.budgets.holder() != holder);
     assert_eq!(proxy.spend_all(), 0);
+}
+
+/// Polls a future once.
+fn poll<F: Future>(future: Pin<&mut F>) -> Poll<F::Output> {
+    future.poll(&mut Context::from_waker(Waker::noop()))
+}
+
+#[test]
+fn who_is_too_late_for_a_click_waits_for_the_next_one() {
+    // For the clock of those who wait, which nobody has to drive.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let _inside = runtime.enter();
+    let dir = tempfile::tempdir().unwrap();
+    let mut author = Author::new();
+    let Proxy { mut replica, budgets, .. } = Proxy::start(dir.path());
+    let (holder, key, patience) = (budgets.holder(), link().encode(), Patience::new());
+    let mut grant_up_to = |granted| {
+        grant(&mut author, "proxy-0", Budget { granted, ..Budget::none(CREATED, holder) });
+        let applied = usize::try_from(replica.head().position.seq.0).unwrap();
+        for (frame, _) in &author.frames[applied..] {
+            for changed in replica.apply(frame).unwrap().changed {
+                budgets.apply(&changed.key, changed.serve_value.as_deref());
+            }
+        }
+    };
+    let mut waits = [(); 3].map(|()| Box::pin(budgets.wait(&key, CREATED, patience)));
+    assert!(waits.iter_mut().all(|wait| poll(wait.as_mut()).is_pending()), "there is none");
+    for (granted, visitor) in (1..).zip(&mut waits) {
+        // Each grant is of one click, and all who wait hear of it.
+        grant_up_to(granted);
+        assert_eq!(poll(visitor.as_mut()), Poll::Ready(true));
+        assert!(budgets.spend(&key, CREATED));
+        let mut late = Box::pin(budgets.wait(&key, CREATED, patience));
+        assert!(poll(late.as_mut()).is_pending(), "what is gone is not worth a try");
+    }
+    // The link has changed: it may have ended.
+    let mut last = Box::pin(budgets.wait(&key, CREATED, patience));
+    assert!(poll(last.as_mut()).is_pending());
+    budgets.apply(&key, None);
+    assert_eq!(poll(last.as_mut()), Poll::Ready(true));
 }

@@ -83,6 +83,7 @@ impl Site {
             clients: Clients::default(),
             quotas: quotas.and_then(Quotas::new).map(Arc::new),
             budgets: None,
+            geo: None,
         };
         let rings = RingDir::open(&dir.path().join("rings"), true).unwrap();
         let ring = rings.create(8 << 20, [1; 16], 1).unwrap();

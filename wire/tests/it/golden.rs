@@ -16,13 +16,14 @@ use wire::{
         DescribeReply, LeaseReply, LeaseRequest, MarkUsedReply, MarkUsedRequest, ReleaseReply,
         ReleaseRequest, SlotRange,
     },
+    snapshots,
 };
 
 const GOLDEN: &str = include_str!("../golden/messages.txt");
 
 #[test]
 fn messages_are_encoded_as_they_were_released() {
-    let lines: String = [feed_lines(), keys_lines(), clicks_lines()].concat();
+    let lines: String = [feed_lines(), keys_lines(), clicks_lines(), snapshots_lines()].concat();
     assert_eq!(lines, GOLDEN, "the encoding changed; it is now\n{lines}");
 }
 
@@ -162,6 +163,37 @@ fn clicks_lines() -> String {
         line("clicks.welcome", &down(Down::Welcome(welcome))),
         line("clicks.watermark", &down(Down::Watermark(watermark))),
         line("clicks.refusal", &down(Down::Refusal(refusal))),
+    ]
+    .concat()
+}
+
+fn snapshots_lines() -> String {
+    use snapshots::open_reply::Reply;
+    let open = snapshots::OpenRequest {
+        fleet_id: vec![0xf1; 16],
+        member: "proxy-0".into(),
+        format_level: 2,
+        with_manage: true,
+        at_least_seq: 300,
+        resume: vec![0xd1; 16],
+        version: "0.1.0".into(),
+    };
+    let opened = snapshots::Opened { snapshot_id: vec![0xd1; 16], manifest_bytes: 3 };
+    let read = snapshots::ReadRequest {
+        fleet_id: vec![0xf1; 16],
+        member: "proxy-0".into(),
+        snapshot_id: vec![0xd1; 16],
+        part: 7,
+        offset: 1 << 20,
+    };
+    let reply = |reply| snapshots::OpenReply { reply: Some(reply) };
+    [
+        line("snapshots.open_request", &open),
+        line("snapshots.making", &reply(Reply::Making(snapshots::Making { bytes: 1 << 20 }))),
+        line("snapshots.opened", &reply(Reply::Opened(opened))),
+        line("snapshots.manifest", &reply(Reply::Manifest(vec![1, 2, 3]))),
+        line("snapshots.read_request", &read),
+        line("snapshots.chunk", &snapshots::Chunk { data: vec![1, 2, 3].into() }),
     ]
     .concat()
 }

@@ -67,6 +67,8 @@ fn every_operation_has_a_name_of_its_own_a_summary_and_the_statuses_that_all_hav
             for status in ["401", "403", "422", "429", "500", "503"] {
                 assert_eq!(operation["responses"][status].is_object(), !open, "{what}: {status}");
             }
+            let changes = method != "get" && method != "head";
+            assert_eq!(operation["responses"]["507"].is_object(), changes && !open, "{what}: 507");
         }
     }
 }

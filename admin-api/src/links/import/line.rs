@@ -1,7 +1,9 @@
 //! A line of an import: a link as this API shows it, or as a client describes a new one. Pure.
 //!
-//! What answers say about a link and nobody can choose (`short_url`, `version`, `clicks`, …) is allowed and has no effect, so that the lines
-//! of an export are lines of an import. Everything else that is not a field of a link is refused by its name.
+//! What answers say about a link and nobody can choose (`short_url`, `version`, …) is allowed and has no effect, so that the lines
+//! of an export are lines of an import. `clicks` is all clicks a link has had: where the line makes the link, they become its imported ones, and
+//! if it ends with a number of clicks, that many are used, unless `max_clicks_used` says otherwise. Everything else that is not a
+//! field of a link is refused by its name.
 
 use std::fmt;
 
@@ -14,12 +16,22 @@ use crate::alias;
 use crate::domains::DomainTable;
 use crate::json::{Json, Name};
 use crate::links::Rules;
+use crate::links::extras::MAX_CLICKS_MAX;
 use crate::links::fields::{Judge, LinkFields};
 use crate::links::order::{Order, Refusal, domain_named, judge_kept};
 
 /// What answers show and an import passes over.
-const SHOWN: &[&str] =
-    &["short_url", "version", "clicks", "replication", "created_by", "archived_at", "last_changed_by"];
+const SHOWN: &[&str] = &[
+    "short_url",
+    "version",
+    "imported_clicks",
+    "replication",
+    "created_by",
+    "archived_at",
+    "last_changed_by",
+];
+/// Most clicks a link can have had.
+const CLICKS_MAX: u64 = MAX_CLICKS_MAX;
 
 /// A line, read.
 #[expect(clippy::large_enum_variant, reason = "nearly all of them are links")]
@@ -39,6 +51,8 @@ pub struct LineFields<'a> {
     code: Option<Json<'a>>,
     created_at: Option<Json<'a>>,
     updated_at: Option<Json<'a>>,
+    clicks: Option<Json<'a>>,
+    max_clicks_used: Option<Json<'a>>,
     is_mark: bool,
 }
 
@@ -59,6 +73,8 @@ impl<'de: 'a, 'a> Deserialize<'de> for Line<'a> {
                         "code" => &mut fields.code,
                         "created_at" => &mut fields.created_at,
                         "updated_at" => &mut fields.updated_at,
+                        "clicks" => &mut fields.clicks,
+                        "max_clicks_used" => &mut fields.max_clicks_used,
                         "cursor" | "end" | "links" => {
                             map.next_value::<IgnoredAny>()?;
                             fields.is_mark = true;
@@ -106,6 +122,23 @@ impl<'de: 'a, 'a> Deserialize<'de> for Line<'a> {
     }
 }
 
+/// Judges a number of clicks; null is none.
+fn clicks(judge: &mut Judge, field: &'static str, json: Option<&Json<'_>>) -> Option<u64> {
+    let expected = format!("a whole number from 0 to {CLICKS_MAX}");
+    match json? {
+        Json::Null => None,
+        Json::Whole(clicks) if *clicks <= CLICKS_MAX => Some(*clicks),
+        Json::Whole(_) => {
+            judge.find(field, "clicks_out_of_range", format!("expected {expected}"));
+            None
+        }
+        other => {
+            judge.wrong_type(field, &expected, other);
+            None
+        }
+    }
+}
+
 impl LineFields<'_> {
     /// Returns the code that the line asks for, whatever it is.
     pub fn code(&self) -> Option<&str> {
@@ -148,9 +181,14 @@ impl LineFields<'_> {
         let kept = Kept {
             created_at_ms: judge.past_ms("created_at", self.created_at.as_ref()),
             updated_at_ms: judge.past_ms("updated_at", self.updated_at.as_ref()),
+            clicks: clicks(&mut judge, "clicks", self.clicks.as_ref()).unwrap_or(0),
         };
+        let used = clicks(&mut judge, "max_clicks_used", self.max_clicks_used.as_ref());
         let domain = judge.text("domain", self.link.domain.as_ref());
         let mut order = judge_kept(judge, &self.link, code, kept, rules, domains)?;
+        if let Some(limit) = &mut order.link.extras.limit {
+            limit.used = used.unwrap_or(kept.clicks);
+        }
         order.keeping.owner = order.keeping.owner.filter(|owner| owners == Owners::Keep && owner.is_some());
         let domain = domain_named(domain, domains).map_err(Refusal::UnknownDomain)?;
         Ok(order.on(domain, domains))

@@ -1,6 +1,6 @@
 //! Links as clients describe them: new ones, whole ones, patches, and what their fields hold.
 
-use linklog::link::rules::{Device, LANGUAGES_MAX};
+use linklog::link::rules::{COUNTRIES_MAX, Device, LANGUAGES_MAX};
 use serde::Deserialize;
 use utoipa::openapi::RefOr;
 use utoipa::openapi::schema::{ArrayBuilder, Object, ObjectBuilder, OneOfBuilder, Schema, Type};
@@ -179,6 +179,9 @@ pub(super) struct RuleInput {
     /// The language the visitor likes best is one of these.
     #[schema(nullable = false, value_type = Option<RuleLanguages>)]
     language: Option<Vec<String>>,
+    /// The country the visitor comes from is one of these (ISO 3166-1 alpha-2). It holds only on proxies with a database of countries.
+    #[schema(nullable = false, value_type = Option<RuleCountries>)]
+    country: Option<Vec<String>>,
     /// A parameter of the query.
     query: Option<ParameterInput>,
     /// From then on, RFC 3339.
@@ -220,6 +223,18 @@ impl PartialSchema for RuleLanguages {
 }
 
 impl ToSchema for RuleLanguages {}
+
+/// Countries of a rule, such as `DE`.
+pub(super) struct RuleCountries;
+
+impl PartialSchema for RuleCountries {
+    fn schema() -> RefOr<Schema> {
+        let letters = ObjectBuilder::new().schema_type(Type::String).pattern(Some("^[A-Za-z]{2}$"));
+        one_or_more(letters.build(), Some(COUNTRIES_MAX))
+    }
+}
+
+impl ToSchema for RuleCountries {}
 
 /// A variant.
 #[derive(Deserialize, ToSchema)]

@@ -1,0 +1,197 @@
+//! The calls by which followers get a snapshot.
+//!
+//! Who is let in is decided as for the feed, by the same rule. A call that is answered slowly holds one chunk in memory.
+
+use std::io::SeekFrom;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use linklog::Seq;
+use linklog::entity::{Member, MemberRole};
+use linklog::store::Contents;
+use tokio::fs::File;
+use tokio::io::{AsyncReadExt, AsyncSeekExt};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status};
+use wire::identity::{FleetId, PeerIdentity, Role, authorize};
+use wire::limits::SNAPSHOT_CHUNK_BYTES;
+use wire::snapshots::open_reply::Reply;
+use wire::snapshots::snapshots_server::Snapshots;
+use wire::snapshots::{Chunk, Making, OpenReply, OpenRequest, Opened, ReadRequest};
+
+use super::Shelf;
+use super::shelf::{Kept, ShelfError};
+use crate::members::{Members, NotAdmitted};
+
+/// Messages that may wait for a connection.
+const OUTBOX_MESSAGES: usize = 2;
+/// How often a follower hears how far the making is.
+const MAKING_EVERY: Duration = Duration::from_secs(1);
+
+type Outbox<T> = mpsc::Sender<Result<T, Status>>;
+
+/// Serves the snapshots of a [`Shelf`].
+#[derive(Clone)]
+pub struct SnapshotService {
+    shelf: Shelf,
+    members: Members,
+    fleet: FleetId,
+}
+
+impl SnapshotService {
+    /// Serves to `members` of `fleet`.
+    pub const fn new(shelf: Shelf, members: Members, fleet: FleetId) -> SnapshotService {
+        SnapshotService { shelf, members, fleet }
+    }
+
+    fn admit(&self, peer: Option<&PeerIdentity>, fleet_id: &[u8], name: &str) -> Result<Member, Status> {
+        self.members.admit(self.fleet, peer, fleet_id, name).map_err(|not| match not {
+            NotAdmitted::WrongFleet(detail) | NotAdmitted::Unknown(detail) => {
+                Status::permission_denied(detail)
+            }
+        })
+    }
+
+    /// Decides what a member may hold.
+    fn contents(&self, peer: Option<&PeerIdentity>, request: &OpenRequest) -> Result<Contents, Status> {
+        let member = self.admit(peer, &request.fleet_id, &request.member)?;
+        let may_have_manage =
+            member.role == MemberRole::Sync && peer.is_none_or(|peer| peer.role == Role::Writer);
+        match request.with_manage {
+            false => Ok(Contents::Serve),
+            true if may_have_manage => Ok(Contents::Full),
+            true => Err(Status::permission_denied(format!(
+                "member {:?} has role read and may not have the managed parts",
+                request.member
+            ))),
+        }
+    }
+}
+
+#[tonic::async_trait]
+impl Snapshots for SnapshotService {
+    type OpenStream = ReceiverStream<Result<OpenReply, Status>>;
+    type ReadStream = ReceiverStream<Result<Chunk, Status>>;
+
+    async fn open(&self, request: Request<OpenRequest>) -> Result<Response<Self::OpenStream>, Status> {
+        let peer = authorize(&request, &[Role::Proxy, Role::Writer])?;
+        let request = request.into_inner();
+        let contents = self.contents(peer.as_ref(), &request)?;
+        tracing::info!(member = request.member, version = request.version, "a follower asks for a snapshot");
+        let (outbox, replies) = mpsc::channel(OUTBOX_MESSAGES);
+        let shelf = self.shelf.clone();
+        tokio::spawn(async move {
+            if let Err(status) = open(&shelf, contents, &request, &outbox).await {
+                let _ = outbox.send(Err(status)).await;
+            }
+        });
+        Ok(Response::new(ReceiverStream::new(replies)))
+    }
+
+    async fn read(&self, request: Request<ReadRequest>) -> Result<Response<Self::ReadStream>, Status> {
+        let peer = authorize(&request, &[Role::Proxy, Role::Writer])?;
+        let request = request.into_inner();
+        let member = self.admit(peer.as_ref(), &request.fleet_id, &request.member)?;
+        let gone = || Status::not_found("this snapshot is not kept any more: open another one");
+        let kept = self.shelf.get(&request.snapshot_id).ok_or_else(gone)?;
+        if kept.manifest.contents != Contents::Serve && member.role != MemberRole::Sync {
+            return Err(Status::permission_denied("members of role read may not have the managed parts"));
+        }
+        let (outbox, chunks) = mpsc::channel(OUTBOX_MESSAGES);
+        let shelf = self.shelf.clone();
+        tokio::spawn(async move {
+            if let Err(status) = read(&shelf, &kept, &request, &outbox).await {
+                let _ = outbox.send(Err(status)).await;
+            }
+        });
+        Ok(Response::new(ReceiverStream::new(chunks)))
+    }
+}
+
+async fn open(
+    shelf: &Shelf,
+    contents: Contents,
+    request: &OpenRequest,
+    outbox: &Outbox<OpenReply>,
+) -> Result<(), Status> {
+    let at_least = Seq(request.at_least_seq);
+    let kept = {
+        let opening = shelf.open_snapshot(contents, at_least, &request.resume);
+        tokio::pin!(opening);
+        loop {
+            tokio::select! {
+                opened = &mut opening => break opened.map_err(status_of)?,
+                () = tokio::time::sleep(MAKING_EVERY) => {
+                    let making = Reply::Making(Making { bytes: shelf.made_bytes() });
+                    // Whoever has gone may come back for it, and others may wait for it too.
+                    let _ = outbox.try_send(Ok(OpenReply { reply: Some(making) }));
+                }
+            }
+        }
+    };
+    let level = kept.manifest.format_level;
+    if request.format_level < u32::from(level) {
+        let detail = format!("the log is written at format level {level}; upgrade this follower");
+        return Err(Status::failed_precondition(detail));
+    }
+    if kept.manifest.head.position.seq < at_least {
+        let detail = format!("this writer is at record {}, before {at_least}", kept.manifest.head.position);
+        return Err(Status::failed_precondition(detail));
+    }
+    let opened = Opened { snapshot_id: kept.id.to_vec(), manifest_bytes: kept.encoded.len() as u64 };
+    send(outbox, OpenReply { reply: Some(Reply::Opened(opened)) }).await?;
+    for chunk in kept.encoded.chunks(SNAPSHOT_CHUNK_BYTES) {
+        shelf.may_send(chunk.len()).await;
+        send(outbox, OpenReply { reply: Some(Reply::Manifest(chunk.to_vec())) }).await?;
+    }
+    Ok(())
+}
+
+async fn read(
+    shelf: &Shelf,
+    kept: &Arc<Kept>,
+    request: &ReadRequest,
+    outbox: &Outbox<Chunk>,
+) -> Result<(), Status> {
+    let index = request.part as usize;
+    let Some(part) = kept.manifest.parts.get(index) else {
+        return Err(Status::out_of_range(format!("the snapshot has {} parts", kept.manifest.parts.len())));
+    };
+    if request.offset > part.bytes {
+        return Err(Status::out_of_range(format!("part {index} has {} bytes", part.bytes)));
+    }
+    let failed = |error: std::io::Error| {
+        tracing::error!(%error, "cannot read a snapshot's part");
+        Status::internal("the snapshot cannot be read")
+    };
+    let mut file = File::open(kept.part(index)).await.map_err(failed)?;
+    file.seek(SeekFrom::Start(request.offset)).await.map_err(failed)?;
+    let mut left = part.bytes - request.offset;
+    while left > 0 {
+        let wanted = left.min(SNAPSHOT_CHUNK_BYTES as u64) as usize;
+        let mut data = BytesMut::zeroed(wanted);
+        file.read_exact(&mut data).await.map_err(failed)?;
+        tokio::select! {
+            () = shelf.may_send(wanted) => {}
+            () = shelf.stopping().cancelled() => return Err(Status::unavailable("the writer is stopping")),
+        }
+        kept.used();
+        send(outbox, Chunk { data: data.freeze() }).await?;
+        left -= wanted as u64;
+    }
+    Ok(())
+}
+
+async fn send<T>(outbox: &Outbox<T>, message: T) -> Result<(), Status> {
+    outbox.send(Ok(message)).await.map_err(|_| Status::cancelled("the follower has gone"))
+}
+
+fn status_of(error: ShelfError) -> Status {
+    match error {
+        ShelfError::NoRoom { .. } => Status::failed_precondition(error.to_string()),
+        ShelfError::Stopping => Status::unavailable(error.to_string()),
+        ShelfError::Snapshot(_) | ShelfError::Disk(_) => Status::internal(error.to_string()),
+    }
+}
