@@ -162,7 +162,7 @@ impl Args {
         let dir = self.dir.join(&name);
         std::fs::create_dir_all(dir.join(part)).with_context(|| format!("cannot make {}", dir.display()))?;
         let plan = Plan::make(&self.dir.join(format!("{name}.plan")), mode)?;
-        let fleet = self.fleet(&dir, shim, &plan, part, stop)?;
+        let fleet = self.fleet(&dir, shim, &plan, part)?;
         let steps = Steps::of(&fleet, &self.dir.join(format!("{name}.ndjson")))?;
         let mut sweep = Sweep {
             part: part.to_owned(),
@@ -203,14 +203,7 @@ impl Args {
         Ok(sweep)
     }
 
-    fn fleet(
-        &self,
-        dir: &std::path::Path,
-        shim: &Shim,
-        plan: &Plan,
-        part: &str,
-        stop: &StopFlag,
-    ) -> anyhow::Result<Fleet> {
+    fn fleet(&self, dir: &std::path::Path, shim: &Shim, plan: &Plan, part: &str) -> anyhow::Result<Fleet> {
         let mut options = Options::new(dir, 1)?;
         options.bin_dir = self.bin_dir.clone().map_or_else(default_bin_dir, Ok)?;
         // Codes are leased with nearly every step, so that leases fall among what fails.
@@ -233,7 +226,8 @@ impl Args {
         ] {
             options.environment.push(Variable { part: part.to_owned(), name: name.to_owned(), value });
         }
-        Fleet::start_stoppable(options, stop.clone())
+        // A fleet that ends sets its flag, and there are fleets after this one.
+        Fleet::start(options)
     }
 }
 
