@@ -6,7 +6,7 @@
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-builtin-rules --no-print-directory
 
-.PHONY: help deps build demo test framing clicks max-clicks leases allocations fuzz slow check bench bench-create bench-import bench-list bench-redirect bench-tls bench-keypool bench-log
+.PHONY: help deps build demo test framing clicks max-clicks leases allocations fuzz soak slow check bench bench-create bench-import bench-list bench-redirect bench-tls bench-keypool bench-log
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -30,6 +30,9 @@ framing: build ## Compare where nginx, HAProxy, h11 and Signpost see requests en
 
 fuzz: ## Try arbitrary bytes on everything that reads bytes (MINUTES=10 in all; TARGET=request_head for one)
 	@MINUTES='$(MINUTES)' TARGET='$(TARGET)' scripts/fuzz.sh
+
+soak: build ## Break fleets for hours and check that nothing acknowledged is lost (HOURS=1 SEED=1)
+	@$(foreach name,HOURS SEED ROUND_S,$(if $($(name)),$(name)=$($(name)))) scripts/soak.sh
 
 clicks: build ## Count a known number of redirects through kills, cuts and an outage, and compare (5 minutes)
 	@scripts/clicks.sh

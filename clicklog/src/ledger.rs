@@ -118,6 +118,9 @@ pub enum LedgerError {
         /// What RocksDB says.
         source: rocksdb::Error,
     },
+    /// The file that names its tables is damaged.
+    #[error(transparent)]
+    Manifest(#[from] linklog::manifest::ManifestError),
     /// The directory holds something else, or a ledger of another version.
     #[error("{dir} is not a click ledger of version 1: its format row is {found:?}")]
     WrongContents {
@@ -158,6 +161,7 @@ impl Ledger {
     /// The directory cannot be had, is in use, or holds something else.
     pub fn open(dir: &Path, options: LedgerOptions, id: LedgerId) -> Result<Ledger, LedgerError> {
         make_directory(dir).map_err(|source| LedgerError::Directory { dir: dir.to_owned(), source })?;
+        linklog::manifest::check(dir)?;
         let db = DB::open(&database_options(), dir);
         let db = db.map_err(|source| LedgerError::Open { dir: dir.to_owned(), source })?;
         let get = |key: &[u8]| db.get(key).map_err(cannot("read"));

@@ -16,6 +16,7 @@ pub mod journal;
 pub mod key;
 pub mod limits;
 pub mod link;
+pub mod manifest;
 pub mod position;
 pub mod replica;
 pub mod scrub;

@@ -39,6 +39,7 @@ use rocksdb::{ColumnFamily, DB, WriteBatch, WriteOptions};
 
 use crate::codec::{DecodeError, DecodeErrorKind, FORMAT_LEVEL, value};
 use crate::entity::Fleet;
+use crate::manifest::{self, ManifestError};
 
 /// What a database is for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -109,6 +110,9 @@ pub enum StoreError {
         /// What RocksDB says. "lock" means that another process has it open.
         source: rocksdb::Error,
     },
+    /// The file that names its tables is damaged.
+    #[error(transparent)]
+    Manifest(#[from] ManifestError),
     /// The directory holds a database for something else, or of another version.
     #[error("the database in {dir} is not {expected}: its format row is {found:?}")]
     WrongContents {
@@ -144,7 +148,10 @@ impl StoreError {
             StoreError::Open { source, .. } | StoreError::Io { source, .. } => {
                 source.kind() == rocksdb::ErrorKind::Corruption
             }
-            StoreError::WrongContents { .. } => false,
+            StoreError::WrongContents { .. } | StoreError::Manifest(ManifestError::Unreadable { .. }) => {
+                false
+            }
+            StoreError::Manifest(ManifestError::Damaged { .. }) => true,
             StoreError::Damaged { .. } => true,
         }
     }
@@ -167,6 +174,7 @@ impl Store {
         contents: Contents,
         options: &StoreOptions,
     ) -> Result<Arc<Store>, StoreError> {
+        manifest::check(dir)?;
         let open_error = |source| StoreError::Open { dir: dir.to_owned(), source };
         let db = DB::open_cf_descriptors(
             &tables::database_options(options),
@@ -190,6 +198,7 @@ impl Store {
         if !dir.join("CURRENT").exists() {
             return Ok(None);
         }
+        manifest::check(dir)?;
         let open_error = |source| StoreError::Open { dir: dir.to_owned(), source };
         let database = tables::database_options(options);
         // One that was written by an earlier version lacks the tables that came later, and nothing is made here.

@@ -3,8 +3,8 @@
 use clap::{Parser, Subcommand};
 
 use crate::{
-    allocations, clicks, create, fleet, framing, handshakes, import, leases, links, list, max_clicks,
-    promotions, redirect, verify,
+    allocations, clicks, contest, create, fault, fault_sweep, fleet, flips, framing, handshakes, import,
+    leases, links, list, max_clicks, power_cuts, promotions, redirect, verify,
 };
 
 /// Load, checks and local fleets for Signpost.
@@ -33,6 +33,16 @@ enum Command {
     MaxClicks(max_clicks::Args),
     /// Loses writers under load, promotes standbys, and compares everything that was acknowledged.
     Promotions(promotions::Args),
+    /// Works with a fleet while its processes and cables fail, and checks that nothing acknowledged is lost.
+    Fault(fault::Args),
+    /// Has the Nth call of a part that changes a file fail, for every N, and checks that nothing acknowledged is lost.
+    FaultSweep(fault_sweep::Args),
+    /// Turns one bit of one file over, again and again, and checks that no answer changes.
+    Flips(flips::Args),
+    /// Cuts the power of one part after the other, which loses what was not synced, and checks everything acknowledged.
+    PowerCuts(power_cuts::Args),
+    /// Has many clients claim the same aliases and checks that each ends up with one owner.
+    Contest(contest::Args),
     /// Counts what a running proxy allocates for requests of every kind.
     Allocations(allocations::Args),
     /// Opens a TLS connection for every request, with whole handshakes or resumed ones.
@@ -62,6 +72,11 @@ impl Cli {
             Command::Clicks(args) => clicks::run(args),
             Command::MaxClicks(args) => max_clicks::run(args),
             Command::Promotions(args) => promotions::run(args),
+            Command::Fault(args) => fault::run(args),
+            Command::FaultSweep(args) => fault_sweep::run(args),
+            Command::Flips(args) => flips::run(args),
+            Command::PowerCuts(args) => power_cuts::run(args),
+            Command::Contest(args) => contest::run(args),
             Command::Allocations(args) => allocations::run(args),
             Command::Handshakes(args) => handshakes::run(args),
             Command::Leases(args) => leases::run(args),

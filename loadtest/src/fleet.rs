@@ -33,7 +33,7 @@ use crate::progress::{print, say};
 
 pub use binaries::{BINARIES, default_bin_dir};
 pub use handle::{Fleet, Pids, Ready};
-pub use options::{FixedPorts, Options};
+pub use options::{FixedPorts, Options, Variable};
 pub(crate) use process::end_with_this_thread;
 pub use setting::Setting;
 
@@ -162,6 +162,7 @@ impl Args {
             links: self.links,
             settings: self.set,
             ports: self.ports,
+            environment: Vec::new(),
             visitors_known: false,
         })
     }

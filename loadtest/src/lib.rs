@@ -12,6 +12,11 @@
 //! | [`links`] | the targets of preloaded links |
 //! | [`framing`] | odd bytes against a proxy and against nginx, HAProxy and h11: who sees how many requests |
 //! | [`clicks`] | redirects through kills, cuts and outages, compared with what is counted |
+//! | [`fault`] | a seeded workload through kills, stops and bad cables, and a checker of everything that was answered |
+//! | [`fault_sweep`] | the Nth call that changes a file fails, for every N |
+//! | [`flips`] | one bit of one file is wrong |
+//! | [`power_cuts`] | a part's disk forgets what was not synced |
+//! | [`contest`] | aliases that many clients claim at once have one owner each |
 //! | [`max_clicks`] | links that end with a number of clicks, followed by many at once through kills |
 //! | [`promotions`] | writers lost under load, standbys promoted, everything acknowledged compared |
 //! | [`leases`] | codes from key pools that are killed, restored and split: none comes twice |
@@ -27,10 +32,14 @@ pub mod admin;
 pub mod allocations;
 pub mod cli;
 pub mod clicks;
+pub mod contest;
 pub mod create;
 pub mod expect;
+pub mod fault;
+pub mod fault_sweep;
 pub mod figures;
 pub mod fleet;
+pub mod flips;
 pub mod framing;
 pub mod handshakes;
 pub mod header_sets;
@@ -44,6 +53,7 @@ pub mod links;
 pub mod list;
 pub mod max_clicks;
 pub mod pace;
+pub mod power_cuts;
 pub mod processors;
 pub mod progress;
 pub mod promotions;

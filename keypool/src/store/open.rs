@@ -58,6 +58,11 @@ pub enum OpenError {
         /// What RocksDB said.
         source: rocksdb::Error,
     },
+    /// The file that names its tables is damaged.
+    #[error(
+        "the pool's database is damaged; to go on from what is left, or from a backup, run `signpost-keypool restored`: {0}"
+    )]
+    Manifest(#[from] linklog::manifest::ManifestError),
     /// It knows less than it once did.
     #[error(
         "the database in {} is older than it was: lease {head_number} was given, and it knows {found_number}. It is a copy \
@@ -209,9 +214,17 @@ impl Store {
 }
 
 fn open(dir: &Path, recovery: Recovery) -> Result<Store, OpenError> {
-    let (dir, head_path) = (dir.join(DATABASE), dir.join(HEAD));
+    let (parent, dir, head_path) = (dir, dir.join(DATABASE), dir.join(HEAD));
+    if matches!(recovery, Recovery::Strict) {
+        linklog::manifest::check(&dir)?;
+    }
     match DB::open_cf_descriptors(&options::database(recovery), &dir, options::families()) {
-        Ok(db) => Ok(Store { db, dir, head_path }),
+        Ok(db) => {
+            // RocksDB makes durable what is inside; the name of the whole is ours.
+            let synced = std::fs::File::open(parent).and_then(|parent| parent.sync_all());
+            synced.map_err(|source| OpenError::Directory { dir: parent.to_owned(), source })?;
+            Ok(Store { db, dir, head_path })
+        }
         // The message of the lock is RocksDB's only sign of it.
         Err(source) if source.to_string().contains("lock") => Err(OpenError::InUse { dir, source }),
         Err(source) if source.kind() == ErrorKind::Corruption => Err(OpenError::Corrupt { dir, source }),

@@ -126,6 +126,7 @@ pub(crate) fn open_following(
         check_nothing_lost(dir, &found, promised)?;
     }
     let store = Store::open(&db, contents, options)?;
+    sync_names(dir)?;
     let journal = RocksJournal::in_store(store.clone())?;
     check_nothing_lost(dir, &journal, promised)?;
     Ok(Guarded { journal, head_file, store, promised })
@@ -149,6 +150,17 @@ pub(crate) fn open_damaged(
 /// Acknowledged records are missing still.
 pub(crate) fn check_recovered(dir: &Path, journal: &RocksJournal, promised: Head) -> Result<(), OpenError> {
     check_nothing_lost(dir, journal, promised)
+}
+
+/// Makes the names of the database and of its directory durable: RocksDB does that for what is inside, and a power cut could otherwise take
+/// the whole away.
+fn sync_names(dir: &Path) -> Result<(), OpenError> {
+    let sync = |dir: &Path| {
+        let synced = std::fs::File::open(dir).and_then(|dir| dir.sync_all());
+        synced.map_err(|source| OpenError::Directory { dir: dir.to_owned(), source })
+    };
+    sync(dir)?;
+    dir.parent().filter(|parent| !parent.as_os_str().is_empty()).map_or(Ok(()), sync)
 }
 
 /// The record that starts the first epoch: a process killed right after it has written no HEAD file yet.

@@ -24,6 +24,8 @@ pub struct Options {
     pub settings: Vec<Setting>,
     /// Ports that are not left to chance.
     pub ports: FixedPorts,
+    /// What parts find in their environment, besides what this program has in its own.
+    pub environment: Vec<Variable>,
     /// Proxies take the address of a socket for the visitor's, so that limits per network can be set.
     pub visitors_known: bool,
 }
@@ -43,9 +45,21 @@ impl Options {
             links: 0,
             settings: Vec::new(),
             ports: FixedPorts::default(),
+            environment: Vec::new(),
             visitors_known: false,
         })
     }
+}
+
+/// A variable in the environment of one part.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Variable {
+    /// Of this part: `admin`, `keypool-0`, `proxy-0`, …
+    pub part: String,
+    /// Its name.
+    pub name: String,
+    /// What it is set to.
+    pub value: String,
 }
 
 /// Ports on loopback. What is not given is a free port, chosen when the folder is made and kept.

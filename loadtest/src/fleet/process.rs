@@ -16,6 +16,7 @@ use nix::sys::prctl;
 use nix::sys::signal::{SigSet, Signal, kill};
 use nix::unistd::{Pid, getpid, getppid};
 
+use super::options::Variable;
 use crate::http1::Endpoint;
 use crate::pace::StopFlag;
 
@@ -35,6 +36,7 @@ pub(crate) struct Part {
     binary: PathBuf,
     config: PathBuf,
     log: PathBuf,
+    environment: Vec<(String, String)>,
     /// Where the log of the last start begins, in bytes.
     log_start: u64,
     child: Option<Child>,
@@ -45,7 +47,25 @@ pub(crate) struct Part {
 impl Part {
     pub(crate) fn new(name: &str, binary: &Path, config: PathBuf, log: PathBuf, health: Endpoint) -> Self {
         let binary = binary.to_owned();
-        Self { name: name.to_owned(), health, binary, config, log, log_start: 0, child: None, ended: None }
+        let environment = Vec::new();
+        Self {
+            name: name.to_owned(),
+            health,
+            binary,
+            config,
+            log,
+            environment,
+            log_start: 0,
+            child: None,
+            ended: None,
+        }
+    }
+
+    /// Gives it more in its environment, from its next start on.
+    pub(super) fn with_environment(mut self, variables: &[Variable]) -> Self {
+        let own = variables.iter().filter(|variable| variable.part == self.name);
+        self.environment.extend(own.map(|variable| (variable.name.clone(), variable.value.clone())));
+        self
     }
 
     /// Starts the process; it is not ready yet.
@@ -57,6 +77,7 @@ impl Part {
         self.log_start = log.metadata()?.len();
         let mut command = Command::new(&self.binary);
         command.arg("--config").arg(&self.config).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         end_with_this_thread(&mut command);
         let child = command.spawn().with_context(|| format!("cannot start {}", self.binary.display()))?;
         self.ended = None;

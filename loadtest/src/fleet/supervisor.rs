@@ -80,7 +80,10 @@ impl Supervisor {
         let binaries = Binaries::find(&options.bin_dir)?;
         let layout = Layout::open(options)?;
         config::write_all(&layout, options)?;
-        let parts = parts(&layout, &binaries);
+        let parts: Vec<Part> = parts(&layout, &binaries)
+            .into_iter()
+            .map(|part| part.with_environment(&options.environment))
+            .collect();
         let mut supervisor = Self { layout, binaries, parts, token: String::new(), stop };
         supervisor.setup().before_start()?;
         supervisor.start_parts(|name| name.starts_with("keypool-"))?;

@@ -1,0 +1,285 @@
+//! A connection between two processes that can be made bad: every one that passes here is passed on as bytes, so TLS goes through.
+//!
+//! What happens to the bytes under way is what a network does: with a cut they are lost, with the other faults they come late. Nothing is
+//! changed, left out in the middle or reordered, since TCP would not let that through either.
+
+use std::collections::HashMap;
+use std::io::{Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use anyhow::Context;
+
+/// Bytes passed on at a time.
+const PIECE_BYTES: usize = 16 << 10;
+/// How long the other side may take to accept.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// How often a way that passes nothing on looks whether it may.
+const LOOK_EVERY: Duration = Duration::from_millis(10);
+/// How long each piece is held back while the cable is delayed.
+const DELAY: Duration = Duration::from_millis(120);
+/// Bytes a second each way while the cable is throttled.
+const THROTTLED_BYTES_PER_S: f64 = 20_000.0;
+
+/// What is wrong with a cable.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Quality {
+    /// Nothing.
+    #[default]
+    Good,
+    /// Every connection is closed, and every new one.
+    Cut,
+    /// Every piece of data comes late.
+    Delayed,
+    /// Few bytes a second.
+    Throttled,
+    /// Nothing comes through from the side that listens, and nobody is told. Those connections end with the fault.
+    HalfOpen,
+    /// The side that dialled sees its connections closed, the other one does not: it has old ones beside the new ones.
+    Doubled,
+}
+
+/// A cable; dropping it cuts everything.
+#[derive(Debug)]
+pub(super) struct Cable {
+    address: SocketAddr,
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    upstream: Upstream,
+    quality: Mutex<Quality>,
+    /// The dialler's side and the listener's of every connection.
+    open: Mutex<HashMap<u64, [TcpStream; 2]>>,
+    /// Sides that are kept open although nobody is at the other end.
+    orphans: Mutex<Vec<TcpStream>>,
+    next: AtomicU64,
+    ended: AtomicBool,
+}
+
+/// Where a cable leads: an address in a configuration, which is there when the first connection comes.
+#[derive(Debug)]
+pub(super) struct Upstream {
+    pub(super) config: PathBuf,
+    /// The table with `listen`.
+    pub(super) table: &'static str,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Cable {
+    /// Starts to accept on a port of its own.
+    pub(super) fn start(upstream: Upstream) -> anyhow::Result<Cable> {
+        let listener = TcpListener::bind("127.0.0.1:0").context("cannot listen for the parts")?;
+        let address = listener.local_addr()?;
+        let shared = Arc::new(Shared {
+            upstream,
+            quality: Mutex::default(),
+            open: Mutex::default(),
+            orphans: Mutex::default(),
+            next: AtomicU64::new(0),
+            ended: AtomicBool::new(false),
+        });
+        let on_thread = shared.clone();
+        let accept = move || {
+            for stream in listener.incoming() {
+                if on_thread.ended.load(Ordering::Relaxed) {
+                    return;
+                }
+                // Whoever fails here sees its connection closed, and comes again.
+                if let Ok(stream) = stream
+                    && *lock(&on_thread.quality) != Quality::Cut
+                {
+                    let _ = on_thread.connect(stream);
+                }
+            }
+        };
+        thread::Builder::new().name("cable".into()).spawn(accept).context("cannot start a thread")?;
+        Ok(Cable { address, shared })
+    }
+
+    /// What the dialling part is told to connect to.
+    pub(super) fn url(&self) -> String {
+        format!("https://{}", self.address)
+    }
+
+    /// Makes the cable good or bad.
+    pub(super) fn set(&self, quality: Quality) {
+        let before = *lock(&self.shared.quality);
+        if before == Quality::HalfOpen {
+            // What was held back is lost, not late.
+            self.shared.cut();
+        }
+        *lock(&self.shared.quality) = quality;
+        match quality {
+            Quality::Cut => self.shared.cut(),
+            Quality::Doubled => self.shared.orphan(),
+            _ => {}
+        }
+        if before == Quality::Doubled {
+            for stream in std::mem::take(&mut *lock(&self.shared.orphans)) {
+                let _ = stream.shutdown(Shutdown::Both);
+            }
+        }
+    }
+}
+
+impl Drop for Cable {
+    fn drop(&mut self) {
+        self.shared.ended.store(true, Ordering::Relaxed);
+        self.set(Quality::Cut);
+        // Wakes the thread that accepts.
+        let _ = TcpStream::connect(self.address);
+    }
+}
+
+impl Shared {
+    fn cut(&self) {
+        for stream in std::mem::take(&mut *lock(&self.open)).into_values().flatten() {
+            // It may have ended by itself just now.
+            let _ = stream.shutdown(Shutdown::Both);
+        }
+    }
+
+    /// Closes the dialler's sides; the others stay.
+    fn orphan(&self) {
+        for [dialler, listener] in std::mem::take(&mut *lock(&self.open)).into_values() {
+            lock(&self.orphans).push(listener);
+            let _ = dialler.shutdown(Shutdown::Both);
+        }
+    }
+
+    fn connect(self: &Arc<Self>, dialler: TcpStream) -> anyhow::Result<()> {
+        let listener = TcpStream::connect_timeout(&self.upstream.address()?, CONNECT_TIMEOUT)?;
+        dialler.set_nodelay(true)?;
+        listener.set_nodelay(true)?;
+        let id = self.next.fetch_add(1, Ordering::Relaxed);
+        lock(&self.open).insert(id, [dialler.try_clone()?, listener.try_clone()?]);
+        let ways = [(dialler.try_clone()?, listener.try_clone()?, false), (listener, dialler, true)];
+        for (from, to, is_answer) in ways {
+            let shared = self.clone();
+            thread::Builder::new().name("cable".into()).spawn(move || {
+                shared.pass_on(id, from, to, is_answer);
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Passes bytes on until either side ends, and then ends both, unless one is to stay.
+    fn pass_on(&self, id: u64, mut from: TcpStream, mut to: TcpStream, is_answer: bool) {
+        let mut piece = vec![0; PIECE_BYTES];
+        while let Ok(read @ 1..) = from.read(&mut piece) {
+            match *lock(&self.quality) {
+                Quality::Delayed => thread::sleep(DELAY),
+                Quality::Throttled => {
+                    thread::sleep(Duration::from_secs_f64(read as f64 / THROTTLED_BYTES_PER_S))
+                }
+                _ => {}
+            }
+            while is_answer && *lock(&self.quality) == Quality::HalfOpen && lock(&self.open).contains_key(&id)
+            {
+                thread::sleep(LOOK_EVERY);
+            }
+            if to.write_all(&piece[..read]).is_err() {
+                break;
+            }
+        }
+        if lock(&self.open).remove(&id).is_some() {
+            let _ = from.shutdown(Shutdown::Both);
+            let _ = to.shutdown(Shutdown::Both);
+        }
+    }
+}
+
+impl Upstream {
+    fn address(&self) -> anyhow::Result<SocketAddr> {
+        listen_of(&self.config, self.table)
+    }
+}
+
+/// The address of a table of a part's configuration.
+pub(super) fn listen_of(config: &Path, table: &str) -> anyhow::Result<SocketAddr> {
+    let text = std::fs::read_to_string(config);
+    let parsed: toml::Table = text.with_context(|| format!("cannot read {}", config.display()))?.parse()?;
+    let listen = parsed.get(table).and_then(|table| table.get("listen")?.as_str());
+    Ok(listen.with_context(|| format!("{} has no {table}.listen", config.display()))?.parse()?)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    struct Ends {
+        cable: Cable,
+        dialler: TcpStream,
+        listener: TcpStream,
+        accepting: TcpListener,
+        _dir: tempfile::TempDir,
+    }
+
+    fn ends() -> Ends {
+        let accepting = TcpListener::bind("127.0.0.1:0").unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let config = dir.path().join("config.toml");
+        std::fs::write(&config, format!("[feed]\nlisten = \"{}\"\n", accepting.local_addr().unwrap()))
+            .unwrap();
+        let cable = Cable::start(Upstream { config, table: "feed" }).unwrap();
+        let dialler = TcpStream::connect(cable.address).unwrap();
+        let (listener, _) = accepting.accept().unwrap();
+        Ends { cable, dialler, listener, accepting, _dir: dir }
+    }
+
+    fn says(from: &mut TcpStream, to: &mut TcpStream) -> bool {
+        let mut byte = [0];
+        from.write_all(b"x").is_ok() && to.read(&mut byte).unwrap_or(0) == 1
+    }
+
+    #[test]
+    fn a_cable_that_is_cut_closes_both_sides_and_lets_nobody_in_until_it_is_good_again() {
+        let mut ends = ends();
+        assert!(says(&mut ends.dialler, &mut ends.listener) && says(&mut ends.listener, &mut ends.dialler));
+        ends.cable.set(Quality::Cut);
+        assert_eq!(ends.dialler.read(&mut [0]).unwrap_or(0), 0);
+        assert_eq!(ends.listener.read(&mut [0]).unwrap_or(0), 0);
+        let mut refused = TcpStream::connect(ends.cable.address).unwrap();
+        assert_eq!(refused.read(&mut [0]).unwrap_or(0), 0);
+        ends.cable.set(Quality::Good);
+        let mut dialler = TcpStream::connect(ends.cable.address).unwrap();
+        let (mut listener, _) = ends.accepting.accept().unwrap();
+        assert!(says(&mut dialler, &mut listener));
+    }
+
+    #[test]
+    fn a_half_open_cable_passes_one_way_only_and_closes_when_the_fault_is_over() {
+        let mut ends = ends();
+        ends.cable.set(Quality::HalfOpen);
+        ends.listener.write_all(b"never seen").unwrap();
+        assert!(says(&mut ends.dialler, &mut ends.listener));
+        ends.cable.set(Quality::Good);
+        assert_eq!(ends.dialler.read(&mut [0]).unwrap_or(0), 0);
+    }
+
+    #[test]
+    fn a_doubled_cable_leaves_the_listener_with_the_old_connection_beside_the_new_one() {
+        let mut ends = ends();
+        ends.cable.set(Quality::Doubled);
+        assert_eq!(ends.dialler.read(&mut [0]).unwrap_or(0), 0);
+        let mut again = TcpStream::connect(ends.cable.address).unwrap();
+        let (mut second, _) = ends.accepting.accept().unwrap();
+        assert!(says(&mut again, &mut second));
+        ends.listener.set_nonblocking(true).unwrap();
+        let silent = ends.listener.read(&mut [0]).unwrap_err();
+        assert_eq!(silent.kind(), std::io::ErrorKind::WouldBlock);
+        ends.listener.set_nonblocking(false).unwrap();
+        ends.cable.set(Quality::Good);
+        assert_eq!(ends.listener.read(&mut [0]).unwrap_or(0), 0);
+    }
+}

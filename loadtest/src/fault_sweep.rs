@@ -1,0 +1,287 @@
+//! `fault-sweep`: the Nth call of a process that changes a file fails, for N = 1, 2, … until there is no Nth.
+//!
+//! A library of ours (`shim/fail_nth.c`) is preloaded into one part of a fleet. For each N the part is started, clients work with the
+//! fleet, the part is ended (every other time by SIGKILL), started again without a fault, and everything that was acknowledged has to be
+//! there. Ending with a message, refusing and answering with an error are all fine; so is a part that goes on because nobody relies on
+//! what failed.
+
+mod shim;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use anyhow::Context;
+use serde::Serialize;
+
+use crate::fault::checker::{self, Objection};
+use crate::fault::steps::Steps;
+use crate::figures;
+use crate::fleet::{Fleet, Options, Setting, Variable, default_bin_dir};
+use crate::pace::StopFlag;
+use crate::progress::{print, say};
+use crate::report::{ReportArgs, command_line};
+use shim::{Plan, Shim};
+
+/// A sweep that has not ended by then makes no progress: the part writes more with every start.
+const N_MAX: u64 = 20_000;
+
+/// How many N pass between two lines of progress.
+const PROGRESS_EVERY: u64 = 20;
+
+/// How a call fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Mode {
+    /// That call fails with EIO, later ones do not.
+    Eio,
+    /// The disk is full from that call on.
+    Full,
+    /// That call writes half of what it should.
+    Short,
+}
+
+impl FromStr for Mode {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Mode, String> {
+        match text {
+            "eio" => Ok(Mode::Eio),
+            "full" => Ok(Mode::Full),
+            "short" => Ok(Mode::Short),
+            _ => Err(format!("{text:?} is no mode: eio, full, short")),
+        }
+    }
+}
+
+/// What `fault-sweep` takes.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// New folder; each sweep has a fleet of its own in it.
+    #[arg(long, value_name = "DIR")]
+    dir: PathBuf,
+    /// The parts whose calls fail.
+    #[arg(long, value_name = "PART,…", value_delimiter = ',', default_values_t = ["admin", "keypool-0", "proxy-0"].map(str::to_owned))]
+    parts: Vec<String>,
+    /// How they fail: eio, full, short [default: all]
+    #[arg(long, value_name = "MODE,…", value_delimiter = ',')]
+    modes: Vec<Mode>,
+    /// The first N.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=N_MAX))]
+    from: u64,
+    /// The last N [default: until no Nth is left]
+    #[arg(long, value_name = "N")]
+    to: Option<u64>,
+    /// From one N to the next.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=N_MAX))]
+    step: u64,
+    /// A setting for the configuration of a part, as in `fleet`. May be repeated.
+    #[arg(long = "set", value_name = "PART.KEY=VALUE")]
+    set: Vec<Setting>,
+    /// Folder of the binaries [default: the folder of this program]
+    #[arg(long, value_name = "DIR", env = "SIGNPOST_BIN_DIR")]
+    bin_dir: Option<PathBuf>,
+    #[command(flatten)]
+    report: ReportArgs,
+}
+
+/// One part, one mode, every N.
+#[derive(Debug, Serialize)]
+pub struct Sweep {
+    /// Whose calls failed.
+    pub part: String,
+    /// How.
+    pub mode: Mode,
+    /// The N that were tried.
+    pub tried: u64,
+    /// Calls that failed.
+    pub failed: u64,
+    /// The last N; whether there was no further one.
+    pub last: u64,
+    /// Whether the sweep ended because no Nth was left.
+    pub whole: bool,
+    /// What became of the part, and how often.
+    pub ends: BTreeMap<String, u64>,
+    /// Changes that were acknowledged.
+    pub acknowledged: u64,
+}
+
+/// What `fault-sweep` found out.
+#[derive(Debug, Default, Serialize)]
+pub struct Results {
+    /// One after the other.
+    pub sweeps: Vec<Sweep>,
+    /// What contradicts the contract; the sweep it was seen in ended there.
+    pub objections: Vec<(String, Objection)>,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// There is no C compiler, a fleet did not start, or the contract was broken.
+pub fn run(args: Args) -> anyhow::Result<()> {
+    let stop = StopFlag::on_signals()?;
+    std::fs::create_dir_all(&args.dir).with_context(|| format!("cannot make {}", args.dir.display()))?;
+    let begun = args.report.begin();
+    let shim = Shim::build(&args.dir)?;
+    let modes =
+        if args.modes.is_empty() { vec![Mode::Eio, Mode::Full, Mode::Short] } else { args.modes.clone() };
+    let mut results = Results::default();
+    for part in &args.parts {
+        for mode in &modes {
+            let sweep = args.sweep(&shim, part, *mode, &mut results, &stop);
+            let sweep = sweep.with_context(|| format!("sweep of {part}, {mode:?}"))?;
+            print(sweep.text());
+            results.sweeps.push(sweep);
+        }
+    }
+    let report = begun.write(&results)?;
+    say(format!("report in {}", report.display()));
+    for (whose, objection) in &results.objections {
+        print(format!("BROKEN {whose}: {}: {}\n", objection.rule, objection.seen));
+    }
+    let broken = results.objections.len();
+    anyhow::ensure!(
+        broken == 0,
+        "the contract was broken {broken} times; to see one again, in a new folder: {} with its --parts, --modes, --from and --to",
+        command_line(std::env::args())
+    );
+    Ok(())
+}
+
+impl Args {
+    fn sweep(
+        &self,
+        shim: &Shim,
+        part: &str,
+        mode: Mode,
+        results: &mut Results,
+        stop: &StopFlag,
+    ) -> anyhow::Result<Sweep> {
+        let name = format!("{part}-{mode:?}").to_lowercase();
+        let dir = self.dir.join(&name);
+        std::fs::create_dir_all(dir.join(part)).with_context(|| format!("cannot make {}", dir.display()))?;
+        let plan = Plan::make(&self.dir.join(format!("{name}.plan")), mode)?;
+        let fleet = self.fleet(&dir, shim, &plan, part)?;
+        let steps = Steps::of(&fleet, &self.dir.join(format!("{name}.ndjson")))?;
+        let mut sweep = Sweep {
+            part: part.to_owned(),
+            mode,
+            tried: 0,
+            failed: 0,
+            last: 0,
+            whole: false,
+            ends: BTreeMap::new(),
+            acknowledged: 0,
+        };
+        let to = self.to.unwrap_or(N_MAX);
+        for at in (self.from..=to).step_by(self.step as usize) {
+            anyhow::ensure!(!stop.is_set(), "stopped before the end");
+            let end = one(&fleet, &steps, &plan, part, at).with_context(|| format!("N = {at}"))?;
+            let crashed = end.starts_with("signal");
+            *sweep.ends.entry(end.clone()).or_default() += 1;
+            (sweep.tried, sweep.last) = (sweep.tried + 1, at);
+            let mut objections = checker::check(&steps.entries());
+            if crashed {
+                objections.push(Objection { rule: "crash", seen: format!("{part} ended with {end}") });
+            }
+            let found = !objections.is_empty();
+            results.objections.extend(objections.into_iter().map(|seen| (format!("{name}, N = {at}"), seen)));
+            sweep.failed += plan.failed();
+            if sweep.tried.is_multiple_of(PROGRESS_EVERY) {
+                say(format!("fault-sweep: {name}: N = {at} of about {}", plan.seen_with_fault()));
+            }
+            sweep.whole = plan.seen_with_fault() < at;
+            if found || sweep.whole {
+                break;
+            }
+        }
+        steps.everything()?;
+        let objections = checker::check(&steps.entries());
+        results.objections.extend(objections.into_iter().map(|seen| (format!("{name}, at the end"), seen)));
+        sweep.acknowledged = steps.acknowledged();
+        Ok(sweep)
+    }
+
+    fn fleet(&self, dir: &std::path::Path, shim: &Shim, plan: &Plan, part: &str) -> anyhow::Result<Fleet> {
+        let mut options = Options::new(dir, 1)?;
+        options.bin_dir = self.bin_dir.clone().map_or_else(default_bin_dir, Ok)?;
+        // Codes are leased with nearly every step, so that leases fall among what fails.
+        for setting in [
+            "proxy.ready.without_writer_after_ms=0",
+            "admin.codes.block=10",
+            "admin.codes.low_watermark=5",
+            "keypool.pool.low_watermark=2000",
+            "keypool.pool.high_watermark=4000",
+        ] {
+            options.settings.push(setting.parse().map_err(anyhow::Error::msg)?);
+        }
+        options.settings.extend(self.set.iter().cloned());
+        let data = dir.canonicalize()?.join(part).join("data");
+        let text = |path: &std::path::Path| path.to_string_lossy().into_owned();
+        for (name, value) in [
+            ("LD_PRELOAD", text(shim.library())),
+            ("FAIL_NTH_PLAN", text(plan.path())),
+            ("FAIL_NTH_DIR", text(&data)),
+        ] {
+            options.environment.push(Variable { part: part.to_owned(), name: name.to_owned(), value });
+        }
+        // A fleet that ends sets its flag, and there are fleets after this one.
+        Fleet::start(options)
+    }
+}
+
+/// One N; returns what became of the part.
+fn one(fleet: &Fleet, steps: &Steps<'_>, plan: &Plan, part: &str, at: u64) -> anyhow::Result<String> {
+    steps.away(part);
+    let must = |line: String| -> anyhow::Result<()> {
+        let answer = fleet.command(&line);
+        anyhow::ensure!(answer["ok"] == true, "{line}: {answer}");
+        Ok(())
+    };
+    must(format!("kill {part} 9"))?;
+    plan.fail(at);
+    // It may refuse to start, and it may not get ready: both are seen in what follows.
+    let started = fleet.command(&format!("start {part}"));
+    steps.work()?;
+    let status = fleet.command("status");
+    let own = status["parts"].as_array().and_then(|parts| parts.iter().find(|other| other["name"] == part));
+    let own = own.context("the part is in no status")?;
+    let end = match own["ended"].as_str() {
+        Some(how) => how.to_owned(),
+        None if started["ok"] == true => "went on".to_owned(),
+        None => "ran and was not ready".to_owned(),
+    };
+    if own["ended"].is_null() {
+        // Its end changes files too; a failure there may keep it from ending in order.
+        let line = if at.is_multiple_of(2) { format!("stop {part}") } else { format!("kill {part} 9") };
+        let _ = fleet.command(&line);
+    }
+    plan.heal();
+    must(format!("start {part}"))?;
+    if part == "admin" {
+        // A proxy whose writer was away for long comes back after some seconds; a new one comes at once.
+        steps.away("proxy-0");
+        must("kill proxy-0 9".to_owned())?;
+        must("start proxy-0".to_owned())?;
+    }
+    steps.when_quiet()?;
+    Ok(end)
+}
+
+impl Sweep {
+    fn text(&self) -> String {
+        let ends: Vec<String> = self.ends.iter().map(|(end, count)| format!("{end} {count}")).collect();
+        format!(
+            "fault-sweep: {} {:?}: {} N up to {}{}, {} calls failed, {} changes acknowledged; {}\n",
+            self.part,
+            self.mode,
+            figures::count(self.tried),
+            self.last,
+            if self.whole { ", all there are" } else { "" },
+            figures::count(self.failed),
+            figures::count(self.acknowledged),
+            ends.join(", ")
+        )
+    }
+}

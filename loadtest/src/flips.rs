@@ -1,0 +1,244 @@
+//! `flips`: one bit of one file is wrong, as after a bad block or a bad cable, and a part is started with it.
+//!
+//! A fleet is filled and killed, and its folders are kept as a picture. For each flip the picture is put back, one bit of one file is
+//! turned over, and the part is started and asked for everything it knows. It may refuse to start, saying why; it may refuse to answer;
+//! but what it answers has to be what it answered without the flip. What a proxy lost at the end of its log it may fetch again.
+
+mod files;
+mod questions;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use rand::rngs::SmallRng;
+use rand::{RngExt, SeedableRng};
+use serde::Serialize;
+
+use crate::figures;
+use crate::fleet::{Fleet, Options, Setting, default_bin_dir};
+use crate::pace::StopFlag;
+use crate::progress::{print, say};
+use crate::report::{ReportArgs, command_line};
+use files::{Flip, Picture};
+use questions::{Answers, Questions};
+
+/// The parts of the fleet, and who has to run besides for a part to be asked.
+const PARTS: [(&str, &[&str]); 3] =
+    [("admin", &["admin"]), ("keypool-0", &["keypool-0"]), ("proxy-0", &["admin", "proxy-0"])];
+
+/// What `flips` takes.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// New folder for the fleet.
+    #[arg(long, value_name = "DIR")]
+    dir: PathBuf,
+    /// How many bits, one after the other.
+    #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    count: u32,
+    /// The first flip; those before it are left out, which repeats one flip of a longer run.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    skip: u32,
+    /// Seed of files and bits [default: a new one, printed]
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+    /// A setting for the configuration of a part, as in `fleet`. May be repeated.
+    #[arg(long = "set", value_name = "PART.KEY=VALUE")]
+    set: Vec<Setting>,
+    /// Folder of the binaries [default: the folder of this program]
+    #[arg(long, value_name = "DIR", env = "SIGNPOST_BIN_DIR")]
+    bin_dir: Option<PathBuf>,
+    #[command(flatten)]
+    report: ReportArgs,
+}
+
+/// What became of flips in one kind of file.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Kind {
+    /// Flips.
+    pub flips: u64,
+    /// The part did not start, and said why.
+    pub refused: u64,
+    /// Everything was answered as before.
+    pub as_before: u64,
+    /// Some questions were refused, the others answered as before.
+    pub in_part: u64,
+    /// An answer was another one, or the part ended without a word.
+    pub broken: u64,
+}
+
+/// What `flips` found out.
+#[derive(Debug, Default, Serialize)]
+pub struct Results {
+    /// The seed of everything random.
+    pub seed: u64,
+    /// By part and kind of file.
+    pub kinds: BTreeMap<String, Kind>,
+    /// What contradicts the contract.
+    pub broken: Vec<String>,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// The fleet did not start, or a flip changed an answer or ended a part without a word.
+pub fn run(args: Args) -> anyhow::Result<()> {
+    let stop = StopFlag::on_signals()?;
+    let seed = args.seed.unwrap_or_else(|| rand::rng().random_range(1..1_000_000));
+    say(format!("flips: seed {seed}"));
+    let begun = args.report.begin();
+    let results = args.measure(seed, &stop).with_context(|| format!("seed {seed}"))?;
+    print(results.text());
+    let path = begun.write(&results)?;
+    say(format!("report in {}", path.display()));
+    let broken = results.broken.len();
+    anyhow::ensure!(
+        broken == 0,
+        "the contract was broken {broken} times; to see one again, in a new folder: {} --seed {seed} --skip N --count 1",
+        command_line(std::env::args())
+    );
+    Ok(())
+}
+
+impl Args {
+    fn measure(&self, seed: u64, stop: &StopFlag) -> anyhow::Result<Results> {
+        let mut options = Options::new(&self.dir, 1)?;
+        options.bin_dir = self.bin_dir.clone().map_or_else(default_bin_dir, Ok)?;
+        for setting in
+            ["admin.codes.block=20", "keypool.pool.low_watermark=2000", "keypool.pool.high_watermark=4000"]
+        {
+            options.settings.push(setting.parse().map_err(anyhow::Error::msg)?);
+        }
+        options.settings.extend(self.set.iter().cloned());
+        let fleet = Fleet::start_stoppable(options, stop.clone())?;
+        let questions = Questions::fill(&fleet)?;
+        questions.wait_for_witness(&fleet)?;
+        for (part, _) in PARTS {
+            fleet.command(&format!("kill {part} 9"));
+        }
+        let picture = Picture::take(&fleet, PARTS.map(|(part, _)| part))?;
+        let mut before = BTreeMap::new();
+        for (part, running) in PARTS {
+            picture.put_back()?;
+            let started = start(&fleet, running);
+            anyhow::ensure!(started.is_none(), "{part} does not start as it is: {started:?}");
+            before.insert(part, questions.ask(part)?);
+            end(&fleet, running);
+        }
+        let mut results = Results { seed, ..Results::default() };
+        for number in self.skip..self.skip.saturating_add(self.count) {
+            anyhow::ensure!(!stop.is_set(), "stopped before the end");
+            let mut random =
+                SmallRng::seed_from_u64(seed.wrapping_mul(1_000_003).wrapping_add(number.into()));
+            picture.put_back()?;
+            let flip = picture.flip(number, &mut random)?;
+            let (part, running) = PARTS[flip.part];
+            let outcome = try_one(&fleet, &questions, part, running, &before[part])?;
+            end(&fleet, running);
+            results.note(number, &flip, outcome);
+        }
+        Ok(results)
+    }
+}
+
+/// What a flip led to.
+enum Outcome {
+    Refused,
+    AsBefore,
+    InPart,
+    Broken(String),
+}
+
+fn try_one(
+    fleet: &Fleet,
+    questions: &Questions,
+    part: &str,
+    running: &[&str],
+    before: &Answers,
+) -> anyhow::Result<Outcome> {
+    if let Some(refusal) = start(fleet, running) {
+        return Ok(judge_refusal(fleet, part, &refusal));
+    }
+    let after = questions.ask(part)?;
+    let different = before.different(&after);
+    Ok(match different.first() {
+        Some(first) => Outcome::Broken(format!("{} answers differ, the first: {first}", different.len())),
+        None if after.refusals() > before.refusals() => Outcome::InPart,
+        None => Outcome::AsBefore,
+    })
+}
+
+/// A part that does not start has to end in order and say why, or to run and say why it is not ready.
+fn judge_refusal(fleet: &Fleet, part: &str, refusal: &serde_json::Value) -> Outcome {
+    let text = refusal["error"].as_str().unwrap_or_default();
+    let lines = refusal["log"].as_array().map_or(0, Vec::len);
+    let runs = refusal["pid"].is_number();
+    let in_order = text.contains("exit code 1 ") || text.contains("exit code 78 ") || runs;
+    match in_order && lines > 0 {
+        true => Outcome::Refused,
+        false => Outcome::Broken(format!("{part} in {}: {refusal}", fleet.dir().display())),
+    }
+}
+
+/// Starts parts; returns why one does not start.
+fn start(fleet: &Fleet, parts: &[&str]) -> Option<serde_json::Value> {
+    let answers = parts.iter().map(|part| fleet.command(&format!("start {part}")));
+    answers.into_iter().find(|answer| answer["ok"] != true)
+}
+
+fn end(fleet: &Fleet, parts: &[&str]) {
+    for part in parts {
+        // It may have ended by itself.
+        let _ = fleet.command(&format!("kill {part} 9"));
+    }
+}
+
+impl Results {
+    fn note(&mut self, number: u32, flip: &Flip, outcome: Outcome) {
+        let kind = self.kinds.entry(flip.kind.clone()).or_default();
+        kind.flips += 1;
+        match outcome {
+            Outcome::Refused => kind.refused += 1,
+            Outcome::AsBefore => kind.as_before += 1,
+            Outcome::InPart => kind.in_part += 1,
+            Outcome::Broken(what) => {
+                kind.broken += 1;
+                let line = format!("flip {number}, {}: {what}", flip.place);
+                say(format!("flips: {line}"));
+                self.broken.push(line);
+            }
+        }
+    }
+
+    fn text(&self) -> String {
+        let sum: u64 = self.kinds.values().map(|kind| kind.flips).sum();
+        let mut text = format!(
+            "flips: seed {}, {} bits\n  {:<32}{:>8}{:>10}{:>10}{:>10}{:>10}\n",
+            self.seed,
+            figures::count(sum),
+            "file",
+            "flips",
+            "refused",
+            "in part",
+            "as before",
+            "broken"
+        );
+        for (name, kind) in &self.kinds {
+            let Kind { flips, refused, in_part, as_before, broken } = kind;
+            text.push_str(&format!(
+                "  {name:<32}{flips:>8}{refused:>10}{in_part:>10}{as_before:>10}{broken:>10}\n"
+            ));
+        }
+        self.broken.iter().for_each(|line| text.push_str(&format!("BROKEN {line}\n")));
+        text
+    }
+}
+
+/// The folder of a proxy's rings.
+pub(crate) fn ring_dir(fleet: &Fleet, proxy: &str) -> anyhow::Result<PathBuf> {
+    let path: &Path = &fleet.dir().join(proxy).join("config.toml");
+    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let config: toml::Table = text.parse()?;
+    let dir = config.get("clicks").and_then(|clicks| clicks.get("ring_dir")?.as_str());
+    Ok(PathBuf::from(dir.context("the proxy's configuration has no clicks.ring_dir")?))
+}

@@ -1,0 +1,183 @@
+//! `power-cuts`: the machine of one part loses its power, again and again, while clients work.
+//!
+//! The data of every part is on a disk of ours (FUSE) that keeps what is not synced apart. A cut kills the part, takes from its disk what
+//! was not synced, whole, in part or torn, and a proxy's memory of clicks with it. Then the part is started, and everything that was
+//! acknowledged has to be there.
+
+mod disk;
+mod mount;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use rand::rngs::SmallRng;
+use rand::{RngExt, SeedableRng};
+use serde::Serialize;
+
+use crate::fault::checker::{self, Objection};
+use crate::fault::steps::Steps;
+use crate::figures;
+use crate::fleet::{Fleet, Options, Setting, default_bin_dir};
+use crate::pace::StopFlag;
+use crate::progress::{print, say};
+use crate::report::{ReportArgs, command_line};
+use mount::Mount;
+
+/// The parts whose power is cut, each in its turn.
+const PARTS: [&str; 3] = ["admin", "keypool-0", "proxy-0"];
+/// When the power is cut, in milliseconds after the clients began.
+const CUT_AT_MS: std::ops::Range<u64> = 0..600;
+/// How many cuts pass between two lines of progress.
+const PROGRESS_EVERY: u32 = 20;
+
+/// What `power-cuts` takes.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// New folder for the fleet.
+    #[arg(long, value_name = "DIR")]
+    dir: PathBuf,
+    /// How many cuts, one after the other.
+    #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    count: u32,
+    /// Seed of instants and of what is lost [default: a new one, printed]
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+    /// A setting for the configuration of a part, as in `fleet`. May be repeated.
+    #[arg(long = "set", value_name = "PART.KEY=VALUE")]
+    set: Vec<Setting>,
+    /// Folder of the binaries [default: the folder of this program]
+    #[arg(long, value_name = "DIR", env = "SIGNPOST_BIN_DIR")]
+    bin_dir: Option<PathBuf>,
+    #[command(flatten)]
+    report: ReportArgs,
+}
+
+/// What `power-cuts` found out.
+#[derive(Debug, Default, Serialize)]
+pub struct Results {
+    /// The seed of everything random.
+    pub seed: u64,
+    /// Cuts by part.
+    pub cuts: BTreeMap<String, u64>,
+    /// Changes that were acknowledged.
+    pub acknowledged: u64,
+    /// What contradicts the contract.
+    pub objections: Vec<Objection>,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// The machine has no FUSE, the fleet did not start, or the contract was broken.
+pub fn run(args: Args) -> anyhow::Result<()> {
+    let stop = StopFlag::on_signals()?;
+    let seed = args.seed.unwrap_or_else(|| rand::rng().random_range(1..1_000_000));
+    let typed = command_line(std::env::args());
+    let replay = if args.seed.is_some() { typed } else { format!("{typed} --seed {seed}") };
+    let hint = format!("seed {seed}; to see it again, in a new folder: {replay}");
+    say(format!("power-cuts: seed {seed}"));
+    let begun = args.report.begin();
+    let results = args.measure(seed, &stop).with_context(|| hint.clone())?;
+    let sum: u64 = results.cuts.values().sum();
+    print(format!(
+        "power-cuts: {} cuts ({:?}), {} changes acknowledged, {} objections\n",
+        figures::count(sum),
+        results.cuts,
+        figures::count(results.acknowledged),
+        results.objections.len()
+    ));
+    let path = begun.write(&results)?;
+    say(format!("report in {}", path.display()));
+    for objection in &results.objections {
+        print(format!("BROKEN {}: {}\n", objection.rule, objection.seen));
+    }
+    anyhow::ensure!(results.objections.is_empty(), "the contract was broken: {hint}");
+    Ok(())
+}
+
+impl Args {
+    fn measure(&self, seed: u64, stop: &StopFlag) -> anyhow::Result<Results> {
+        let is_new = !self.dir.join("fleet.json").exists();
+        anyhow::ensure!(is_new, "{} is in use already: give a new folder", self.dir.display());
+        let mounts: Vec<Mount> = PARTS
+            .iter()
+            .map(|part| Mount::on(&self.dir.join(part).join("data")))
+            .collect::<anyhow::Result<_>>()?;
+        let mut options = Options::new(&self.dir, 1)?;
+        options.bin_dir = self.bin_dir.clone().map_or_else(default_bin_dir, Ok)?;
+        for setting in [
+            "proxy.ready.without_writer_after_ms=0",
+            "admin.codes.block=10",
+            "admin.codes.low_watermark=5",
+            "keypool.pool.low_watermark=2000",
+            "keypool.pool.high_watermark=4000",
+        ] {
+            options.settings.push(setting.parse().map_err(anyhow::Error::msg)?);
+        }
+        options.settings.extend(self.set.iter().cloned());
+        let fleet = Fleet::start_stoppable(options, stop.clone())?;
+        let steps = Steps::of(&fleet, &self.dir.join("history.ndjson"))?;
+        let mut results = Results { seed, ..Results::default() };
+        let mut random = SmallRng::seed_from_u64(seed);
+        for number in 0..self.count {
+            anyhow::ensure!(!stop.is_set(), "stopped before the end");
+            let place = number as usize % PARTS.len();
+            let (part, mount) = (PARTS[place], &mounts[place]);
+            one(&fleet, &steps, part, mount, &mut random).with_context(|| format!("cut {number}, {part}"))?;
+            *results.cuts.entry(part.to_owned()).or_default() += 1;
+            results.objections = checker::check(&steps.entries());
+            if !results.objections.is_empty() {
+                break;
+            }
+            if (number + 1).is_multiple_of(PROGRESS_EVERY) {
+                say(format!("power-cuts: {} of {}", number + 1, self.count));
+            }
+        }
+        steps.everything()?;
+        results.objections = checker::check(&steps.entries());
+        results.acknowledged = steps.acknowledged();
+        Ok(results)
+    }
+}
+
+/// One cut, and the start after it.
+fn one(
+    fleet: &Fleet,
+    steps: &Steps<'_>,
+    part: &str,
+    mount: &Mount,
+    random: &mut SmallRng,
+) -> anyhow::Result<()> {
+    let must = |line: String| -> anyhow::Result<()> {
+        let answer = fleet.command(&line);
+        anyhow::ensure!(answer["ok"] == true, "{line}: {answer}");
+        Ok(())
+    };
+    // A writer's absence makes proxies wait before they come back; a proxy that is started comes at once.
+    let restarted = if part == "keypool-0" { None } else { Some("proxy-0") };
+    if let Some(proxy) = restarted {
+        steps.away(proxy);
+    }
+    let at = Instant::now() + Duration::from_millis(random.random_range(CUT_AT_MS));
+    std::thread::scope(|scope| {
+        let cut = scope.spawn(|| {
+            std::thread::sleep(at.saturating_duration_since(Instant::now()));
+            must(format!("kill {part} 9"))
+        });
+        let worked = steps.work();
+        cut.join().map_err(|_| anyhow::anyhow!("the thread that cuts panicked"))?.and(worked)
+    })?;
+    mount.cut(random);
+    if part == "proxy-0" {
+        let rings = crate::flips::ring_dir(fleet, part)?;
+        std::fs::remove_dir_all(&rings).with_context(|| format!("cannot empty {}", rings.display()))?;
+    }
+    must(format!("start {part}"))?;
+    if part == "admin" {
+        must("kill proxy-0 9".to_owned())?;
+        must("start proxy-0".to_owned())?;
+    }
+    steps.when_quiet()
+}

@@ -1,0 +1,62 @@
+//! The short forms of the fault harness: everything that `make soak` does for hours, once and small.
+
+use std::path::Path;
+
+use serde_json::Value;
+
+use super::{bin_dir, loadtest};
+
+fn harness(dir: &Path, command: &str, more: &[&str]) -> Value {
+    let (fleet, bin_dir) = (dir.join("fleet"), bin_dir());
+    let mut arguments =
+        vec![command, "--dir", fleet.to_str().unwrap(), "--bin-dir", bin_dir.to_str().unwrap()];
+    arguments.extend_from_slice(more);
+    loadtest(dir, &arguments)
+}
+
+fn sum(counts: &Value, name: &str) -> u64 {
+    let counts = counts.as_object().unwrap().iter();
+    counts.filter(|(key, _)| key.starts_with(name)).map(|(_, count)| count.as_u64().unwrap()).sum()
+}
+
+#[test]
+fn nothing_acknowledged_is_lost_while_parts_and_cables_fail() {
+    let dir = tempfile::tempdir().unwrap();
+    let results = harness(dir.path(), "fault", &["--proxies", "2", "--seconds", "14", "--seed", "7"]);
+    assert_eq!(results["objections"], serde_json::json!([]));
+    assert!(sum(&results["faults"], "") >= 6, "{results}");
+    assert!(sum(&results["requests"], "create") > 100, "{results}");
+    assert!(sum(&results["requests"], "follow: done") > 500, "{results}");
+    // What was recorded can be checked again.
+    let history = dir.path().join("fleet").join("history.ndjson");
+    loadtest(dir.path(), &["fault", "--check", history.to_str().unwrap()]);
+}
+
+#[test]
+fn an_alias_that_sixteen_clients_claim_while_the_writer_is_killed_has_one_owner() {
+    let dir = tempfile::tempdir().unwrap();
+    let results = harness(dir.path(), "contest", &["--claims", "32000", "--kills", "1", "--seed", "7"]);
+    assert_eq!(results["broken"], serde_json::json!([]));
+    assert_eq!(results["claims"], 32_000);
+}
+
+#[test]
+fn a_file_call_that_fails_loses_nothing_whichever_it_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let steps = ["--from", "7", "--to", "140", "--step", "66", "--modes", "eio,full,short"];
+    let results = harness(dir.path(), "fault-sweep", &steps);
+    assert_eq!(results["objections"], serde_json::json!([]));
+    let sweeps = results["sweeps"].as_array().unwrap();
+    assert_eq!(sweeps.len(), 9, "three parts, three modes");
+    assert!(sweeps.iter().all(|sweep| sweep["tried"].as_u64() > Some(0)), "{results}");
+    let failed: u64 = sweeps.iter().map(|sweep| sweep["failed"].as_u64().unwrap()).sum();
+    assert!(failed > 5, "hardly a call failed: {results}");
+}
+
+#[test]
+fn a_flipped_bit_changes_no_answer_in_any_kind_of_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let results = harness(dir.path(), "flips", &["--count", "41", "--seed", "7"]);
+    assert_eq!(results["broken"], serde_json::json!([]));
+    assert!(results["kinds"].as_object().unwrap().len() > 30, "{results}");
+}

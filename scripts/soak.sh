@@ -1,0 +1,32 @@
+#!/usr/bin/env bash
+# Runs the long forms of the fault harness one after the other, with rising seeds, for HOURS hours (1 if not said). SEED=N is the first seed (1).
+# ROUND_S=N seconds of `fault` in each turn (300). Ends at the first contradiction with exit code 1 and leaves its folder. The summary goes to
+# bench-results.
+set -euo pipefail
+. "$(dirname "$0")/env.sh"
+. scripts/fleet.sh
+. scripts/bench.sh
+
+HOURS=${HOURS:-1}
+ROUND_S=${ROUND_S:-300}
+seed=${SEED:-1}
+until=$(($(date +%s) + HOURS * 3600))
+
+begin_bench soak
+harness() { # NAME COMMAND ARGUMENTS…: one run, its folder removed when it was right
+  local name=$1
+  shift
+  measure "$name-$seed" bin/signpost-loadtest "$@" --bin-dir bin --dir "$BENCH_DIR/$name-$seed" --json "$RESULTS/$name-$seed.json"
+  rm -rf "${BENCH_DIR:?}/$name-$seed"
+}
+
+# The sweep has no seed: once is all there is.
+harness sweep fault-sweep
+while [ "$(date +%s)" -lt "$until" ]; do
+  harness fault fault --proxies 3 --keypools 2 --seconds "$ROUND_S" --seed "$seed"
+  harness contest contest --claims 1000000 --kills 5 --seed "$seed"
+  harness flips flips --count 1000 --seed "$seed"
+  harness power power-cuts --count 200 --seed "$seed"
+  seed=$((seed + 1))
+done
+end_bench 'The fault harness, for hours' soak
