@@ -1,6 +1,7 @@
 //! The command line: `serve`, and the operator's commands. What needs the state asks the running service over its control socket; making
 //! credentials is done here and now, with the certificate authority's folder.
 
+mod backups;
 mod call;
 mod credentials;
 mod domains;
@@ -58,6 +59,9 @@ enum Command {
     /// Domains that short links live on
     #[command(subcommand)]
     Domain(domains::Domain),
+    /// Make a backup now, or show how they go
+    #[command(subcommand)]
+    Backup(backups::Backup),
     /// Show the fleet's id and the head of the log
     Status,
 }
@@ -76,6 +80,7 @@ pub fn run(cli: Cli) -> Result<(), Exit> {
         Some(Command::Proxy(command)) => proxies::run(common, &command),
         Some(Command::Token(command)) => tokens::run(common, &command),
         Some(Command::Domain(command)) => domains::run(common, &command),
+        Some(Command::Backup(command)) => backups::run(common, &command),
         Some(Command::Status) => {
             let status = common.call("status", serde_json::Value::Null)?;
             print(&format!("{status:#}"))

@@ -15,6 +15,7 @@ use wire::channel::ChannelError;
 use wire::identity::Role;
 
 use crate::alias::AliasRules;
+use crate::backup::BackupOptions;
 use crate::codes::CodesOptions;
 use crate::domains::ShortUrlBase;
 use crate::http::dropin::DropIn;
@@ -46,6 +47,8 @@ pub struct Config {
     pub codes: CodesOptions,
     /// How replication is waited for.
     pub replication: ReplicationOptions,
+    /// When and where backups are made.
+    pub backup: BackupOptions,
     /// Bytes to keep free on the disk of `data_dir`.
     pub disk_reserve_bytes: u64,
     /// How many bytes of records are kept for followers that come back.
@@ -117,6 +120,7 @@ pub fn read(root: &mut Section) -> Config {
         keypools,
         codes: codes(&mut root.section("codes")),
         replication: replication(&mut root.section("replication")),
+        backup: BackupOptions::read(&mut root.section("backup")),
         disk_reserve_bytes: DiskReserve::read(&mut root.section("disk")),
         journal_retention_bytes: root.section("journal").in_range(
             "retention_bytes",
@@ -226,7 +230,7 @@ mod tests {
         let (example, defaults) = (parse(example).unwrap(), parse(base).unwrap());
         assert_eq!(example.effective, defaults.effective);
         // Optional keys and lists have no defaults to compare with: the example shows them in comments.
-        for key in ["tls_dir", "[[keypool]]", "url", "verdict_url"] {
+        for key in ["tls_dir", "url = \"/mnt", "[[keypool]]", "url", "verdict_url"] {
             assert!(include_str!("../config.example.toml").contains(&format!("# {key}")), "{key}");
         }
     }

@@ -3,7 +3,7 @@
 //! One task per follower. It sends from the journal what the follower lacks, never more than the follower's window of
 //! unacknowledged bytes, so a slow follower falls behind by itself and delays nobody. What is sent was durable before it was read.
 
-mod frames;
+pub(crate) mod frames;
 mod handshake;
 mod stream;
 

@@ -9,6 +9,7 @@
 pub mod abuse;
 pub mod alias;
 pub mod auth;
+pub mod backup;
 pub mod budgets;
 pub mod cli;
 pub mod clicks;

@@ -22,6 +22,7 @@ use linklog::writer::{Writer, WriterHandle};
 use parking_lot::RwLock;
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use wire::channel::ChannelError;
@@ -32,6 +33,7 @@ use crate::abuse::files::{BlockFiles, FileError};
 use crate::abuse::verdict::VerdictService;
 use crate::auth::Tokens;
 use crate::auth::tally::Tally;
+use crate::backup::{Ask, BackupStatus, Backups};
 use crate::budgets::Budgets;
 use crate::clicks::{ClickSource, Clicks, Reporters};
 use crate::codes::mark::{self, Marks};
@@ -286,7 +288,10 @@ async fn start_tasks(
     let shelf = Shelf::open(shelf, &reader, opened.writer.journal(), stop_others.clone())?;
     others.spawn(shelf.clone().tidy());
     others.spawn(serve_feed(feed, source, click_source, budgets.clone(), shelf, stop_others.clone()));
+    let (backup, ask_backup) = start_backups(config, opened, &mut others, &stop_others);
     let operator = Operator {
+        backup: ask_backup,
+        backup_status: backup.clone(),
         log: log.clone(),
         tokens: tokens.clone(),
         members,
@@ -308,6 +313,7 @@ async fn start_tasks(
         marks: marks.clone(),
         clicks: clicks.clone(),
         disk,
+        backup,
         members: lags,
     });
     probe.open(metrics.registry(observed.clone()), observed.clone());
@@ -347,6 +353,30 @@ async fn start_tasks(
     let server = HttpServer { router: http::router(Arc::new(api)), metrics };
     serving.spawn(server.serve(http, stop));
     Ok((addresses, Tasks { http: serving, others, stop_others }))
+}
+
+/// Begins to make backups, if there is a place for them.
+fn start_backups(
+    config: &Config,
+    opened: &OpenLog,
+    tasks: &mut JoinSet<()>,
+    stop: &CancellationToken,
+) -> (BackupStatus, mpsc::Sender<Ask>) {
+    let (ask, asked) = mpsc::channel(1);
+    let status = BackupStatus::default();
+    if config.backup.url.is_some() {
+        let backups = Backups {
+            fleet: opened.fleet,
+            data_dir: config.data_dir.clone(),
+            reserve: config.disk_reserve_bytes,
+            source: (&opened.writer.reader()).into(),
+            journal: opened.writer.journal(),
+            accounts: opened.accounts.handle(),
+            status: status.clone(),
+        };
+        tasks.spawn(backups.run(config.backup.clone(), asked, stop.clone()));
+    }
+    (status, ask)
 }
 
 /// Takes no more changes while the disk is low; while it is very low, no more clicks either: the proxies keep those.
