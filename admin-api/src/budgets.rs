@@ -8,7 +8,10 @@
 //! - Spending itself, and giving back what is idle, is the proxies'.
 
 mod book;
+mod burning;
 mod stream;
+
+pub use burning::burning;
 
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};

@@ -6,6 +6,7 @@ mod call;
 mod credentials;
 mod domains;
 mod proxies;
+mod restore;
 mod tokens;
 
 use std::io::{self, Write};
@@ -62,6 +63,8 @@ enum Command {
     /// Make a backup now, or show how they go
     #[command(subcommand)]
     Backup(backups::Backup),
+    /// Make the log and the counts anew out of backups, as the beginning of a new epoch (offline)
+    Restore(restore::Restore),
     /// Show the fleet's id and the head of the log
     Status,
 }
@@ -81,6 +84,7 @@ pub fn run(cli: Cli) -> Result<(), Exit> {
         Some(Command::Token(command)) => tokens::run(common, &command),
         Some(Command::Domain(command)) => domains::run(common, &command),
         Some(Command::Backup(command)) => backups::run(common, &command),
+        Some(Command::Restore(command)) => restore::run(common, &command),
         Some(Command::Status) => {
             let status = common.call("status", serde_json::Value::Null)?;
             print(&format!("{status:#}"))

@@ -10,6 +10,7 @@ mod stream;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use linklog::entity::Restored;
 use linklog::journal::JournalReader;
 use linklog::writer::Commit;
 use tokio::sync::{mpsc, watch};
@@ -48,6 +49,8 @@ pub enum FeedError {
 pub struct FeedSource {
     /// The fleet every follower must belong to.
     pub fleet: FleetId,
+    /// Where the log was put back to, if it ever was.
+    pub restored: Option<Restored>,
     /// The records.
     pub journal: JournalReader,
     /// Announces what has become durable.

@@ -31,6 +31,7 @@ pub mod nonce;
 pub mod people;
 pub mod problem;
 pub mod replication;
+pub mod restore;
 pub mod server;
 pub mod snapshots;
 pub mod target;

@@ -5,7 +5,7 @@
 //! clicks; the counts and the writer, which answer everything they took; the databases. A failed write stops in the same order, with exit code 1.
 
 mod listen;
-mod open;
+pub(crate) mod open;
 mod probe;
 
 use std::io;
@@ -263,6 +263,7 @@ async fn start_tasks(
     others.spawn(levels.clone().run(stop_others.clone()));
     let source = FeedSource {
         fleet: opened.fleet,
+        restored: opened.restored,
         journal: opened.writer.journal(),
         commits: opened.commits.clone(),
         members: members.clone(),

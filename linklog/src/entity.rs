@@ -11,7 +11,7 @@ mod user;
 
 pub use budget::Budget;
 pub use domain::{Domain, DomainAnswers, Host, WellKnown};
-pub use fleet::Fleet;
+pub use fleet::{Fleet, Restored};
 pub use member::{Member, MemberRole, MemberState};
 pub use token::{Scopes, TOKEN_DOMAINS_MAX, Token, TokenLimits};
 pub use user::{ExternalLink, GROUPS_MAX, Group, PersonId, PersonIdError, User};

@@ -287,6 +287,8 @@ fn store_of(url: &str) -> Result<(Arc<dyn ObjectStore>, Path), PlaceError> {
         let root = Path::from_absolute_path(path).or_else(|_| Path::parse(path)).map_err(|_| wrong())?;
         return Ok((Arc::new(LocalFileSystem::new().with_fsync(true)), root));
     }
+    // Whoever was first keeps it; there is one in this program.
+    let _ = rustls::crypto::ring::default_provider().install_default();
     let rest = url.strip_prefix("s3://").ok_or_else(wrong)?;
     let (_, prefix) = rest.split_once('/').unwrap_or((rest, ""));
     let prefix = Path::parse(prefix.trim_end_matches('/')).map_err(|_| wrong())?;

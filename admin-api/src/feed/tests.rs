@@ -74,6 +74,7 @@ impl Fleet {
         let stop = CancellationToken::new();
         let source = FeedSource {
             fleet,
+            restored: None,
             journal: writer.journal(),
             commits,
             members: members.clone(),
@@ -126,7 +127,7 @@ impl Fleet {
 
     /// Brings the log to a format level.
     async fn raise(&self, format_level: u8) {
-        let serve = linklog::entity::Fleet { id: [7; 16], format_level }.encode();
+        let serve = linklog::entity::Fleet::new([7; 16], format_level).encode();
         let operation = Operation::Put { serve, manage: Vec::new() };
         let part = Part { key: StateKey::Fleet, precondition: Precondition::Any, operation };
         self.change(Change::new("t", vec![part])).await;

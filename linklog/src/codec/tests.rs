@@ -123,7 +123,7 @@ fn other_part() -> impl Strategy<Value = (StateKey, Operation)> {
         ..Token::default()
     };
     let host = Host { domain: DomainId(3) }.encode();
-    let fleet = Fleet { id: [2; 16], format_level: 1 }.encode();
+    let fleet = Fleet::new([2; 16], 1).encode();
     prop_oneof![
         ("[a-z]{1,9}".prop_map(StateKey::Host), put_or_delete(host, Vec::new())),
         (Just(StateKey::Fleet), put_or_delete(fleet, Vec::new())),
