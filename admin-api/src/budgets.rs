@@ -12,9 +12,12 @@
 //! - Spending itself, and giving back what is idle, is the proxies'.
 
 mod book;
+mod burning;
 mod freed;
 mod quota;
 mod stream;
+
+pub use burning::burning;
 
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};

@@ -1,10 +1,12 @@
 //! The command line: `serve`, and the operator's commands. What needs the state asks the running service over its control socket; making
 //! credentials is done here and now, with the certificate authority's folder.
 
+mod backups;
 mod call;
 mod credentials;
 mod domains;
 mod proxies;
+mod restore;
 mod standbys;
 mod sweep;
 mod tokens;
@@ -77,6 +79,11 @@ enum Command {
     Domain(domains::Domain),
     /// Show which links that have ended would be swept
     Sweep(sweep::Sweep),
+    /// Make a backup now, or show how they go
+    #[command(subcommand)]
+    Backup(backups::Backup),
+    /// Make the log and the counts anew out of backups, as the beginning of a new epoch (offline)
+    Restore(restore::Restore),
     /// Show the fleet's id and the head of the log
     Status,
 }
@@ -99,6 +106,8 @@ pub fn run(cli: Cli) -> Result<(), Exit> {
         Some(Command::Token(command)) => tokens::run(common, &command),
         Some(Command::Domain(command)) => domains::run(common, &command),
         Some(Command::Sweep(command)) => sweep::run(common, &command),
+        Some(Command::Backup(command)) => backups::run(common, &command),
+        Some(Command::Restore(command)) => restore::run(common, &command),
         Some(Command::Status) => {
             let status = common.call("status", serde_json::Value::Null)?;
             print(&format!("{status:#}"))

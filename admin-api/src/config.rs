@@ -16,6 +16,7 @@ use wire::channel::ChannelError;
 use wire::identity::Role;
 
 use crate::alias::AliasRules;
+use crate::backup::BackupOptions;
 use crate::codes::CodesOptions;
 use crate::codes::reuse::Reuse;
 use crate::domains::ShortUrlBase;
@@ -57,6 +58,8 @@ pub struct Config {
     pub replication: ReplicationOptions,
     /// Whom to follow, if this is a standby.
     pub standby: Option<StandbyConfig>,
+    /// When and where backups are made.
+    pub backup: BackupOptions,
     /// Bytes to keep free on the disk of `data_dir`.
     pub disk_reserve_bytes: u64,
     /// How many bytes of records are kept for followers that come back.
@@ -148,6 +151,7 @@ pub fn read(root: &mut Section) -> Config {
         keypools,
         codes: codes(&mut root.section("codes")),
         replication,
+        backup: BackupOptions::read(&mut root.section("backup")),
         standby,
         disk_reserve_bytes,
         journal_retention_bytes: root.section("journal").in_range(
@@ -305,9 +309,16 @@ mod tests {
         let (example, defaults) = (parse(example).unwrap(), parse(base).unwrap());
         assert_eq!(example.effective, defaults.effective);
         // Optional keys and lists have no defaults to compare with: the example shows them in comments.
-        for key in
-            ["tls_dir", "[[keypool]]", "url", "verdict_url", "name", "api_url", "writer_min_sync_replicas"]
-        {
+        for key in [
+            "tls_dir",
+            "[[keypool]]",
+            "url",
+            "url = \"/mnt",
+            "verdict_url",
+            "name",
+            "api_url",
+            "writer_min_sync_replicas",
+        ] {
             assert!(include_str!("../config.example.toml").contains(&format!("# {key}")), "{key}");
         }
     }

@@ -14,10 +14,11 @@ use linklog::writer::{Decision, ProposeError};
 use linklog::{Change, Position};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, mpsc, oneshot};
 use wire::identity::FleetId;
 
 use crate::auth::Tokens;
+use crate::backup::{Ask, BackupStatus};
 use crate::budgets::Budgets;
 use crate::domains::Domains;
 use crate::levels::Levels;
@@ -29,6 +30,10 @@ use crate::sweep::Sweep;
 
 /// Answers the commands, over these parts of the service.
 pub struct Operator {
+    /// How backups go.
+    pub backup_status: BackupStatus,
+    /// Asks for one.
+    pub backup: mpsc::Sender<Ask>,
     /// Where changes go.
     pub log: Log,
     /// Who may ask the API.
@@ -57,6 +62,8 @@ impl Operator {
     async fn answer(&self, command: &str, args: Value) -> Result<Value, String> {
         match command {
             "status" => Ok(self.status()),
+            "backup.status" => Ok(self.backup_status.to_json()),
+            "backup.now" => self.back_up().await,
             "token.list" => Ok(tokens::list(self)),
             "domain.list" => Ok(domains::list(self)),
             "proxy.list" => proxies::list(self).await,
@@ -87,6 +94,16 @@ impl Operator {
             "head": { "epoch": position.epoch.0, "seq": position.seq.0 },
             "format_level": commit.format_level,
         })
+    }
+
+    /// Has a backup made, and waits for it.
+    async fn back_up(&self) -> Result<Value, String> {
+        let (ask, answer) = oneshot::channel();
+        self.backup
+            .send(ask)
+            .await
+            .map_err(|_| "there is no place for backups: set [backup] url".to_owned())?;
+        answer.await.unwrap_or_else(|_| Err("the service is stopping".to_owned()))
     }
 
     /// Writes one change and says where.

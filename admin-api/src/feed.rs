@@ -3,7 +3,7 @@
 //! One task per follower. It sends from the journal what the follower lacks, never more than the follower's window of
 //! unacknowledged bytes, so a slow follower falls behind by itself and delays nobody. What is sent was durable before it was read.
 
-mod frames;
+pub(crate) mod frames;
 mod handshake;
 mod stream;
 
@@ -11,6 +11,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use linklog::Position;
+use linklog::entity::Restored;
 use linklog::journal::JournalReader;
 use linklog::writer::Commit;
 use tokio::sync::{mpsc, watch};
@@ -54,6 +55,8 @@ pub enum FeedError {
 pub struct FeedSource {
     /// The fleet every follower must belong to.
     pub fleet: FleetId,
+    /// Where the log was put back to, if it ever was.
+    pub restored: Option<Restored>,
     /// The records.
     pub journal: JournalReader,
     /// Announces what has become durable.

@@ -10,6 +10,7 @@
 pub mod abuse;
 pub mod alias;
 pub mod auth;
+pub mod backup;
 pub mod budgets;
 pub mod cli;
 pub mod clicks;
@@ -31,6 +32,7 @@ pub mod nonce;
 pub mod people;
 pub mod problem;
 pub mod replication;
+pub mod restore;
 pub mod scrub;
 pub mod search;
 pub mod server;

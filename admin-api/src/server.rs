@@ -5,7 +5,7 @@
 //! clicks; the counts and the writer, which answer everything they took; the databases. A failed write stops in the same order, with exit code 1.
 
 mod listen;
-mod open;
+pub(crate) mod open;
 mod probe;
 mod standby;
 
@@ -24,6 +24,7 @@ use linklog::writer::{Writer, WriterHandle};
 use parking_lot::RwLock;
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use wire::channel::ChannelError;
@@ -34,6 +35,7 @@ use crate::abuse::files::{BlockFiles, FileError};
 use crate::abuse::verdict::VerdictService;
 use crate::auth::tally::Tally;
 use crate::auth::{Tokens, pass};
+use crate::backup::{Ask, BackupStatus, Backups};
 use crate::budgets::Budgets;
 use crate::clicks::{ClickSource, Clicks, Reporters};
 use crate::codes::mark::{self, Marks};
@@ -305,6 +307,7 @@ async fn start_tasks(
     let replaced = stop_writing_when_replaced(opened.writer.handle(), probe.clone(), was_replaced.clone());
     let source = FeedSource {
         fleet: opened.fleet,
+        restored: opened.restored,
         journal: opened.writer.journal(),
         commits: opened.commits.clone(),
         members: members.clone(),
@@ -356,6 +359,7 @@ async fn start_tasks(
         standby::retire_own_member(&ungated, &members, &name).await?;
     }
 
+    let (backup, ask_backup) = start_backups(config, opened, &mut others, &stop_others);
     let disk = keep_room(config, opened, &mut others, &stop_others);
     let lags = Arc::new(RwLock::new(Vec::new()));
     others.spawn(look(replication.clone(), log.clone(), lags.clone(), stop_others.clone()));
@@ -367,6 +371,7 @@ async fn start_tasks(
         sweep: metrics.sweep.clone(),
         search: search.clone(),
         disk,
+        backup: backup.clone(),
         members: lags,
         standby: None,
     });
@@ -402,6 +407,8 @@ async fn start_tasks(
     };
     let sweep = start_sweep(config, &links, &mut others, &stop_others);
     let operator = Operator {
+        backup: ask_backup,
+        backup_status: backup.clone(),
         log: ungated,
         tokens: tokens.clone(),
         people: people.clone(),
@@ -453,6 +460,30 @@ fn start_search(config: &Config, opened: &OpenLog, search: Search) -> Result<Opt
     let clicks = ClicksOfIndex { accounts: opened.accounts.handle(), journal: opened.accounts.journal() };
     let source = Source { reader: opened.writer.reader(), journal: opened.writer.journal(), clicks };
     Ok(Some(Indexer::start(search, config.search.clone(), source)?))
+}
+
+/// Begins to make backups, if there is a place for them.
+fn start_backups(
+    config: &Config,
+    opened: &OpenLog,
+    tasks: &mut JoinSet<()>,
+    stop: &CancellationToken,
+) -> (BackupStatus, mpsc::Sender<Ask>) {
+    let (ask, asked) = mpsc::channel(1);
+    let status = BackupStatus::default();
+    if config.backup.url.is_some() {
+        let backups = Backups {
+            fleet: opened.fleet,
+            data_dir: config.data_dir.clone(),
+            reserve: config.disk_reserve_bytes,
+            source: (&opened.writer.reader()).into(),
+            journal: opened.writer.journal(),
+            accounts: opened.accounts.handle(),
+            status: status.clone(),
+        };
+        tasks.spawn(backups.run(config.backup.clone(), asked, stop.clone()));
+    }
+    (status, ask)
 }
 
 /// Takes no more changes while the disk is low; while it is very low, no more clicks either: the proxies keep those.

@@ -244,6 +244,11 @@ impl AccountsHandle {
         self.send(Work::Count(Box::new(batch), Pending::new(reply)));
     }
 
+    /// Returns what snapshots of the counts are made from.
+    pub fn snapshot_source(&self) -> linklog::snapshot::Source {
+        (&self.rows).into()
+    }
+
     /// Says whether batches are to be refused for now, because there is no room for them: their ledgers keep them.
     pub fn hold_back(&self, held_back: bool) {
         self.shared.held_back.store(held_back, Ordering::Relaxed);

@@ -15,7 +15,7 @@ mod user;
 
 pub use budget::Budget;
 pub use domain::{Domain, DomainAnswers, Host, WellKnown};
-pub use fleet::Fleet;
+pub use fleet::{Fleet, Restored};
 pub use freed::FreedCode;
 pub use member::{Member, MemberRole, MemberState};
 pub use pass::{Pass, SigningKey};

@@ -109,7 +109,7 @@ fn change_of_links() -> Change {
 /// Every other kind of key and condition, and a deletion.
 fn change_of_the_fleet() -> Change {
     let host = Host { domain: DomainId(3) };
-    let fleet = Fleet { id: [0x33; 16], format_level: 1 };
+    let fleet = Fleet::new([0x33; 16], 1);
     let gone = Part {
         key: StateKey::Domain(DomainId(2)),
         precondition: Precondition::Version(300),

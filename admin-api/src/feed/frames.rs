@@ -18,7 +18,7 @@ const CACHED_FRAME_BYTES_MAX: usize = 1 << 20;
 
 /// Records in the feed's format.
 #[derive(Clone, Debug)]
-pub(super) struct Frame {
+pub(crate) struct Frame {
     /// The bytes ([`linklog::codec::frame`]).
     pub bytes: Bytes,
     /// The last record in it.
@@ -62,7 +62,11 @@ impl FrameCache {
     }
 }
 
-fn make(
+/// Makes a frame of records from `from` on, up to `head` at most; `None` if there is none yet.
+///
+/// # Errors
+/// As reading the journal.
+pub(crate) fn make(
     journal: &dyn JournalRead,
     from: Seq,
     head: Position,

@@ -81,6 +81,13 @@ pub(super) fn admit(
     if source.replaced.is_cancelled() {
         return Ok(Err(refuse_replaced()));
     }
+    if let Some(restored) = source.restored.filter(|restored| restored.discards(applied)) {
+        let detail = format!(
+            "this log was restored to record {}, and record {applied} is none of it: begin with a snapshot",
+            restored.to
+        );
+        return Ok(Err(refuse(Reason::SnapshotRequired, detail)));
+    }
     if let Some(refusal) = check_place(&source.journal, hello, applied, level)? {
         return Ok(Err(refusal));
     }

@@ -81,6 +81,7 @@ impl Fleet {
         let replaced = CancellationToken::new();
         let source = FeedSource {
             fleet,
+            restored: None,
             journal: writer.journal(),
             commits,
             members: members.clone(),
@@ -153,7 +154,7 @@ impl Fleet {
 
     /// Brings the log to a format level.
     async fn raise(&self, format_level: u8) {
-        let serve = linklog::entity::Fleet { id: [7; 16], format_level }.encode();
+        let serve = linklog::entity::Fleet::new([7; 16], format_level).encode();
         let operation = Operation::Put { serve, manage: Vec::new() };
         let part = Part { key: StateKey::Fleet, precondition: Precondition::Any, operation };
         self.change(Change::new("t", vec![part])).await;

@@ -13,6 +13,7 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use serde_json::{Value, json};
 
+use crate::backup::BackupStatus;
 use crate::clicks::Clicks;
 use crate::codes::Codes;
 use crate::codes::mark::Marks;
@@ -37,6 +38,8 @@ pub struct Observed {
     pub sweep: SweepStatus,
     /// The search index.
     pub search: Search,
+    /// How backups go.
+    pub backup: BackupStatus,
     /// The disk of the log.
     pub disk: DiskReserve,
     /// The members, as of the last look (their lag takes a read of the journal).
@@ -157,6 +160,22 @@ impl Collector for Observed {
             "disk_low",
             "Whether less is free than is reserved",
             u64::from(self.disk.room() != Room::Enough),
+        )?;
+        if let Some((head, at_ms)) = self.backup.last_snapshot() {
+            gauge(
+                "backup_seconds",
+                "When the last backup was made, seconds since the Unix epoch",
+                at_ms / 1_000,
+            )?;
+            gauge("backup_head_seq", "Number of the last record that it has", head.seq.0)?;
+        }
+        if let Some(archived) = self.backup.archived() {
+            gauge("archived_seq", "Number of the last record in the archive", archived.seq.0)?;
+        }
+        gauge(
+            "backup_failures",
+            "Backups and steps of the archive that failed since the start",
+            self.backup.failures(),
         )?;
         self.encode_clicks(&mut encoder)?;
         let members = self.members.read().clone();

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use clicklog::accounts::{Accounts, AccountsOptions};
 use linklog::codec::{FORMAT_LEVEL, value};
-use linklog::entity::{Domain, DomainAnswers, Fleet};
+use linklog::entity::{Domain, DomainAnswers, Fleet, Restored};
 use linklog::store::{Reader, StoreError, StoreOptions};
 use linklog::writer::{Commit, Decision, OpenError, ProposeError, Writer, WriterOptions};
 use linklog::{Change, DecodeError, DomainId, Operation, Part, Precondition, StateKey};
@@ -83,6 +83,8 @@ pub(super) struct OpenLog {
     pub accounts: Accounts,
     pub commits: watch::Receiver<Commit>,
     pub fleet: FleetId,
+    /// Where the log was put back to, if it ever was.
+    pub restored: Option<Restored>,
 }
 
 /// Opens the log, writing its first records if they are missing, and the counts of clicks. After a failed write to either `stop` is
@@ -119,7 +121,8 @@ pub(super) fn open(
     if let Some(base) = &config.short_url_base {
         default_domain(base, &writer)?;
     }
-    Ok(OpenLog { writer, accounts, commits, fleet })
+    let restored = fleet_record(&writer.reader())?.and_then(|record| record.restored);
+    Ok(OpenLog { writer, accounts, commits, fleet, restored })
 }
 
 pub(super) fn open_accounts(
@@ -171,7 +174,7 @@ fn fleet(config: &Config, identity: Option<&Identity>, writer: &Writer) -> Resul
         };
     }
     let fleet = own.map_or_else(FleetId::generate, Ok).map_err(OpenLogError::Random)?;
-    let record = Fleet { id: *fleet.as_bytes(), format_level: FORMAT_LEVEL };
+    let record = Fleet::new(*fleet.as_bytes(), FORMAT_LEVEL);
     let operation = Operation::Put { serve: record.encode(), manage: Vec::new() };
     let part = Part { key: StateKey::Fleet, precondition: Precondition::NeverUsed, operation };
     write(writer, Change::new("first-start", vec![part]))?;
@@ -180,14 +183,21 @@ fn fleet(config: &Config, identity: Option<&Identity>, writer: &Writer) -> Resul
 }
 
 pub(crate) fn recorded_fleet(reader: &Reader) -> Result<Option<FleetId>, StoreError> {
+    Ok(fleet_record(reader)?.map(|fleet| FleetId::from_bytes(fleet.id)))
+}
+
+/// Returns the fleet's record, if there is one.
+///
+/// # Errors
+/// The disk fails or holds bytes that cannot be right.
+pub(crate) fn fleet_record(reader: &Reader) -> Result<Option<Fleet>, StoreError> {
     let read = |stored: Option<&[u8]>| -> Result<Option<Fleet>, DecodeError> {
         let Some(stored) = stored else { return Ok(None) };
         let (stamp, body) = value::split(stored)?;
         if stamp.live { Fleet::decode(body).map(Some) } else { Ok(None) }
     };
     let record = reader.serve_value(&StateKey::Fleet.encode(), read)?;
-    let record = record.map_err(|source| StoreError::Damaged { what: "fleet", source })?;
-    Ok(record.map(|fleet| FleetId::from_bytes(fleet.id)))
+    record.map_err(|source| StoreError::Damaged { what: "fleet", source })
 }
 
 fn default_domain(base: &ShortUrlBase, writer: &Writer) -> Result<(), OpenLogError> {

@@ -27,6 +27,7 @@ use super::open::{self, OpenLogError};
 use super::probe::HealthProbe;
 use super::{Addresses, END_MAX, HttpServer, ServerError, Tasks, start_gate, start_tally};
 use crate::auth::Tokens;
+use crate::backup::BackupStatus;
 use crate::budgets::Budgets;
 use crate::clicks::{Clicks, Reporters};
 use crate::codes::Codes;
@@ -380,6 +381,7 @@ impl Parts<'_> {
             members: Arc::new(RwLock::new(Vec::new())),
             sweep: metrics.sweep.clone(),
             search: search.clone(),
+            backup: BackupStatus::default(),
             disk,
             standby: Some(status.clone()),
         });

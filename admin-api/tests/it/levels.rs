@@ -30,8 +30,7 @@ fn log_at_level_1(admin: &Admin, names: &[&str]) {
         on_fatal: Box::new(|error| panic!("{error}")),
     };
     let writer = Writer::open(&dir, options).unwrap();
-    let operation =
-        Operation::Put { serve: Fleet { id: [7; 16], format_level: 1 }.encode(), manage: Vec::new() };
+    let operation = Operation::Put { serve: Fleet::new([7; 16], 1).encode(), manage: Vec::new() };
     let fleet = Part { key: StateKey::Fleet, precondition: Precondition::NeverUsed, operation };
     writer.handle().propose_and_wait(vec![Change::new("t", vec![fleet])]).unwrap();
     let add = |name: &&str| members::add(name, None, MemberRole::Read, 1);

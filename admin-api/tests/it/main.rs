@@ -5,10 +5,11 @@
 //! - [`clicks`]: reports of a proxy, and what the API shows of them
 //! - [`tokens`], [`operator`]: the real binary against a running service · [`codes`]: key pools that come and go
 //! - [`sweep`]: what becomes of links that ended long ago
-//! - [`disk`]: a disk that is nearly full · [`ends`]: restarts, a stop under load, kill -9
+//! - [`backups`]: what is put away comes back · [`disk`]: a disk that is nearly full · [`ends`]: restarts, a stop under load, kill -9
 #![allow(clippy::unwrap_used, unreachable_pub)]
 
 mod abuse;
+mod backups;
 mod bad_input;
 mod batch;
 mod clicks;

@@ -150,7 +150,7 @@ fn other_part() -> impl Strategy<Value = (StateKey, Operation)> {
         ..Token::default()
     };
     let host = Host { domain: DomainId(3) }.encode();
-    let fleet = Fleet { id: [2; 16], format_level: 1 }.encode();
+    let fleet = Fleet::new([2; 16], 1).encode();
     let pass = Pass { user: PersonId([4; 8]), secret_hash: [5; 32], expires_at_ms: Some(6) };
     let key = SigningKey { secret: [7; 32], created_at_ms: 8, valid_until_ms: Some(9) };
     prop_oneof![

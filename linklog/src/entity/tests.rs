@@ -3,6 +3,7 @@
 use super::*;
 use crate::codec::{Cursor, DecodeError};
 use crate::key::DomainId;
+use crate::position::{Epoch, Position};
 
 #[test]
 fn entities_survive() {
@@ -32,8 +33,14 @@ fn entities_survive() {
     assert!(DomainAnswers::decode(Cursor::new(&twice.encode())).is_err());
     let host = Host { domain: DomainId(300) };
     assert_eq!(Host::decode(Cursor::new(&host.encode())), Ok(host));
-    let fleet = Fleet { id: [7; 16], format_level: 1 };
-    assert_eq!(Fleet::decode(Cursor::new(&fleet.encode())), Ok(fleet));
+    let restored = Restored { to: Position::new(3, 900), epoch: Epoch(5) };
+    for restored in [None, Some(restored)] {
+        let fleet = Fleet { restored, ..Fleet::new([7; 16], 1) };
+        assert_eq!(Fleet::decode(Cursor::new(&fleet.encode())), Ok(fleet));
+    }
+    for (applied, discarded) in [((4, 901), true), ((3, 900), false), ((4, 899), false), ((5, 901), false)] {
+        assert_eq!(restored.discards(Position::new(applied.0, applied.1)), discarded, "{applied:?}");
+    }
     for role in [MemberRole::Read, MemberRole::Sync] {
         for state in [MemberState::Active, MemberState::Drained, MemberState::Forgotten] {
             for credential in [None, Some([9; 32])] {

@@ -97,7 +97,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let writer = open(dir.path());
         let reader = writer.reader();
-        let fleet = crate::entity::Fleet { id: [3; 16], format_level: 2 };
+        let fleet = crate::entity::Fleet::new([3; 16], 2);
         propose(&writer, StateKey::Fleet, Operation::Put { serve: fleet.encode(), manage: Vec::new() });
         let link = |expires_at_ms| Link { target: "https://a/".into(), expires_at_ms, ..Link::default() };
         let plain = LinkManage::default;

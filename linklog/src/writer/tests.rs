@@ -373,7 +373,7 @@ fn nothing_above_the_fleets_level_is_ever_written() {
     let dir = tempfile::tempdir().unwrap();
     let writer = Writer::open(dir.path(), options()).unwrap();
     let fleet = |format_level| {
-        let body = crate::entity::Fleet { id: [3; 16], format_level }.encode();
+        let body = crate::entity::Fleet::new([3; 16], format_level).encode();
         let operation = Operation::Put { serve: body, manage: Vec::new() };
         Change::new("t", vec![Part { key: StateKey::Fleet, precondition: Precondition::Any, operation }])
     };

@@ -34,7 +34,7 @@ impl Author {
         let replica = Replica::open(dir.path(), Contents::Serve, &SMALL).unwrap();
         let mut author = Author { head: Head::EMPTY, epoch: 0, replica, frames: Vec::new(), _dir: dir };
         author.start_epoch(1);
-        let fleet = Fleet { id: FLEET, format_level: FORMAT_LEVEL };
+        let fleet = Fleet::new(FLEET, FORMAT_LEVEL);
         author.put(StateKey::Fleet, fleet.encode());
         author
     }
