@@ -23,7 +23,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// The system does not say (statvfs(3)).
 pub fn free_bytes(dir: &Path) -> io::Result<u64> {
     let disk = nix::sys::statvfs::statvfs(dir)?;
-    Ok(u64::from(disk.blocks_available()).saturating_mul(u64::from(disk.fragment_size())))
+    Ok(disk.blocks_available().saturating_mul(disk.fragment_size()))
 }
 
 /// How much room there is.

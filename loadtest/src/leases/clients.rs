@@ -3,13 +3,14 @@
 use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockWriteGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::Context;
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
+use tokio::sync::{RwLock as Gated, RwLockWriteGuard};
 use tokio::time::timeout;
 use tonic::transport::Channel;
 use wire::channel::keys_client;
@@ -33,7 +34,7 @@ pub(super) struct Supply {
     url: String,
     slots: Mutex<Range<u16>>,
     /// Rises when the pool becomes another one; held for reading while a request is under way.
-    incarnation: RwLock<u64>,
+    incarnation: Gated<u64>,
     /// Every code it was answered with.
     codes: Mutex<Vec<u64>>,
 }
@@ -44,7 +45,7 @@ pub(super) type Gate<'a> = RwLockWriteGuard<'a, u64>;
 impl Supply {
     pub(super) fn new(url: String, slots: Range<u16>) -> Supply {
         let (codes, slots) = (Mutex::default(), Mutex::new(slots));
-        Supply { url, slots, incarnation: RwLock::new(0), codes }
+        Supply { url, slots, incarnation: Gated::new(0), codes }
     }
 
     pub(super) async fn connect(&self) -> anyhow::Result<KeySupplyClient<Channel>> {
@@ -54,7 +55,7 @@ impl Supply {
 
     /// Waits until no request is under way; those to come go to another pool of the same address.
     pub(super) fn become_another(&self) -> Gate<'_> {
-        let mut gate = self.incarnation.write().unwrap_or_else(PoisonError::into_inner);
+        let mut gate = self.incarnation.blocking_write();
         *gate += 1;
         gate
     }
