@@ -45,6 +45,12 @@ impl Log {
         Log { gate: Some(replication), ..self }
     }
 
+    /// Returns this log without its gate, for who may do what: a token that is to be revoked is not to wait for a sync member.
+    #[must_use]
+    pub fn ungated(&self) -> Log {
+        Log { gate: None, ..self.clone() }
+    }
+
     /// Proposes changes, to be decided in this order and each on its own, and waits until the decisions are durable.
     ///
     /// # Errors

@@ -41,6 +41,7 @@ fn a_link_with_a_generated_code_is_made_and_read_back() {
         "forward_path": false,
         "rules": [],
         "variants": [],
+        "imported_clicks": 0,
         "title": "An example",
         "tags": ["x", "y"],
         "notes": null,
