@@ -149,7 +149,8 @@ impl Args {
         let mut options = Options::new(&dir, 1)?;
         options.standbys = STANDBYS;
         options.bin_dir = self.bin_dir.clone().map_or_else(default_bin_dir, Ok)?;
-        let fleet = Fleet::start_stoppable(options, stop.clone())?;
+        // A fleet that ends sets its flag, and there are fleets after this one.
+        let fleet = Fleet::start(options)?;
         let servers: Vec<(String, Endpoint)> = [("admin".to_owned(), fleet.ready().admin.parse()?)]
             .into_iter()
             .chain(named(&fleet.ready().standbys)?)

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use clicklog::Kind;
 use daemon::disk::{DiskReserve, Room};
+use linklog::journal::JournalRead;
 use parking_lot::RwLock;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
@@ -117,6 +118,11 @@ impl Collector for Observed {
             gauge("standby_lag_records", help, head.saturating_sub(applied_seq))?;
         }
         gauge("head_seq", "Number of the last durable record", self.log.commit().head.position.seq.0)?;
+        gauge(
+            "journal_first_seq",
+            "Number of the first record that the journal still has",
+            self.log.journal().first_retained().0,
+        )?;
         gauge(
             "format_level",
             "Level of the byte format that records are written at",

@@ -45,7 +45,23 @@ fn outgrow(fleet: &Fleet, name: &str) -> PathBuf {
     let (urls, out) = (fleet.dir().join("long.txt"), fleet.dir().join(name));
     long_links(&urls, 3_600);
     create(fleet, &urls, &out, &["--concurrency", "8"]);
+    // It is trimmed now and then, not with every record.
+    eventually("the journal has lost its beginning", || first_kept(fleet) > 1_000);
     out
+}
+
+/// The first record that the writer's journal still has, as its metrics say.
+fn first_kept(fleet: &Fleet) -> u64 {
+    let ports = fs::read_to_string(fleet.dir().join("fleet.json")).unwrap();
+    let ports: serde_json::Value = serde_json::from_str(&ports).unwrap();
+    let address = format!("127.0.0.1:{}", ports.pointer("/admin/health").unwrap());
+    let mut stream = std::net::TcpStream::connect(&address).unwrap();
+    let request = format!("GET /metrics HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+    std::io::Write::write_all(&mut stream, request.as_bytes()).unwrap();
+    let mut answer = String::new();
+    std::io::Read::read_to_string(&mut stream, &mut answer).unwrap();
+    let line = answer.lines().find_map(|line| line.strip_prefix("signpost_admin_journal_first_seq "));
+    line.unwrap().parse().unwrap()
 }
 
 fn data_dir(fleet: &Fleet, part: &str) -> PathBuf {

@@ -79,13 +79,22 @@ fn a_writer_that_has_lost_its_end_says_so_and_recovers_it_from_its_standby() {
     let copy = fleet.dir().join("older");
     copy_folder(&log, &copy);
     fleet.must("start admin");
-    create(&fleet, &real_links(), &after, &["--concurrency", "8", "--allow-errors"]);
+    let health = format!("http://127.0.0.1:{}", port(&fleet, "/admin/health"));
+    let standby_follows = || {
+        let ready = std::panic::catch_unwind(|| super::health(&health, "/readyz"));
+        ready.is_ok_and(|ready| {
+            ready["members"].as_array().is_some_and(|members| {
+                members.iter().any(|member| member["id"] == "standby-0" && member["state"] == "in_sync")
+            })
+        })
+    };
+    eventually("the standby follows again", standby_follows);
+    create(&fleet, &real_links(), &after, &["--concurrency", "8"]);
     fleet.must("stop admin");
     std::fs::remove_dir_all(&log).unwrap();
     copy_folder(&copy, &log);
     // It starts, meets its standby, and writes nothing.
     fleet.must("spawn admin");
-    let health = format!("http://127.0.0.1:{}", port(&fleet, "/admin/health"));
     eventually("the writer knows that it is behind", || {
         let ready = std::panic::catch_unwind(|| super::health(&health, "/readyz"));
         ready.is_ok_and(|ready| {
@@ -104,14 +113,7 @@ fn a_writer_that_has_lost_its_end_says_so_and_recovers_it_from_its_standby() {
         assert_eq!(verify(&fleet, expect)["checked"]["right"].as_u64(), Some(links * 2));
     }
     let later = dir.path().join("later.tsv");
-    eventually("the standby follows the new epoch", || {
-        let ready = std::panic::catch_unwind(|| super::health(&health, "/readyz"));
-        ready.is_ok_and(|ready| {
-            ready["members"].as_array().is_some_and(|members| {
-                members.iter().any(|member| member["id"] == "standby-0" && member["state"] == "in_sync")
-            })
-        })
-    });
+    eventually("the standby follows the new epoch", standby_follows);
     create(&fleet, &real_links(), &later, &["--concurrency", "8"]);
 }
 
