@@ -134,14 +134,14 @@ impl Args {
         let mut random = SmallRng::seed_from_u64(seed);
         let mut results = Results { seed, promotions: Vec::new(), acknowledged: 0, broken: Vec::new() };
         while (results.promotions.len() as u32) < self.times && !stop.is_set() {
-            self.fleet(&mut random, stop, &mut results)?;
+            self.fleet(&mut random, &mut results)?;
         }
         anyhow::ensure!(!stop.is_set(), "stopped before the end");
         Ok(results)
     }
 
     /// The life of one fleet.
-    fn fleet(&self, random: &mut SmallRng, stop: &StopFlag, results: &mut Results) -> anyhow::Result<()> {
+    fn fleet(&self, random: &mut SmallRng, results: &mut Results) -> anyhow::Result<()> {
         let dir = self.dir.join("fleet");
         if dir.exists() {
             std::fs::remove_dir_all(&dir).with_context(|| format!("cannot remove {}", dir.display()))?;
