@@ -220,7 +220,7 @@ impl Args {
         let data = dir.canonicalize()?.join(part).join("data");
         let text = |path: &std::path::Path| path.to_string_lossy().into_owned();
         for (name, value) in [
-            ("LD_PRELOAD", text(shim.library())),
+            ("LD_PRELOAD", text(shim.file())),
             ("FAIL_NTH_PLAN", text(plan.path())),
             ("FAIL_NTH_DIR", text(&data)),
         ] {

@@ -35,7 +35,7 @@ impl Shim {
         Ok(Shim(library))
     }
 
-    pub(super) fn library(&self) -> &Path {
+    pub(super) fn file(&self) -> &Path {
         &self.0
     }
 }
