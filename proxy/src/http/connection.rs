@@ -21,8 +21,8 @@ use tokio::time::timeout;
 
 use super::bare_socket::BareSocket;
 use super::clock::now_ms;
-use super::patience::{Ended, Patience};
 use super::later;
+use super::patience::{Ended, Patience};
 use super::respond::{Next, OnDisk, Scratch, Visit};
 use super::slow::{self, Served};
 use crate::answer::Page;
