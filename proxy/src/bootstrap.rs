@@ -11,6 +11,7 @@ mod receive;
 
 use std::io;
 
+use daemon::disk::DiskReserve;
 use linklog::Epoch;
 use linklog::replica::Replica;
 use linklog::snapshot::{self, Manifest, SnapshotError};
@@ -21,8 +22,8 @@ use wire::identity::Identity;
 use crate::follow::status::Status;
 use crate::replica_dirs::ReplicaDirs;
 
-/// Room that is left on the disk besides a snapshot: the log of the new replica, and the clicks.
-const RESERVE_BYTES: u64 = 256 << 20;
+/// Room that is left on the disk besides a snapshot at least: the log of the new replica, and the clicks.
+const RESERVE_BYTES_MIN: u64 = 256 << 20;
 
 /// Where replicas are made, and how they are opened.
 #[derive(Clone, Debug)]
@@ -33,6 +34,8 @@ pub struct BootstrapOptions {
     pub store: StoreOptions,
     /// A proxy without any record fetches a snapshot instead of so many records.
     pub fresh_from_records: u64,
+    /// What is kept free on the disk.
+    pub disk: DiskReserve,
 }
 
 /// Whom a snapshot is asked of, and what of it is needed.
@@ -136,7 +139,7 @@ impl BootstrapOptions {
     fn check_room(&self, missing: u64) -> Result<(), BootstrapError> {
         let received = self.dirs.received();
         let free = daemon::disk::free_bytes(&received)?;
-        let needed = missing.saturating_add(RESERVE_BYTES);
+        let needed = missing.saturating_add(self.disk.reserve().max(RESERVE_BYTES_MIN));
         if free < needed { Err(BootstrapError::NoRoom { needed, free }) } else { Ok(()) }
     }
 }

@@ -33,6 +33,7 @@ use std::time::{Duration, Instant};
 
 use clicklog::ledger::{LedgerError, Opened, RingId};
 use clicklog::{Ledger, LedgerId};
+use daemon::disk::{DiskReserve, Room};
 use tokio::sync::watch;
 
 use crate::follow::FollowOptions;
@@ -101,6 +102,17 @@ struct Thread {
     thread: JoinHandle<()>,
 }
 
+/// Who is told what was counted.
+#[derive(Debug)]
+pub struct Telling {
+    /// Our name and credentials.
+    pub report_as: FollowOptions,
+    /// Tells who the writer is.
+    pub followed: Arc<Status>,
+    /// For metrics.
+    pub status: Arc<ClickStatus>,
+}
+
 /// What counting takes.
 #[derive(Debug)]
 pub struct Started {
@@ -112,7 +124,7 @@ pub struct Started {
 
 impl Clicks {
     /// Opens the ledger in `dir`, takes over what an earlier process has left in its rings, makes new rings for `workers`, and starts
-    /// to empty them and to report to the writer that `followed` tells of.
+    /// to empty them and to report to the writer that the feed has found. While there is hardly any room on `disk`, clicks stay in the rings.
     ///
     /// # Errors
     /// The ledger, the rings or a thread cannot be had.
@@ -120,10 +132,10 @@ impl Clicks {
         options: &ClickOptions,
         dir: &Path,
         workers: usize,
-        report_as: FollowOptions,
-        followed: Arc<Status>,
-        status: Arc<ClickStatus>,
+        telling: Telling,
+        disk: DiskReserve,
     ) -> Result<Started, ClicksError> {
+        let Telling { report_as, followed, status } = telling;
         let ledger = Arc::new(Ledger::open(dir, options.ledger, LedgerId(rand::random()))?);
         let ring_dir = RingDir::open(&options.ring_dir, options.allow_disk)?;
         let (complete_until, watched) = watch::channel(ledger.standing().complete_until_ms);
@@ -138,7 +150,7 @@ impl Clicks {
         let (sync, drained) = (options.sync, Arc::clone(&ledger));
         let drain = std::thread::Builder::new().name("clicks".into());
         let thread = drain.spawn(move || {
-            run(drainer, &drained, sync, &stopped);
+            run(drainer, &drained, sync, &disk, &stopped);
             drop(ring_dir);
         })?;
         let reporting =
@@ -236,10 +248,24 @@ fn remove(path: &Path) {
 }
 
 /// Empties the rings again and again, and once more at the end.
-fn run(mut drainer: Drainer, ledger: &Ledger, sync: Duration, stopped: &mpsc::Receiver<()>) {
+///
+/// While there is hardly any room on the disk nothing is taken out of them: a database whose write fails there may not recover, a ring that
+/// is full drops clicks and counts them.
+fn run(
+    mut drainer: Drainer,
+    ledger: &Ledger,
+    sync: Duration,
+    disk: &DiskReserve,
+    stopped: &mpsc::Receiver<()>,
+) {
     let mut last = Instant::now();
     let mut pause = LOOK_EVERY;
     while stopped.recv_timeout(pause.min(sync)) == Err(RecvTimeoutError::Timeout) {
+        if disk.room() == Room::VeryLow {
+            drainer.hold_back(disk);
+            pause = sync;
+            continue;
+        }
         // Errors are told in the log and in the status.
         pause = match drainer.look(now_ms()) {
             Ok(true) => LOOK_EVERY,

@@ -13,6 +13,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use daemon::config::Section;
+use daemon::disk::DiskReserve;
 use daemon::telemetry::LogConfig;
 use wire::channel::{self, ChannelError};
 use wire::identity::{Role, check_name};
@@ -21,6 +22,7 @@ use crate::clicks::options::ClickOptions;
 use crate::client::ClientAddress;
 use crate::hosts::UnknownHost;
 use crate::passwords::PasswordOptions;
+use crate::peers::PEERS_MAX;
 use crate::scrub::ScrubOptions;
 
 pub use self::geo::GeoFile;
@@ -46,6 +48,8 @@ pub struct Config {
     pub limits: LimitsConfig,
     /// Where health, readiness and metrics are answered.
     pub health: SocketAddr,
+    /// Bytes kept free on the disk of `data_dir`; 0: none.
+    pub disk_reserve_bytes: u64,
     /// Whom to follow.
     pub writers: Writers,
     /// The control socket.
@@ -99,7 +103,7 @@ pub struct Cache {
 }
 
 /// When to be ready.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Ready {
     /// How far behind the writer still counts as caught up.
     pub lag_max: Duration,
@@ -107,6 +111,8 @@ pub struct Ready {
     pub without_writer_after: Duration,
     /// How long to be unready before the ports are closed.
     pub unready_before_stop: Duration,
+    /// Health addresses of other proxies, asked while no writer is heard of.
+    pub peers: Vec<String>,
 }
 
 impl Config {
@@ -122,6 +128,7 @@ impl Config {
         let has_tls = listeners.iter().any(|listener| listener.tls);
         let tls = tls::read(&mut root.section("tls"), has_tls);
         let health = root.section("health").value("listen", SocketAddr::from(([127, 0, 0, 1], 8081)));
+        let disk_reserve_bytes = DiskReserve::read(&mut root.section("disk"));
         let writers = read_writers(&mut root.section("writers"));
         let control_socket =
             root.section("control").value("socket", PathBuf::from("/run/signpost-proxy/control.sock"));
@@ -142,6 +149,7 @@ impl Config {
             workers,
             limits,
             health,
+            disk_reserve_bytes,
             writers,
             control_socket,
             geo,
@@ -217,12 +225,31 @@ fn read_cache(section: &mut Section) -> Cache {
 
 fn read_ready(section: &mut Section) -> Ready {
     const HOUR_MS: u64 = 3_600_000;
+    let peers = read_peers(section);
     let mut ms = |key, default, allowed| Duration::from_millis(section.in_range(key, default, allowed));
     Ready {
+        peers,
         lag_max: ms("lag_ms_max", 5_000, 1..=HOUR_MS),
         without_writer_after: ms("without_writer_after_ms", 10_000, 0..=HOUR_MS),
         unready_before_stop: ms("unready_before_stop_ms", 0, 0..=HOUR_MS),
     }
+}
+
+fn read_peers(section: &mut Section) -> Vec<String> {
+    let peers: Vec<String> = section.value("peers", Vec::new());
+    if peers.len() > PEERS_MAX {
+        section.problem("peers", format!("expected at most {PEERS_MAX} addresses"));
+    }
+    for peer in &peers {
+        let is_address = |(host, port): (&str, &str)| {
+            !host.is_empty() && !host.contains('/') && port.parse::<u16>().is_ok_and(|port| port > 0)
+        };
+        if !peer.rsplit_once(':').is_some_and(is_address) {
+            let problem = format!("expected a host and a port, such as \"10.0.0.2:8081\", not {peer:?}");
+            section.problem("peers", problem);
+        }
+    }
+    peers
 }
 
 fn read_scrub(section: &mut Section) -> ScrubOptions {
@@ -289,6 +316,17 @@ mod tests {
         for part in ["addresses", "workers", "urls", "name", "hot_map_bytes", "redirect_to", "redy"] {
             assert!(problems.contains(part), "{part} in\n{problems}");
         }
+    }
+
+    #[test]
+    fn a_peer_is_a_host_and_a_port() {
+        let peers = |peers: &str| format!("{LEAST}[ready]\npeers = [{peers}]\n");
+        let good = "'10.0.0.2:8081', 'proxy-1.example:8081', '[::1]:8081'";
+        daemon::config::parse("x", &peers(good), Config::read).unwrap();
+        for bad in ["''", "'proxy-1'", "':8081'", "'proxy-1:0'", "'proxy-1:65536'", "'http://proxy-1:8081'"] {
+            assert!(problems(&peers(bad)).contains("peers"), "{bad}");
+        }
+        assert!(problems(&peers(&"'a:1',".repeat(PEERS_MAX + 1))).contains("at most"));
     }
 
     #[test]

@@ -3,7 +3,8 @@
 //! Never gives up and never takes the service down: a writer that is away, refuses, or sends what cannot be applied is told once in
 //! the log, shown in the [`status`], and tried again; what was applied goes on being served. When the replica itself is in doubt (another
 //! history, another state, damage on the disk) nothing more is applied to it, and when it is behind what a writer keeps nothing can be: then
-//! another one is fetched ([`recover`]) and takes its place. Only when the disk takes no writes does an operator have to act.
+//! another one is fetched ([`recover`]) and takes its place. While the disk has less room than is reserved nothing is received, so that the
+//! database never meets a full disk; it goes on by itself. Only when the disk takes no writes does an operator have to act.
 //!
 //! With several writers each is tried in turn. A proxy never goes back behind the highest epoch it has accepted, so of two writers
 //! the replaced one is left again at once.
@@ -20,6 +21,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use daemon::disk::{DiskReserve, Room};
 use daemon::metrics::Latency;
 use linklog::replica::Replica;
 use tokio::sync::mpsc;
@@ -139,6 +141,7 @@ struct Pilot {
     status: Arc<Status>,
     backoff: Backoff,
     recoverer: Recoverer,
+    disk: DiskReserve,
     /// What was logged last of each writer, so that a lasting trouble is logged once.
     logged: HashMap<String, String>,
 }
@@ -156,6 +159,9 @@ enum Next {
 /// A stream that held this long was a success: the next pause is a first one, and its end is news.
 const LASTING: Duration = backoff::LONGEST;
 
+/// How often it is looked whether there is room on the disk.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+
 impl Pilot {
     fn new(
         options: FollowOptions,
@@ -167,13 +173,15 @@ impl Pilot {
     ) -> Pilot {
         let FollowOptions { urls, identity, name } = options;
         let follower = Follower { identity, name, fresh_from_records: recovery.bootstrap.fresh_from_records };
+        let disk = recovery.bootstrap.disk.clone();
         let recoverer = Recoverer::new(recovery, generation, applier.clone(), Arc::clone(&status), stop);
         let (backoff, logged) = (Backoff::default(), HashMap::new());
-        Pilot { urls, follower, applier, status, backoff, recoverer, logged }
+        Pilot { urls, follower, applier, status, backoff, recoverer, disk, logged }
     }
 
     async fn run(&mut self) {
         for stream in 1.. {
+            self.await_room().await;
             let url = self.urls[(stream as usize - 1) % self.urls.len()].clone();
             self.status.connecting(&url);
             let begun = Instant::now();
@@ -182,6 +190,7 @@ impl Pilot {
                 None => tokio::select! {
                     biased;
                     need = self.recoverer.damage_found() => End::Needs(need),
+                    () = until(|| self.disk.room() != Room::Enough) => End::NoRoom,
                     end = self.follower.follow(&url, stream, &self.applier, &self.status) => end,
                 },
             };
@@ -192,6 +201,9 @@ impl Pilot {
             let pause = match self.after(&url, end) {
                 Next::Wait(pause) => pause,
                 Next::Recover(need) => {
+                    if need.is_everybodys() {
+                        tokio::time::sleep(Backoff::before_bootstrap(rand::random())).await;
+                    }
                     match self.recoverer.recover(&url, &self.follower, stream, &need).await {
                         Ok(()) => {
                             self.backoff.reset();
@@ -206,6 +218,23 @@ impl Pilot {
             };
             tokio::time::sleep(pause).await;
         }
+    }
+
+    /// Waits until there is as much room on the disk as is reserved.
+    async fn await_room(&self) {
+        if self.disk.room() == Room::Enough {
+            return;
+        }
+        let (free, reserve) = (self.disk.free(), self.disk.reserve());
+        tracing::error!(
+            free_bytes = free,
+            reserve_bytes = reserve,
+            "not following for want of room, still serving"
+        );
+        let problem = format!("the disk has {free} bytes left and {reserve} are reserved: make room");
+        self.status.lost(FeedState::Paused, problem, None);
+        until(|| self.disk.room() == Room::Enough).await;
+        tracing::info!("there is room again, following");
     }
 
     /// Notes why there is no other replica; returns how long to wait.
@@ -224,6 +253,8 @@ impl Pilot {
         let random = rand::random();
         let wait = match end {
             End::Needs(need) => return Next::Recover(need),
+            // What it means is said when room is waited for.
+            End::NoRoom => Duration::ZERO,
             End::Lost(problem) => {
                 // Which connection error it is may change from try to try; that the writer is away is one trouble.
                 self.log_once(url, "away", || {
@@ -306,5 +337,12 @@ impl Pilot {
             log();
             self.logged.insert(url.to_owned(), trouble.to_owned());
         }
+    }
+}
+
+/// Looks again and again until it is so.
+async fn until(is_so: impl Fn() -> bool) {
+    while !is_so() {
+        tokio::time::sleep(LOOK_EVERY).await;
     }
 }

@@ -6,7 +6,7 @@
 //! writer ─▶ follow/stream ─▶ follow/applier ─────────────────┴────────────┘ ─▶ acknowledgement
 //! http/door ─▶ visitors, passwords: links that are not for everybody
 //! http ─▶ clicks (rings) ─▶ clicks/drain ─▶ ledger (RocksDB) ─▶ clicks/report ─▶ writer
-//! health listener, control socket ─▶ readiness, metrics
+//! health listener, control socket ─▶ readiness, metrics; peers: whose outage it is
 //! ```
 //! Nothing on the way of a visitor depends on another machine. [`run`] puts the parts together and takes them apart in order.
 
@@ -37,6 +37,7 @@ pub mod metrics;
 pub mod network;
 mod open_files;
 pub mod passwords;
+pub mod peers;
 pub mod proxy_protocol;
 pub mod quota;
 pub mod readiness;

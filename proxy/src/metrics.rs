@@ -5,7 +5,9 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Instant;
 
+use daemon::disk::{DiskReserve, Room};
 use daemon::health::{Probe, Readiness};
 use daemon::metrics::{Latency, Registry, render};
 use prometheus_client::collector::Collector;
@@ -22,6 +24,7 @@ use crate::geo::Geo;
 use crate::hot_map::HotMap;
 use crate::limits::Limit;
 use crate::lookup::Tier;
+use crate::peers::Outage;
 use crate::quota::{Quotas, Seen};
 use crate::readiness::ReadyState;
 use crate::scrub::Scrub;
@@ -55,6 +58,8 @@ pub struct Measured {
     pub credential_expires_at_s: Option<u64>,
     /// Who looks at the disk.
     pub scrub: Arc<Scrub>,
+    /// Room for the replica and the clicks.
+    pub disk: DiskReserve,
 }
 
 impl Measured {
@@ -153,12 +158,13 @@ const HANDSHAKES: [(&str, &str, Handshake); 6] = [
 pub struct ProxyProbe {
     registry: Registry,
     ready: Arc<ReadyState>,
+    disk: DiskReserve,
 }
 
 impl ProxyProbe {
     /// Declares the metrics.
     pub fn new(measured: Measured) -> ProxyProbe {
-        let ready = Arc::clone(&measured.ready);
+        let (ready, disk) = (Arc::clone(&measured.ready), measured.disk.clone());
         let mut registry = Registry::with_prefix("signpost_proxy");
         registry.register(
             "disk_lookup_duration_seconds",
@@ -171,14 +177,14 @@ impl ProxyProbe {
             measured.replication_lag.clone(),
         );
         registry.register_collector(Box::new(Collected(measured)));
-        ProxyProbe { registry, ready }
+        ProxyProbe { registry, ready, disk }
     }
 }
 
 impl Probe for ProxyProbe {
     fn readiness(&self) -> Readiness {
         let (verdict, follow) = self.ready.verdict();
-        Readiness { ready: verdict.is_ready(), detail: ReadyState::detail(verdict, &follow) }
+        Readiness { ready: verdict.is_ready(), detail: ReadyState::detail(verdict, &follow, &self.disk) }
     }
 
     fn metrics(&self) -> String {
@@ -381,6 +387,20 @@ impl Collected {
         for (state, value) in states {
             ConstGauge::new(value).encode(family.encode_family(&[("state", state)])?)?;
         }
+        let outage = follow.outage(Instant::now());
+        let help = "1 for why no writer is heard of, as far as peers can tell";
+        let kind = prometheus_client::metrics::MetricType::Gauge;
+        let mut family = encoder.encode_descriptor("feed_outage", help, None, kind)?;
+        for cause in Outage::ALL {
+            let value = i64::from(outage == Some(cause));
+            ConstGauge::new(value).encode(family.encode_family(&[("cause", cause.name())])?)?;
+        }
+        let disk = &self.0.disk;
+        let bytes = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
+        gauge(encoder, "disk_free_bytes", "Bytes free where the replica is", bytes(disk.free()))?;
+        gauge(encoder, "disk_reserve_bytes", "Bytes below which nothing is received", bytes(disk.reserve()))?;
+        let help = "1 while nothing is received for want of room";
+        gauge(encoder, "disk_low", help, i64::from(disk.room() != Room::Enough))?;
         let damaged = i64::from(follow.damage.is_some());
         gauge(encoder, "replica_damaged", "1 while the replica served from is damaged or diverged", damaged)?;
         counter(encoder, "replica_damages", "Replicas found damaged or diverged", follow.damages)?;

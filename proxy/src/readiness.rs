@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use daemon::disk::DiskReserve;
 use serde_json::{Value, json};
 
 use crate::follow::status::{FeedState, Snapshot, Status};
@@ -111,9 +112,10 @@ impl ReadyState {
     }
 
     /// The body of `/readyz`, without `ready`.
-    pub fn detail(verdict: Verdict, follow: &Snapshot) -> Value {
+    pub fn detail(verdict: Verdict, follow: &Snapshot, disk: &DiskReserve) -> Value {
         json!({
             "reason": verdict.reason(),
+            "disk": { "room": disk.room().name(), "free_bytes": disk.free(), "reserve_bytes": disk.reserve() },
             "replica": follow.replica_json(),
             "feed": follow.to_json(Instant::now()),
         })

@@ -1,10 +1,12 @@
 //! Putting a proxy together, and taking it apart in the order that closes the database before the process ends.
 
+mod side;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
-use daemon::control::ControlSocket;
+use daemon::disk::DiskReserve;
 use daemon::exit::Exit;
 use daemon::health::HealthServer;
 use daemon::metrics::Latency;
@@ -13,14 +15,13 @@ use linklog::Head;
 use linklog::replica::Replica;
 use linklog::store::{Contents, StoreOptions};
 use tokio::sync::mpsc;
-use tokio_util::sync::CancellationToken;
 use wire::identity::Identity;
 
 use crate::bootstrap::BootstrapOptions;
 use crate::budgets::{self, Budgets, Holding};
 use crate::census::Census;
 use crate::clicks::status::ClickStatus;
-use crate::clicks::{Clicks, Started};
+use crate::clicks::{Clicks, Started, Telling};
 use crate::client::Clients;
 use crate::config::{Config, Listener, Writers};
 use crate::control::ProxyCommands;
@@ -46,8 +47,9 @@ use crate::scrub::Scrub;
 use crate::server::{self, Entrance, Stop};
 use crate::tls::Tls;
 use crate::visitors::Visitors;
-use crate::watch::{self, Every};
+use crate::watch::Every;
 use crate::worker::{Counters, FailureLog, Shared, Worker};
+use side::{Side, Watched};
 
 /// The first replica of a process.
 const GENERATION: u64 = 1;
@@ -69,6 +71,7 @@ pub fn run(config: Config) -> Result<(), Exit> {
     let asked = shutdown::on_signals().map_err(Exit::failure)?;
     let follow_as = follow_options(&config.writers)?;
     let (dirs, number, replica) = open_replica(&config)?;
+    let reserve = DiskReserve::new(&config.data_dir, config.disk_reserve_bytes);
     let (on_damage, found) = mpsc::unbounded_channel();
     let scrub = Arc::new(Scrub::new(GENERATION, &replica.reader(), on_damage));
     let tls = config.tls.clone().map(Tls::load).transpose().map_err(Exit::failure)?.map(Arc::new);
@@ -86,7 +89,7 @@ pub fn run(config: Config) -> Result<(), Exit> {
     let status = Arc::new(Status::new(head, keys, config.ready.lag_max, Arc::clone(&whole)));
     let click_status = config.clicks.enabled.then(Arc::<ClickStatus>::default);
     let clicks = match &click_status {
-        Some(measured) => Some(start_clicks(&config, &follow_as, &status, measured)?),
+        Some(measured) => Some(start_clicks(&config, &follow_as, &status, measured, &reserve)?),
         None => None,
     };
     let (clicks, mut rings) =
@@ -117,6 +120,7 @@ pub fn run(config: Config) -> Result<(), Exit> {
             .as_ref()
             .map(|identity| identity.expires_at().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()),
         scrub: Arc::clone(&scrub),
+        disk: reserve.clone(),
     };
     let disk = DiskOptions {
         threads: config.cache.disk_threads,
@@ -152,11 +156,13 @@ pub fn run(config: Config) -> Result<(), Exit> {
         started,
         scrub: Arc::clone(&scrub),
     };
-    let check_every = Every {
+    let files = Every {
         certificates: config.tls.map_or(FILES_UNCHECKED, |files| files.check_every),
         countries: config.geo.map_or(FILES_UNCHECKED, |file| file.check_every),
     };
-    let control = Control::start(&config.control_socket, commands, check_every).map_err(Exit::failure)?;
+    let (peers, status_of) = (config.ready.peers.clone(), Arc::clone(&status));
+    let watched = Watched { files, disk: reserve.clone(), peers, status: status_of };
+    let side = Side::start(&config.control_socket, commands, watched).map_err(Exit::failure)?;
     tracing::info!(
         listen = ?listen,
         health = %health.local_addr(),
@@ -175,6 +181,7 @@ pub fn run(config: Config) -> Result<(), Exit> {
             dirs,
             store: store_options(config.cache.block_cache_bytes),
             fresh_from_records: config.fresh_from_records,
+            disk: reserve,
         },
         number,
         found,
@@ -212,7 +219,7 @@ pub fn run(config: Config) -> Result<(), Exit> {
     }
     following.stop();
     scrubbing.stop();
-    control.stop();
+    side.stop();
     match Arc::try_unwrap(shared) {
         // The disk threads end, then the last reader goes, and with it the database is closed.
         Ok(shared) => drop(shared),
@@ -254,10 +261,12 @@ fn start_clicks(
     follow_as: &FollowOptions,
     followed: &Arc<Status>,
     status: &Arc<ClickStatus>,
+    disk: &DiskReserve,
 ) -> Result<Started, Exit> {
     let dir = config.data_dir.join(CLICKS_DIR);
     let (report_as, followed, status) = (follow_as.clone(), Arc::clone(followed), Arc::clone(status));
-    Clicks::start(&config.clicks, &dir, config.workers, report_as, followed, status).map_err(Exit::failure)
+    let telling = Telling { report_as, followed, status };
+    Clicks::start(&config.clicks, &dir, config.workers, telling, disk.clone()).map_err(Exit::failure)
 }
 
 /// Budgets lie beside the click rings, whose folder is on tmpfs and ours alone by now. Without clicks there are none.
@@ -305,37 +314,4 @@ fn open_replica(config: &Config) -> Result<(ReplicaDirs, u64, Replica), Exit> {
         tracing::warn!(%error, "cannot remove an old replica");
     }
     Ok((dirs, number, replica))
-}
-
-/// The control socket on a thread of its own, and on it too the watch over certificates and countries.
-struct Control {
-    stop: CancellationToken,
-    thread: std::thread::JoinHandle<()>,
-}
-
-impl Control {
-    fn start(
-        path: &std::path::Path,
-        commands: ProxyCommands,
-        check_every: Every,
-    ) -> std::io::Result<Control> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let hangups = runtime.block_on(async { watch::hangups() })?;
-        // Ends with the runtime.
-        runtime.spawn(watch::watch(commands.tls.clone(), commands.geo.clone(), hangups, check_every));
-        let socket = runtime.block_on(async { ControlSocket::bind(path) })?;
-        let stop = CancellationToken::new();
-        let stopped = stop.clone();
-        let thread = std::thread::Builder::new().name("control".into()).spawn(move || {
-            runtime.block_on(socket.serve(Arc::new(commands), stopped));
-        })?;
-        Ok(Control { stop, thread })
-    }
-
-    fn stop(self) {
-        self.stop.cancel();
-        if self.thread.join().is_err() {
-            tracing::error!("the control socket's thread panicked");
-        }
-    }
 }

@@ -62,8 +62,13 @@ pub(super) async fn receive(
         already = complete,
         "receiving a snapshot"
     );
+    let mut missing = manifest.bytes() - complete;
     for (index, part) in manifest.parts.iter().enumerate() {
+        let there = length(&receiving.dir.join(snapshot::part_name(index))).await?;
+        // Others may have taken the room there was.
+        options.check_room(missing)?;
         receiving.part(index, part).await?;
+        missing = missing.saturating_sub(part.bytes.saturating_sub(there));
     }
     let (dir, manifest) = (receiving.dir, manifest);
     tokio::task::spawn_blocking(move || snapshot::store_manifest(&dir, &manifest))

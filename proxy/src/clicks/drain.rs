@@ -12,6 +12,7 @@ use std::sync::Arc;
 use clicklog::Ledger;
 use clicklog::batch::CELLS_MAX;
 use clicklog::ledger::{Cursor, Entry, LedgerError, RingId};
+use daemon::disk::DiskReserve;
 use tokio::sync::watch;
 
 use super::kind::Kinds;
@@ -148,6 +149,17 @@ impl Drainer {
         self.status.set_standing(self.ledger.standing());
         self.complete_until.send_modify(|until_ms| *until_ms = self.read_until_ms.max(*until_ms));
         Ok(())
+    }
+
+    /// Notes that nothing is read for want of room; the next commit that succeeds ends it.
+    pub(super) fn hold_back(&self, disk: &DiskReserve) {
+        if self.status.set_failing(true) {
+            tracing::error!(
+                free_bytes = disk.free(),
+                reserve_bytes = disk.reserve(),
+                "hardly any room for the click ledger: clicks wait in memory, and are dropped when it is full"
+            );
+        }
     }
 
     /// Reads rings until they are empty or a batch is full; says whether they are empty.

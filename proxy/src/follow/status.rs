@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use wire::feed::refusal::Reason;
 
 use crate::lookup::Whole;
+use crate::peers::{self, Outage, Said};
 use crate::wall_clock::now_us;
 
 /// A writer, and the fleet it said it belongs to.
@@ -35,18 +36,21 @@ pub enum FeedState {
     Diverged,
     /// Another replica is being fetched.
     Bootstrapping,
+    /// The disk has less room than is reserved: nothing is received until it has.
+    Paused,
     /// The database does not take writes: nothing more is applied.
     Broken,
 }
 
 impl FeedState {
     /// All of them.
-    pub const ALL: [FeedState; 6] = [
+    pub const ALL: [FeedState; 7] = [
         FeedState::Connecting,
         FeedState::Following,
         FeedState::Refused,
         FeedState::Diverged,
         FeedState::Bootstrapping,
+        FeedState::Paused,
         FeedState::Broken,
     ];
 
@@ -58,6 +62,7 @@ impl FeedState {
             FeedState::Refused => "refused",
             FeedState::Diverged => "diverged",
             FeedState::Bootstrapping => "bootstrapping",
+            FeedState::Paused => "paused",
             FeedState::Broken => "broken",
         }
     }
@@ -124,6 +129,8 @@ pub struct Snapshot {
     pub bootstraps: u64,
     /// Bytes of snapshots received since start.
     pub bootstrap_bytes: u64,
+    /// What peers said since a writer was lost, the last answer of each.
+    pub peers: Vec<Said>,
 }
 
 impl Snapshot {
@@ -144,6 +151,12 @@ impl Snapshot {
         if self.lag_records()? == 0 { Some(0) } else { self.age_ms(now_ms) }
     }
 
+    /// Why no writer is heard of, as far as it can be told; `None` while one is, or when that is not the trouble.
+    pub fn outage(&self, now: Instant) -> Option<Outage> {
+        let is_away = matches!(self.state, FeedState::Connecting | FeedState::Refused);
+        is_away.then(|| Outage::of(&self.peers, now))
+    }
+
     /// For `/readyz` and `stats`.
     pub fn to_json(&self, now: Instant) -> Value {
         json!({
@@ -156,6 +169,7 @@ impl Snapshot {
             "lag_ms": self.lag_ms(now_us() / 1_000),
             "clock_skew_ms": self.clock_skew_ms,
             "silent_for_ms": millis(now.saturating_duration_since(self.heard_at)),
+            "outage": self.outage(now).map(|outage| peers::to_json(outage, &self.peers, now)),
             "bootstrap": self.bootstrapping.as_ref().map(|bootstrapping| json!({
                 "why": bootstrapping.why,
                 "phase": bootstrapping.phase,
@@ -217,6 +231,7 @@ impl Status {
             damages: 0,
             bootstraps: 0,
             bootstrap_bytes: 0,
+            peers: Vec::new(),
         };
         Status { now: Mutex::new(now), lag_max, whole }
     }
@@ -245,10 +260,21 @@ impl Status {
             now.bootstrapping = None;
             now.problem = None;
             now.refusal = None;
+            now.peers.clear();
             now.heard_at = Instant::now();
             now.writer_head = Some(writer_head);
             now.streams += 1;
             self.see_whether_caught_up(now, None);
+        });
+    }
+
+    /// A peer has said whether it hears of a writer; with a writer of our own it does not matter any more.
+    pub fn peer_said(&self, said: Said) {
+        self.change(|now| {
+            if now.state != FeedState::Following {
+                now.peers.retain(|before| before.peer != said.peer);
+                now.peers.push(said);
+            }
         });
     }
 

@@ -51,6 +51,8 @@ pub(super) enum End {
     Fault(Fault),
     /// The replica will not do: another one has to be fetched.
     Needs(Need),
+    /// There is less room on the disk than is reserved.
+    NoRoom,
     /// The applier is gone: the process ends.
     Over,
 }
