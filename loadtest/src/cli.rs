@@ -3,8 +3,8 @@
 use clap::{Parser, Subcommand};
 
 use crate::{
-    allocations, clicks, contest, create, fault, fault_sweep, fleet, flips, framing, handshakes, import,
-    leases, links, list, max_clicks, power_cuts, promotions, redirect, verify,
+    allocations, clicks, contest, create, fault, fault_sweep, fleet, flips, followers, framing, handshakes,
+    import, leases, links, list, max_clicks, power_cuts, promotions, redirect, verify,
 };
 
 /// Load, checks and local fleets for Signpost.
@@ -31,6 +31,8 @@ enum Command {
     Clicks(clicks::Args),
     /// Has many clients follow links that end with a number of clicks, and compares with what the log says.
     MaxClicks(max_clicks::Args),
+    /// Creates links with one follower and with many, in turns, and compares how long that takes.
+    Followers(followers::Args),
     /// Loses writers under load, promotes standbys, and compares everything that was acknowledged.
     Promotions(promotions::Args),
     /// Works with a fleet while its processes and cables fail, and checks that nothing acknowledged is lost.
@@ -71,6 +73,7 @@ impl Cli {
             Command::Redirect(args) => redirect::run(args),
             Command::Clicks(args) => clicks::run(args),
             Command::MaxClicks(args) => max_clicks::run(args),
+            Command::Followers(args) => followers::run(args),
             Command::Promotions(args) => promotions::run(args),
             Command::Fault(args) => fault::run(args),
             Command::FaultSweep(args) => fault_sweep::run(args),

@@ -18,6 +18,7 @@
 //! | [`power_cuts`] | a part's disk forgets what was not synced |
 //! | [`contest`] | aliases that many clients claim at once have one owner each |
 //! | [`max_clicks`] | links that end with a number of clicks, followed by many at once through kills |
+//! | [`followers`] | what many followers, connecting all at once, cost those who create links |
 //! | [`promotions`] | writers lost under load, standbys promoted, everything acknowledged compared |
 //! | [`leases`] | codes from key pools that are killed, restored and split: none comes twice |
 //! | [`verify`] | every key on every proxy, exact target, first try |
@@ -40,6 +41,7 @@ pub mod fault_sweep;
 pub mod figures;
 pub mod fleet;
 pub mod flips;
+pub mod followers;
 pub mod framing;
 pub mod handshakes;
 pub mod header_sets;

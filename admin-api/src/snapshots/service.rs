@@ -165,6 +165,12 @@ async fn read(
         tracing::error!(%error, "cannot read a snapshot's part");
         Status::internal("the snapshot cannot be read")
     };
+    let place = tokio::select! {
+        place = shelf.place() => place,
+        () = shelf.stopping().cancelled() => return Err(Status::unavailable("the writer is stopping")),
+    };
+    let busy = || Status::unavailable("many followers fetch a snapshot: come back in a moment");
+    let _place = place.ok_or_else(busy)?;
     let mut file = File::open(kept.part(index)).await.map_err(failed)?;
     file.seek(SeekFrom::Start(request.offset)).await.map_err(failed)?;
     let mut left = part.bytes - request.offset;

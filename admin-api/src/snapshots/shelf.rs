@@ -15,6 +15,7 @@ use linklog::journal::{JournalRead, JournalReader};
 use linklog::snapshot::{self, Cut, Manifest, SnapshotError, Source};
 use linklog::store::{Contents, Reader};
 use parking_lot::Mutex;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use wire::identity::FleetId;
 use wire::limits::SNAPSHOT_CHUNK_BYTES;
@@ -25,6 +26,10 @@ use super::throttle::Throttle;
 const KEPT: Duration = Duration::from_secs(600);
 /// How long one that was replaced by another is kept after it was last read.
 const OLD_KEPT: Duration = Duration::from_secs(60);
+/// Parts that are sent at the same time: each has its share of what may be sent, and one chunk in memory.
+const SENT_AT_ONCE: usize = 16;
+/// How long a follower waits to be one of them before it is told to come back: less than the silence it takes for a lost writer.
+const SENT_WITHIN: Duration = Duration::from_secs(20);
 /// How often those that nobody wants any more are looked for.
 const TIDY_EVERY: Duration = Duration::from_secs(10);
 
@@ -94,6 +99,7 @@ struct Inner {
     making: tokio::sync::Mutex<()>,
     made_bytes: AtomicU64,
     throttle: Throttle,
+    sending: Arc<Semaphore>,
     stop: CancellationToken,
 }
 
@@ -140,6 +146,7 @@ impl Shelf {
             kept: Mutex::new(kept),
             making: tokio::sync::Mutex::new(()),
             made_bytes: AtomicU64::new(0),
+            sending: Arc::new(Semaphore::new(SENT_AT_ONCE)),
             stop,
         };
         Ok(Shelf { inner: Arc::new(inner) })
@@ -184,6 +191,13 @@ impl Shelf {
     /// Waits until `bytes` of a snapshot may be sent.
     pub(super) async fn may_send(&self, bytes: usize) {
         self.inner.throttle.take(bytes).await;
+    }
+
+    /// Waits until a part may be sent, until the place is dropped. `None`: too many others are being sent to, as when a whole fleet starts
+    /// from nothing.
+    pub(super) async fn place(&self) -> Option<OwnedSemaphorePermit> {
+        let waiting = Arc::clone(&self.inner.sending).acquire_owned();
+        tokio::time::timeout(SENT_WITHIN, waiting).await.ok()?.ok()
     }
 
     /// Cancelled when the writer stops.

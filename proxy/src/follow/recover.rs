@@ -84,6 +84,11 @@ impl Need {
         Need { why: format!("the replica is empty and the writer is at record {head}"), kind: Kind::Behind }
     }
 
+    /// Whether other proxies are likely to need one at this moment too.
+    pub(super) fn is_everybodys(&self) -> bool {
+        self.kind != Kind::Damaged
+    }
+
     fn damaged(what: String) -> Need {
         Need { why: what, kind: Kind::Damaged }
     }
