@@ -3,9 +3,12 @@
 //! Owned here: one live stream a ledger; what is in memory for all streams together is bounded; and what a number means that the API
 //! shows: up to when it is complete, who has not been heard of, what is lost.
 
+mod copies;
 mod reporters;
 mod stream;
 
+pub use copies::Copies;
+pub(crate) use copies::CopyService;
 pub use reporters::Reporters;
 
 use std::sync::Arc;
@@ -15,6 +18,7 @@ use clicklog::account::{Account, Totals};
 use clicklog::accounts::{AccountsCounts, AccountsHandle};
 use clicklog::{LedgerId, Subject};
 use linklog::entity::{MemberRole, MemberState};
+use linklog::journal::JournalReader;
 use linklog::store::StoreError;
 use tokio::sync::{Semaphore, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
@@ -44,6 +48,10 @@ pub struct ClickSource {
     pub accounts: AccountsHandle,
     /// Who is reporting.
     pub reporters: Reporters,
+    /// The entries that lead to the counts.
+    pub journal: JournalReader,
+    /// Who has a copy of them.
+    pub copies: Copies,
 }
 
 /// Serves `signpost.clicks.v1.Clicks`.

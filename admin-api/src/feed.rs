@@ -24,11 +24,12 @@ use wire::feed::writer_message::Message as FromWriter;
 use wire::feed::{FollowerMessage, Refusal, WriterMessage};
 use wire::identity::{FleetId, Identity, Role, authorize};
 use wire::listen::{
-    ListenError, Listener, feed_routes, with_budgets, with_clicks, with_snapshots, with_succession,
+    ListenError, Listener, feed_routes, with_budgets, with_clicks, with_copies, with_snapshots,
+    with_succession,
 };
 
 use crate::budgets::{Budgets, HoldService};
-use crate::clicks::{ClickSource, ReportService};
+use crate::clicks::{ClickSource, CopyService, ReportService};
 use crate::levels::Levels;
 use crate::members::Members;
 use crate::replication::Replication;
@@ -118,9 +119,10 @@ impl FeedServer {
         stop: CancellationToken,
     ) -> Result<(), FeedError> {
         let snapshots = SnapshotService::new(shelf, source.members.clone(), source.fleet);
+        let copies = CopyService::new(clicks.clone(), stop.clone());
         let clicks = ReportService::new(clicks, stop.clone());
         let service = FeedService { source: Arc::new(source), frames: Arc::default(), stop: stop.clone() };
-        let routes = with_clicks(feed_routes(service), clicks);
+        let routes = with_copies(with_clicks(feed_routes(service), clicks), copies);
         let routes = with_budgets(routes, HoldService::new(budgets, stop.clone()));
         let routes = with_succession(routes, succession);
         let routes = with_snapshots(routes, snapshots);

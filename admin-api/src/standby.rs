@@ -7,9 +7,10 @@
 //!   the loss, and then says what is at risk.
 //! - A promotion is an operator's decision. Nothing here makes it.
 //!
-//! - `engine`: the log, one thing at a time · `follow`: the stream from the writer · `promote`: what happens in which order ·
+//! - `copy_clicks`: the counts, beside the log · `engine`: the log, one thing at a time · `follow`: the stream from the writer · `promote`: what happens in which order ·
 //!   [`quorum`]: how many have to be asked · [`status`]: how it goes · `tell`: a new writer tells the old ones
 
+mod copy_clicks;
 mod engine;
 mod follow;
 mod promote;
@@ -18,6 +19,7 @@ pub mod recover;
 pub mod status;
 pub(crate) mod tell;
 
+pub(crate) use copy_clicks::{CopyOptions, run as copy_clicks};
 pub(crate) use engine::Engine;
 pub(crate) use follow::{FollowOptions, run as follow};
 pub(crate) use promote::Promotion;

@@ -17,13 +17,15 @@ use tonic::{
 use crate::{
     budgets::budgets_client::BudgetsClient,
     clicks::clicks_client::ClicksClient,
+    clicks::copies_client::CopiesClient,
     feed::feed_client::FeedClient,
     identity::{Identity, Role},
     keys::key_supply_client::KeySupplyClient,
     limits::{
-        ACCOUNTANT_MESSAGE_BYTES_MAX, BUDGETS_MESSAGE_BYTES_MAX, FOLLOWER_MESSAGE_BYTES_MAX,
-        KEYS_MESSAGE_BYTES_MAX, REPORTER_MESSAGE_BYTES_MAX, SNAPSHOT_REPLY_BYTES_MAX,
-        SNAPSHOT_REQUEST_BYTES_MAX, WRITER_MESSAGE_BYTES_MAX,
+        ACCOUNTANT_MESSAGE_BYTES_MAX, BUDGETS_MESSAGE_BYTES_MAX, COPIER_MESSAGE_BYTES_MAX,
+        ENTRIES_MESSAGE_BYTES_MAX, FOLLOWER_MESSAGE_BYTES_MAX, KEYS_MESSAGE_BYTES_MAX,
+        REPORTER_MESSAGE_BYTES_MAX, SNAPSHOT_REPLY_BYTES_MAX, SNAPSHOT_REQUEST_BYTES_MAX,
+        WRITER_MESSAGE_BYTES_MAX,
     },
     snapshots::snapshots_client::SnapshotsClient,
     succession::succession_client::SuccessionClient,
@@ -126,6 +128,13 @@ pub fn clicks_client(channel: Channel) -> ClicksClient<Channel> {
     ClicksClient::new(channel)
         .max_decoding_message_size(ACCOUNTANT_MESSAGE_BYTES_MAX)
         .max_encoding_message_size(REPORTER_MESSAGE_BYTES_MAX)
+}
+
+/// Makes the client of copies of the click accounts, with the limits both ends share.
+pub fn copies_client(channel: Channel) -> CopiesClient<Channel> {
+    CopiesClient::new(channel)
+        .max_decoding_message_size(ENTRIES_MESSAGE_BYTES_MAX)
+        .max_encoding_message_size(COPIER_MESSAGE_BYTES_MAX)
 }
 
 /// Makes the client of budgets, with the limits both ends share.

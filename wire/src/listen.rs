@@ -19,13 +19,15 @@ use tonic::{service::Routes, transport::Server};
 use crate::{
     budgets::budgets_server::{Budgets, BudgetsServer},
     clicks::clicks_server::{Clicks, ClicksServer},
+    clicks::copies_server::{Copies, CopiesServer},
     feed::feed_server::{Feed, FeedServer},
     identity::Identity,
     keys::key_supply_server::{KeySupply, KeySupplyServer},
     limits::{
-        ACCOUNTANT_MESSAGE_BYTES_MAX, BUDGETS_MESSAGE_BYTES_MAX, FOLLOWER_MESSAGE_BYTES_MAX,
-        KEYS_MESSAGE_BYTES_MAX, REPORTER_MESSAGE_BYTES_MAX, SNAPSHOT_REPLY_BYTES_MAX,
-        SNAPSHOT_REQUEST_BYTES_MAX, WRITER_MESSAGE_BYTES_MAX,
+        ACCOUNTANT_MESSAGE_BYTES_MAX, BUDGETS_MESSAGE_BYTES_MAX, COPIER_MESSAGE_BYTES_MAX,
+        ENTRIES_MESSAGE_BYTES_MAX, FOLLOWER_MESSAGE_BYTES_MAX, KEYS_MESSAGE_BYTES_MAX,
+        REPORTER_MESSAGE_BYTES_MAX, SNAPSHOT_REPLY_BYTES_MAX, SNAPSHOT_REQUEST_BYTES_MAX,
+        WRITER_MESSAGE_BYTES_MAX,
     },
     snapshots::snapshots_server::{Snapshots, SnapshotsServer},
     succession::succession_server::{Succession, SuccessionServer},
@@ -204,6 +206,15 @@ pub fn with_clicks(routes: Routes, service: impl Clicks) -> Routes {
         ClicksServer::new(service)
             .max_decoding_message_size(REPORTER_MESSAGE_BYTES_MAX)
             .max_encoding_message_size(ACCOUNTANT_MESSAGE_BYTES_MAX),
+    )
+}
+
+/// Adds copies of the click accounts to the routes of a feed, with the limits both ends share: they are on one port.
+pub fn with_copies(routes: Routes, service: impl Copies) -> Routes {
+    routes.add_service(
+        CopiesServer::new(service)
+            .max_decoding_message_size(COPIER_MESSAGE_BYTES_MAX)
+            .max_encoding_message_size(ENTRIES_MESSAGE_BYTES_MAX),
     )
 }
 

@@ -107,6 +107,8 @@ struct Stream<'a> {
     claim: Claim,
     outbox: Outbox,
     watermark: BatchNumber,
+    /// What the reporter was told it may forget.
+    released: BatchNumber,
     /// Whether the reporter has to be told of the watermark.
     moved: bool,
     unanswered: usize,
@@ -162,6 +164,7 @@ impl<'a> Stream<'a> {
             claim,
             outbox,
             watermark,
+            released: BatchNumber(0),
             moved: false,
             unanswered: 0,
         };
@@ -181,6 +184,7 @@ impl<'a> Stream<'a> {
         let mut members = self.source.members.changes();
         // The table may have changed since the reporter was let in.
         members.mark_changed();
+        let mut copied = self.source.copies.moved();
         let (answers, mut answered) = mpsc::channel(IN_FLIGHT_MAX);
         let outbox = self.outbox.clone();
         loop {
@@ -190,6 +194,7 @@ impl<'a> Stream<'a> {
                 _ = members.changed() => if !self.is_still_allowed() {
                     return refuse(Reason::UnknownMember, "this member was forgotten or replaced");
                 },
+                Ok(()) = copied.changed() => self.moved |= self.releasable() > self.released,
                 Some(answer) = answered.recv(), if self.unanswered > 0 => {
                     self.unanswered -= 1;
                     if let Err(end) = self.take(answer) {
@@ -277,9 +282,14 @@ impl<'a> Stream<'a> {
 
     fn tell_watermark(&mut self) -> Result<AccountantMessage, Status> {
         self.moved = false;
-        // No member follows the click journal in this version: what is durable here is durable on enough members.
-        let watermark = Watermark { counted: self.watermark.0, released: self.watermark.0 };
+        self.released = self.releasable();
+        let watermark = Watermark { counted: self.watermark.0, released: self.released.0 };
         message(FromAccountant::Watermark(watermark))
+    }
+
+    /// The last batch that no promotion loses.
+    fn releasable(&self) -> BatchNumber {
+        self.source.copies.released(&self.source.members, self.ledger, self.watermark)
     }
 }
 

@@ -23,7 +23,7 @@ use wire::identity::Role;
 
 use super::*;
 use crate::budgets::Budgets;
-use crate::clicks::Reporters;
+use crate::clicks::{Copies, Reporters};
 use crate::members;
 use crate::replication::ReplicationOptions;
 use crate::snapshots::ShelfOptions;
@@ -124,6 +124,8 @@ impl Fleet {
             members: members.clone(),
             accounts: accounts.handle(),
             reporters: Reporters::default(),
+            journal: accounts.journal(),
+            copies: Copies::new(0),
         };
         let shelf_options =
             ShelfOptions { dir: dir.join("snapshots"), fleet, bytes_per_s: 0, reserve_bytes: 0 };

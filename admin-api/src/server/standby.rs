@@ -51,7 +51,7 @@ use crate::replication::Replication;
 use crate::search::Search;
 use crate::signing::Signing;
 use crate::standby::status::Status;
-use crate::standby::{Engine, FollowOptions, Promotion, follow};
+use crate::standby::{CopyOptions, Engine, FollowOptions, Promotion, copy_clicks, follow};
 use crate::succession::SuccessionService;
 use crate::succession::peer::Asker;
 use crate::sweep::Sweep;
@@ -295,6 +295,15 @@ impl Parts<'_> {
         };
         let following = stop_others.child_token();
         others.spawn(follow(options, following.clone()));
+        let copying = CopyOptions {
+            urls: standby.of.clone(),
+            identity: identity.cloned(),
+            engine: engine.clone(),
+            accounts: self.accounts.handle(),
+            journal: self.accounts.journal(),
+            place: config.data_dir.join("clicks-copied.json"),
+        };
+        others.spawn(copy_clicks(copying, following.clone()));
         let succession = SuccessionService { side: engine.clone(), journal: log.journal().clone() };
         let stop_feed = stop_others.clone();
         others.spawn(async move {

@@ -28,7 +28,7 @@ use super::tasks::{Tasks, wait_for_either};
 use super::{Addresses, ServerError, standby};
 use crate::auth::{Tokens, pass};
 use crate::budgets::Budgets;
-use crate::clicks::{ClickSource, Clicks, Reporters};
+use crate::clicks::{ClickSource, Clicks, Copies, Reporters};
 use crate::config::Config;
 use crate::control::Operator;
 use crate::domains::Domains;
@@ -212,6 +212,8 @@ async fn start_tasks(
         members: members.clone(),
         accounts: opened.accounts.handle(),
         reporters,
+        journal: opened.accounts.journal(),
+        copies: Copies::new(config.replication.min_sync_replicas),
     };
     let budgets = Budgets::load(opened.fleet, log.clone(), members.clone(), metrics.budgets.clone())
         .map_err(OpenLogError::from)?;

@@ -8,7 +8,9 @@ use signpost_admin::config::{self, Config};
 use signpost_admin::server::{Ended, Running, RunningStandby};
 use tokio_util::sync::CancellationToken;
 
-use crate::fixture::{Admin, Client, FakePool, config_text, until};
+use crate::fixture::{
+    Admin, Client, FakePool, Reporter, batch, config_text, hello, subject_of_newest, until,
+};
 
 /// A standby in this process, before and after its promotion.
 struct Standby {
@@ -210,4 +212,71 @@ fn a_promotion_adopts_the_longer_log_of_another_sync_member() {
         assert_eq!(first.client().get(&format!("/v1/links/link-{n}")).status, 200, "link-{n}");
     }
     drop(second);
+}
+
+#[test]
+fn a_proxy_forgets_no_click_before_a_standby_has_it_and_a_promoted_one_counts_on() {
+    let mut writer = Admin::with(&[], "[replication]\nmin_sync_replicas = 1");
+    let mut standby = Standby::of(&writer, "standby-0", &[], "writer_min_sync_replicas = 1");
+    writer.control("proxy.add", json!({ "name": "proxy-0" })).unwrap();
+    until("changes are taken", || (alias(&writer.client(), "link").0 == 201).then_some(()));
+    let link = subject_of_newest(&writer.client(), "link");
+    let (mut reporter, _) = Reporter::welcomed(writer.addresses().feed, hello(1, 0));
+    reporter.send(&batch(1, 1, link, [1, 0, 0, 0]));
+    reporter.released(1);
+
+    // Without the standby it is counted, and kept.
+    assert_eq!(standby.following.take().unwrap().stop().unwrap(), Ended::Stopped);
+    reporter.send(&batch(1, 2, link, [2, 0, 0, 0]));
+    assert_eq!(reporter.watermark(), (2, 1));
+    // The standby takes what it lacks, and nothing twice.
+    standby.following = Some(RunningStandby::start(&standby.config).unwrap());
+    reporter.released(2);
+    standby.caught_up(&writer);
+
+    writer.stop();
+    standby.promote(true).unwrap();
+    let feed = standby.writing.as_ref().unwrap().addresses().feed;
+    let (mut reporter, watermark) = Reporter::welcomed(feed, hello(1, 2));
+    assert_eq!(watermark, 2, "as the old writer had it");
+    for (number, clicks) in [(2, 2), (3, 4)] {
+        reporter.send(&batch(1, number, link, [clicks, 0, 0, 0]));
+    }
+    while reporter.watermark().0 < 3 {}
+    assert_eq!(standby.client().get("/v1/links/link/clicks").json["total"], 7);
+}
+
+#[test]
+fn a_copy_of_the_counts_that_lost_its_place_begins_again_and_counts_nothing_twice() {
+    let writer = Admin::start(&[]);
+    writer.control("proxy.add", json!({ "name": "proxy-0" })).unwrap();
+    assert_eq!(alias(&writer.client(), "link").0, 201);
+    let link = subject_of_newest(&writer.client(), "link");
+    let (mut reporter, _) = Reporter::welcomed(writer.addresses().feed, hello(1, 0));
+    for number in 1..=300 {
+        reporter.send(&batch(1, number, link, [1, 0, 0, 0]));
+        reporter.counted(number);
+    }
+    let mut standby = Standby::of(&writer, "standby-0", &[], "");
+    for _ in 0..3 {
+        let metric = |standby: &Standby| {
+            let health = standby.following.as_ref().unwrap().addresses().health;
+            let metrics = Client::new(health, "").get("/metrics").text;
+            metrics.lines().any(|line| line.starts_with("signpost_admin_click_ledgers 1")).then_some(())
+        };
+        until("the ledger is known", || metric(&standby));
+        assert_eq!(standby.following.take().unwrap().stop().unwrap(), Ended::Stopped);
+        let _ = std::fs::remove_file(standby.dir.path().join("data/clicks-copied.json"));
+        standby.following = Some(RunningStandby::start(&standby.config).unwrap());
+    }
+    standby.caught_up(&writer);
+    standby.promote(false).unwrap();
+    let feed = standby.writing.as_ref().unwrap().addresses().feed;
+    let (mut reporter, watermark) = Reporter::welcomed(feed, hello(1, 300));
+    assert!(watermark <= 300);
+    for number in watermark + 1..=301 {
+        reporter.send(&batch(1, number, link, [1, 0, 0, 0]));
+        reporter.counted(number);
+    }
+    assert_eq!(standby.client().get("/v1/links/link/clicks").json["total"], 301);
 }

@@ -6,7 +6,11 @@ use std::process::{Command, Output, Stdio};
 use serde_json::Value;
 use signpost_loadtest::fleet::{Fleet, Options};
 
+use super::web::ask;
 use super::{all_in_sync, bin_dir, create, eventually, loadtest, real_links, verify};
+
+/// A visitor who is taken for a person.
+const BROWSER: &str = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0";
 
 fn fleet_with_standbys(dir: &Path, standbys: u16) -> Fleet {
     let mut options = Options::new(dir, 2).unwrap();
@@ -115,6 +119,61 @@ fn a_writer_that_has_lost_its_end_says_so_and_recovers_it_from_its_standby() {
     let later = dir.path().join("later.tsv");
     eventually("the standby follows the new epoch", standby_follows);
     create(&fleet, &real_links(), &later, &["--concurrency", "8"]);
+}
+
+/// Visits a link again and again; every visit has to lead to its target.
+fn visit(fleet: &Fleet, code: &str, times: usize) {
+    std::thread::scope(|scope| {
+        for proxy in &fleet.ready().proxies {
+            scope.spawn(move || {
+                for _ in 0..times {
+                    let answer = ask(proxy, "GET", &format!("/{code}"), &[("User-Agent", BROWSER)], "");
+                    assert_eq!((answer.status, answer.location()), (302, "https://example.org/counted"));
+                }
+            });
+        }
+    });
+}
+
+#[test]
+fn clicks_are_counted_once_through_the_loss_of_writers() {
+    const TIMES: usize = 150;
+    let dir = tempfile::tempdir().unwrap();
+    let fleet = fleet_with_standbys(dir.path(), 2);
+    let (token, json) = (format!("Bearer {}", fleet.ready().token), "application/json");
+    let headers = [("Authorization", &*token), ("Content-Type", json)];
+    let body = serde_json::json!({ "long_url": "https://example.org/counted" }).to_string();
+    let made = ask(&fleet.ready().admin, "POST", "/v1/links", &headers, &body);
+    assert_eq!(made.status, 201, "{}", made.text());
+    let code = made.json()["code"].as_str().unwrap().to_owned();
+    let total = |api: &str| {
+        let clicks = ask(api, "GET", &format!("/v1/links/{code}/clicks"), &headers[..1], "");
+        clicks.json()["total"].as_u64()
+    };
+    let mut visits = 0;
+    let mut visit_all = || {
+        visit(&fleet, &code, TIMES);
+        visits += (TIMES * fleet.ready().proxies.len()) as u64;
+        visits
+    };
+
+    let so_far = visit_all();
+    eventually("all visits are counted", || total(&fleet.ready().admin) == Some(so_far));
+    for (lost, promoted, api) in [
+        ("admin", "standby-0", &fleet.ready().standbys[0]),
+        ("standby-0", "standby-1", &fleet.ready().standbys[1]),
+    ] {
+        // Some of these are counted by a writer that is lost in the middle of it.
+        let so_far = std::thread::scope(|scope| {
+            let visiting = scope.spawn(&mut visit_all);
+            fleet.must(&format!("kill {lost} 9"));
+            visiting.join().unwrap()
+        });
+        fleet.must(&format!("promote {promoted}"));
+        eventually("every visit is counted by the new writer, once", || total(api) == Some(so_far));
+        let so_far = visit_all();
+        eventually("and every later one", || total(api) == Some(so_far));
+    }
 }
 
 fn copy_folder(from: &Path, to: &Path) {

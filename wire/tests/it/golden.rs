@@ -23,7 +23,8 @@ const GOLDEN: &str = include_str!("../golden/messages.txt");
 
 #[test]
 fn messages_are_encoded_as_they_were_released() {
-    let lines: String = [feed_lines(), keys_lines(), clicks_lines(), snapshots_lines()].concat();
+    let lines: String =
+        [feed_lines(), keys_lines(), clicks_lines(), copies_lines(), snapshots_lines()].concat();
     assert_eq!(lines, GOLDEN, "the encoding changed; it is now\n{lines}");
 }
 
@@ -165,6 +166,28 @@ fn clicks_lines() -> String {
         line("clicks.welcome", &down(Down::Welcome(welcome))),
         line("clicks.watermark", &down(Down::Watermark(watermark))),
         line("clicks.refusal", &down(Down::Refusal(refusal))),
+    ]
+    .concat()
+}
+
+fn copies_lines() -> String {
+    use clicks::copier_message::Message;
+    let hello = clicks::CopierHello {
+        fleet_id: vec![0xf1; 16],
+        member: "standby-0".into(),
+        epoch: 2,
+        seq: 300,
+        digest: vec![0xd1; 16],
+        version: "0.1.0".into(),
+    };
+    let mark = clicks::LedgerMark { ledger_id: vec![0xc1; 16], number: 300 };
+    let entries =
+        clicks::Entries { epoch: 2, seq: 300, digest: vec![0xd1; 16], entries: vec![vec![1, 2, 3], vec![4]] };
+    let up = |message| clicks::CopierMessage { message: Some(message) };
+    [
+        line("copies.hello", &up(Message::Hello(hello))),
+        line("copies.copied", &up(Message::Copied(clicks::Copied { marks: vec![mark] }))),
+        line("copies.entries", &entries),
     ]
     .concat()
 }
