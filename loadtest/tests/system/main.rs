@@ -8,8 +8,10 @@
 //! | `bootstrap` | a replica that will not do is replaced by another one |
 //! | `clicks` | clicks are counted once, and none is lost |
 //! | `faults` | nothing acknowledged is lost, whatever fails: the fault harness, small |
+//! | `files` | no file descriptors left: nothing spins, and it goes on when there are some |
 //! | `framing` | requests end where the strictest reader says |
 //! | `follow` | a `201` means that every proxy redirects, at once |
+//! | `followers` | a crowd of followers that comes at once gets through |
 //! | `outage` | proxies need nobody |
 //! | `full` | a disk that takes no more ends the writer in order |
 //! | `kills` | nothing acknowledged is lost when the writer is killed |
@@ -17,6 +19,7 @@
 //! | `limits` | links that end with a number of clicks end with exactly that |
 //! | `standby` | a lost writer is replaced, and a writer gets its lost end back |
 //! | `quotas` | all links of a token answer no more redirects than it may |
+//! | `restore` | proxies follow a writer back to a backup, and lose no click |
 //! | `secrets` | no log holds a token, a target or what a visitor sent |
 //! | `units` | the systemd units |
 //! | `updates` | no old target after an acknowledged change |
@@ -32,7 +35,9 @@ mod clicks;
 mod domains;
 mod ends;
 mod faults;
+mod files;
 mod follow;
+mod followers;
 mod framing;
 mod full;
 mod kills;
@@ -41,6 +46,7 @@ mod limits;
 mod mmdb;
 mod outage;
 mod quotas;
+mod restore;
 mod secrets;
 mod standby;
 mod units;
