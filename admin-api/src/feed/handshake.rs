@@ -86,7 +86,8 @@ pub(super) fn admit(
             "this log was restored to record {}, and record {applied} is none of it: begin with a snapshot",
             restored.to
         );
-        return Ok(Err(refuse(Reason::SnapshotRequired, detail)));
+        // Not merely behind: a snapshot that ends before its own record must do.
+        return Ok(Err(refuse(Reason::Diverged, detail)));
     }
     if let Some(refusal) = check_place(&source.journal, hello, applied, level)? {
         return Ok(Err(refusal));
