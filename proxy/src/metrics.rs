@@ -22,6 +22,7 @@ use crate::geo::Geo;
 use crate::hot_map::HotMap;
 use crate::limits::Limit;
 use crate::lookup::Tier;
+use crate::passwords;
 use crate::quota::{Quotas, Seen};
 use crate::readiness::ReadyState;
 use crate::scrub::Scrub;
@@ -55,6 +56,8 @@ pub struct Measured {
     pub credential_expires_at_s: Option<u64>,
     /// Who looks at the disk.
     pub scrub: Arc<Scrub>,
+    /// What came of guesses of passwords.
+    pub guesses: Arc<passwords::Counts>,
 }
 
 impl Measured {
@@ -116,6 +119,7 @@ impl Measured {
                 "closed": self.events(Event::Closed),
                 "now": self.census.connected(),
             },
+            "password_guesses": self.guesses.all().into_iter().collect::<std::collections::BTreeMap<_, _>>(),
             "hot_map": { "entries": fill.entries, "bytes": fill.bytes },
             "clicks": self.clicks.as_ref().map(|clicks| clicks.numbers().to_json()),
         })
@@ -250,6 +254,8 @@ impl Collector for Collected {
         let allocated = Role::ALL.map(|(role, name)| (name, allocations::counted(role)));
         let help = "Allocations of the threads that serve, those of C libraries left out";
         counters(&mut encoder, "allocations", help, "thread", allocated.into_iter())?;
+        let help = "Guesses of passwords, by how they ended";
+        counters(&mut encoder, "password_guesses", help, "outcome", measured.guesses.all().into_iter())?;
         self.encode_tls(&mut encoder)?;
         self.encode_geo(&mut encoder)?;
         self.encode_clicks(&mut encoder)?;
