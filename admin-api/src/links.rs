@@ -254,8 +254,9 @@ impl Links {
     /// Looks a link up that the caller sees.
     ///
     /// # Errors
-    /// There is none, or the state cannot be read.
+    /// There is none, the name is outside the caller's limits, or the state cannot be read.
     pub async fn get(&self, caller: Caller, key: Key) -> Result<StoredLink, ChangeError> {
+        self.tokens.may_touch(caller, &key)?;
         let link = self.log.read(move |reader| reader.link(&key)).await??;
         link.filter(|link| caller.sees(link.manage.owner)).ok_or(ChangeError::NotFound)
     }
@@ -280,8 +281,9 @@ impl Links {
     /// Looks a link up that the caller sees, and what was counted on it since it was made.
     ///
     /// # Errors
-    /// There is none, or the state cannot be read.
+    /// As [`Links::get`].
     pub async fn get_counted(&self, caller: Caller, key: Key) -> Result<(StoredLink, Totals), ChangeError> {
+        self.tokens.may_touch(caller, &key)?;
         let clicks = self.clicks.clone();
         let read = move |reader: &linklog::store::Reader| {
             let link = reader.link(&key)?.filter(|link| caller.sees(link.manage.owner));

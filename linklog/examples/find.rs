@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use linklog::entity::PersonId;
-use linklog::store::{Find, Order, Place, StoreOptions, Term};
+use linklog::store::{Find, Order, Place, StoreOptions, Term, Within};
 use linklog::writer::{Writer, WriterOptions};
 use linklog::{
     Change, Code7, DomainId, Key, Link, LinkManage, LinkState, Operation, Part, Precondition, Seq, StateKey,
@@ -79,6 +79,7 @@ fn question(kind: &str, n: u64, links: u64) -> Find {
     let mut find = Find {
         all_of: Vec::new(),
         none_of: vec![Term::Archived],
+        within: Within::default(),
         created_from_ms: None,
         created_before_ms: None,
         order: Order::NewestFirst,

@@ -18,7 +18,7 @@ mod state;
 mod tables;
 
 pub use ends::{End, Ends};
-pub use find::{Count, Find, Found, Order, Place, TERMS_MAX};
+pub use find::{Count, Find, Found, Order, Place, TERMS_MAX, Within};
 pub use index::{Term, canonical_target, end_of, target_host};
 pub use outcome::Outcome;
 pub use reader::{Cached, LinkByAge, Reader, StoredLink};

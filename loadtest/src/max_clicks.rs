@@ -4,9 +4,13 @@
 //! was on its way when a proxy was killed. What is not known to be used is burned, and only with the memory of a proxy: `used + burned = limit`.
 //! After a limit was lowered no more gets through than the new one, or than had by then.
 //!
-//! - `visitors`: the clients · this file: the links, the faults and the comparison
+//! A promotion loses no click and gives none twice: grants are records, and none was shown to a proxy before a standby had it.
+//!
+//! - `visitors`: the clients · `api`: the links · `writers`: who is the writer · this file: the faults and the comparison
 
+mod api;
 mod visitors;
+mod writers;
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -15,17 +19,17 @@ use anyhow::Context;
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use serde::{Deserialize, Serialize};
-use serde_json::json;
 
 use crate::figures;
 use crate::fleet::{Fleet, Options, Setting, default_bin_dir};
-use crate::http1::{Connection, Endpoint, get, post_json};
+use crate::http1::Endpoint;
 use crate::pace::StopFlag;
 use crate::progress::{print, say};
 use crate::report::{ReportArgs, command_line};
+use api::Api;
 use visitors::{Seen, Visitors};
+use writers::{Writers, must};
 
-const API_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long one link may take to be used up.
 const USED_UP_WITHIN: Duration = Duration::from_secs(120);
 /// How long proxies may take to tell of their last clicks.
@@ -65,6 +69,9 @@ pub struct Args {
     /// Lowers every limit to half while the link is followed.
     #[arg(long)]
     lower: bool,
+    /// Kills the writer for good and makes a standby the writer, while each of the last so many links is followed.
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u16).range(0..=4))]
+    promotions: u16,
     /// Seed of the faults [default: a new one, printed]
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
@@ -91,6 +98,8 @@ pub struct Link {
     pub standing: Standing,
     /// Kills of proxies while it was followed.
     pub kills: u32,
+    /// Another server became the writer while it was followed.
+    pub promoted: bool,
     /// From the first request to the last click being settled, in milliseconds.
     pub took_ms: u64,
 }
@@ -178,11 +187,14 @@ impl Args {
         let ready = "proxy.ready.without_writer_after_ms=0";
         options.settings.push(ready.parse().map_err(anyhow::Error::msg)?);
         options.settings.extend(self.set.iter().cloned());
+        options.standbys = self.promotions;
         let fleet = Fleet::start_stoppable(options, stop.clone())?;
         let mut random = SmallRng::seed_from_u64(seed);
         let mut results = Results { seed, links: Vec::new(), broken: Vec::new() };
-        for &max_clicks in &self.limits {
-            let link = self.follow(&fleet, max_clicks, &mut random, stop)?;
+        let mut writers = Writers::of(&fleet);
+        for (index, &max_clicks) in self.limits.iter().enumerate() {
+            let promote = writers.standbys() >= self.limits.len() - index;
+            let link = self.follow(&fleet, (&mut writers, promote), max_clicks, &mut random, stop)?;
             let line = format!("max-clicks: limit {max_clicks}: {} received", link.seen.redirected);
             say(line);
             results.broken.extend(self.judge(&link));
@@ -195,11 +207,12 @@ impl Args {
     fn follow(
         &self,
         fleet: &Fleet,
+        (writers, promote): (&mut Writers<'_>, bool),
         max_clicks: u64,
         random: &mut SmallRng,
         stop: &StopFlag,
     ) -> anyhow::Result<Link> {
-        let mut api = Api::of(fleet)?;
+        let mut api = writers.api()?;
         let target = format!("https://example.org/limited/{max_clicks}");
         let code = api.create(&target, max_clicks)?;
         let proxies: Vec<Endpoint> =
@@ -217,11 +230,16 @@ impl Args {
         if self.lower {
             lowered = Some(self.lower(&mut api, &code, max_clicks, &visitors)?);
         }
+        if promote {
+            used(max_clicks / 3, &visitors);
+            writers.promote()?;
+            api = writers.api()?;
+        }
         let mut kills = 0;
         let writer_at = if self.kill_writer { self.kills / 2 } else { u32::MAX };
         while kills < self.kills && !visitors.are_done() && !stop.is_set() {
             if kills == writer_at {
-                restart(fleet, "admin", random, None)?;
+                restart(fleet, writers.name(), random, None)?;
             }
             let proxy = format!("proxy-{}", random.random_range(0..self.proxies));
             let lose = self.lose_memory.then(|| memory_of(fleet, &proxy)).transpose()?;
@@ -232,8 +250,9 @@ impl Args {
         let seen = visitors.join()?;
         anyhow::ensure!(!stop.is_set(), "stopped before the end");
         let standing = api.settled(&code)?;
+        api::ended_everywhere(&proxies, &code)?;
         let took_ms = begun.elapsed().as_millis() as u64;
-        Ok(Link { max_clicks, lowered, seen, standing, kills, took_ms })
+        Ok(Link { max_clicks, lowered, seen, standing, kills, promoted: promote, took_ms })
     }
 
     fn lower(
@@ -243,10 +262,7 @@ impl Args {
         max_clicks: u64,
         visitors: &Visitors,
     ) -> anyhow::Result<Lowered> {
-        // While it is being used up, if there is time for that.
-        while visitors.redirected() < max_clicks / 4 && !visitors.are_done() {
-            std::thread::sleep(Duration::from_millis(1));
-        }
+        used(max_clicks / 4, visitors);
         let to = (max_clicks / 2).max(1);
         api.lower(code, to)?;
         Ok(Lowered { to, used: api.standing(code)?.used })
@@ -270,25 +286,32 @@ impl Args {
         must(log.used + log.burned == most || link.lowered.is_some(), "used and burned are not the limit");
         must(log.used + log.burned <= most, "used and burned are more than the limit");
         must(log.burned == 0 || self.lose_memory, "clicks were burned although no memory was lost");
-        must(self.kills > 0 || link.lowered.is_some() || seen.redirected == max, "not all got through");
+        let is_whole = self.kills == 0 && link.lowered.is_none();
+        must(!is_whole || seen.redirected == max, "not all got through");
+        must(
+            most - seen.redirected.min(most) <= log.burned + seen.unanswered || link.lowered.is_some(),
+            "more is missing than was burned",
+        );
         must(self.kills > 0 || seen.unanswered == 0, "requests without an answer");
         broken
     }
 }
 
+/// Waits until so many redirects were received, while the link is being used up, if there is time for that.
+fn used(clicks: u64, visitors: &Visitors) {
+    while visitors.redirected() < clicks && !visitors.are_done() {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
 /// Kills a part and starts it again, without the file of its memory if that is to be lost.
 fn restart(fleet: &Fleet, part: &str, random: &mut SmallRng, lose: Option<PathBuf>) -> anyhow::Result<()> {
-    let must = |line: String| {
-        let answer = fleet.command(&line);
-        anyhow::ensure!(answer["ok"] == true, "{line}: {answer}");
-        Ok(())
-    };
-    must(format!("kill {part} 9"))?;
+    must(fleet, &format!("kill {part} 9"))?;
     if let Some(memory) = lose {
         std::fs::remove_file(&memory).with_context(|| format!("cannot remove {}", memory.display()))?;
     }
     std::thread::sleep(Duration::from_millis(random.random_range(AWAY_MS)));
-    must(format!("start {part}"))
+    must(fleet, &format!("start {part}"))
 }
 
 /// The file in which a proxy has its budgets.
@@ -298,69 +321,4 @@ fn memory_of(fleet: &Fleet, proxy: &str) -> anyhow::Result<PathBuf> {
     let config: toml::Table = text.parse().with_context(|| format!("cannot read {}", path.display()))?;
     let ring_dir = config.get("clicks").and_then(|clicks| clicks.get("ring_dir")?.as_str());
     Ok(PathBuf::from(ring_dir.context("the proxy's configuration has no clicks.ring_dir")?).join("budgets"))
-}
-
-/// The admin API.
-struct Api {
-    endpoint: Endpoint,
-    headers: String,
-    connection: Connection,
-}
-
-impl Api {
-    fn of(fleet: &Fleet) -> anyhow::Result<Api> {
-        let endpoint: Endpoint = fleet.ready().admin.parse()?;
-        let headers = format!("Authorization: Bearer {}\r\n", fleet.ready().token);
-        let connection = Connection::new(endpoint.clone(), API_TIMEOUT);
-        Ok(Api { endpoint, headers, connection })
-    }
-
-    fn create(&mut self, target: &str, max_clicks: u64) -> anyhow::Result<String> {
-        let body = json!({ "long_url": target, "max_clicks": max_clicks }).to_string();
-        let request = post_json(&self.endpoint, "/v1/links", &self.headers, body.as_bytes());
-        let answer = self.connection.exchange(&request)?;
-        anyhow::ensure!(answer.status == 201, "{}: {}", answer.status, String::from_utf8_lossy(answer.body));
-        let link: serde_json::Value = serde_json::from_slice(answer.body)?;
-        Ok(link["code"].as_str().context("a link without a code")?.to_owned())
-    }
-
-    /// Lowers a limit; proxies that are away for a moment are waited for.
-    fn lower(&mut self, code: &str, to: u64) -> anyhow::Result<()> {
-        let body = json!({ "max_clicks": to }).to_string();
-        let request = format!(
-            "PATCH /v1/links/{code} HTTP/1.1\r\nHost: {}\r\n{}Content-Type: application/merge-patch+json\r\nContent-Length: {}\r\n\r\n{body}",
-            self.endpoint.authority(),
-            self.headers,
-            body.len()
-        );
-        let until = Instant::now() + SETTLED_WITHIN;
-        loop {
-            let answer = self.connection.exchange(request.as_bytes())?;
-            match answer.status {
-                200 => return Ok(()),
-                409 | 503 if Instant::now() < until => {}
-                status => anyhow::bail!("{status}: {}", String::from_utf8_lossy(answer.body)),
-            }
-        }
-    }
-
-    fn standing(&mut self, code: &str) -> anyhow::Result<Standing> {
-        let request = get(&self.endpoint, &format!("/v1/links/{code}/limit"), &self.headers);
-        let answer = self.connection.exchange(&request)?;
-        anyhow::ensure!(answer.status == 200, "{}: {}", answer.status, String::from_utf8_lossy(answer.body));
-        Ok(serde_json::from_slice(answer.body)?)
-    }
-
-    /// How the link stands when no proxy has any of its clicks any more.
-    fn settled(&mut self, code: &str) -> anyhow::Result<Standing> {
-        let until = Instant::now() + SETTLED_WITHIN;
-        loop {
-            let standing = self.standing(code)?;
-            if standing.held.is_empty() && standing.left == 0 {
-                return Ok(standing);
-            }
-            anyhow::ensure!(Instant::now() < until, "clicks are not settled: {standing:?}");
-            std::thread::sleep(Duration::from_millis(20));
-        }
-    }
 }

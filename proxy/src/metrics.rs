@@ -25,6 +25,7 @@ use crate::hot_map::HotMap;
 use crate::limits::Limit;
 use crate::lookup::Tier;
 use crate::peers::Outage;
+use crate::passwords;
 use crate::quota::{Quotas, Seen};
 use crate::readiness::ReadyState;
 use crate::scrub::Scrub;
@@ -60,6 +61,8 @@ pub struct Measured {
     pub scrub: Arc<Scrub>,
     /// Room for the replica and the clicks.
     pub disk: DiskReserve,
+    /// What came of guesses of passwords.
+    pub guesses: Arc<passwords::Counts>,
 }
 
 impl Measured {
@@ -121,6 +124,7 @@ impl Measured {
                 "closed": self.events(Event::Closed),
                 "now": self.census.connected(),
             },
+            "password_guesses": self.guesses.all().into_iter().collect::<std::collections::BTreeMap<_, _>>(),
             "hot_map": { "entries": fill.entries, "bytes": fill.bytes },
             "clicks": self.clicks.as_ref().map(|clicks| clicks.numbers().to_json()),
         })
@@ -256,6 +260,8 @@ impl Collector for Collected {
         let allocated = Role::ALL.map(|(role, name)| (name, allocations::counted(role)));
         let help = "Allocations of the threads that serve, those of C libraries left out";
         counters(&mut encoder, "allocations", help, "thread", allocated.into_iter())?;
+        let help = "Guesses of passwords, by how they ended";
+        counters(&mut encoder, "password_guesses", help, "outcome", measured.guesses.all().into_iter())?;
         self.encode_tls(&mut encoder)?;
         self.encode_geo(&mut encoder)?;
         self.encode_clicks(&mut encoder)?;

@@ -1,9 +1,10 @@
 //! Comparing passwords, which costs tens of milliseconds and megabytes each on purpose: on threads of their own, never on a worker.
 //!
 //! Bounded in every direction: threads, and with them memory; comparisons that wait; the time a visitor waits; and guesses, by network and
-//! link ([`attempts`]). What does not fit is answered 503. Passwords are in no log and no metric.
+//! link ([`attempts`]). What does not fit is answered 503. Passwords are in no log and no metric, only how many guesses ended how.
 
 pub mod attempts;
+mod counts;
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -14,6 +15,7 @@ use linklog::link::access::PasswordHash;
 use tokio::sync::oneshot;
 
 use attempts::{Attempts, Guesser};
+pub use counts::Counts;
 
 /// How long a visitor waits for a comparison.
 const WAIT_MAX: Duration = Duration::from_secs(5);
@@ -63,6 +65,7 @@ pub struct Passwords {
     queue: Option<Sender<Guess>>,
     threads: Vec<JoinHandle<()>>,
     attempts: Arc<Attempts>,
+    counts: Arc<Counts>,
 }
 
 impl Passwords {
@@ -70,9 +73,13 @@ impl Passwords {
     ///
     /// # Errors
     /// A thread cannot be had.
-    pub fn start(options: PasswordOptions, attempts: Arc<Attempts>) -> std::io::Result<Passwords> {
+    pub fn start(
+        options: PasswordOptions,
+        attempts: Arc<Attempts>,
+        counts: Arc<Counts>,
+    ) -> std::io::Result<Passwords> {
         let (queue, guesses) = bounded(options.queue_max);
-        let mut pool = Passwords { queue: Some(queue), threads: Vec::new(), attempts };
+        let mut pool = Passwords { queue: Some(queue), threads: Vec::new(), attempts, counts };
         for n in 0..options.threads.max(1) {
             let guesses = guesses.clone();
             let thread = std::thread::Builder::new().name(format!("password-{n}"));
@@ -93,6 +100,7 @@ impl Passwords {
         now_ms: u64,
     ) -> Outcome {
         if let Err(retry_after_s) = self.attempts.begin(guesser, now_ms) {
+            self.counts.too_many.inc();
             return Outcome::TooMany(retry_after_s);
         }
         let (reply, result) = oneshot::channel();
@@ -101,16 +109,24 @@ impl Passwords {
             Ok(()) => {}
             Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
                 self.attempts.take_back(guesser, now_ms);
+                self.counts.pool_full.inc();
                 return Outcome::Busy;
             }
         }
         match tokio::time::timeout(WAIT_MAX, result).await {
             Ok(Ok(true)) => {
                 self.attempts.take_back(guesser, now_ms);
+                self.counts.right.inc();
                 Outcome::Right
             }
-            Ok(Ok(false)) => Outcome::Wrong,
-            Ok(Err(_)) | Err(_) => Outcome::Busy,
+            Ok(Ok(false)) => {
+                self.counts.wrong.inc();
+                Outcome::Wrong
+            }
+            Ok(Err(_)) | Err(_) => {
+                self.counts.late.inc();
+                Outcome::Busy
+            }
         }
     }
 }
@@ -146,7 +162,8 @@ mod tests {
 
     fn pool(attempts_max: u32, queue_max: usize) -> Passwords {
         let options = PasswordOptions { attempts_max, queue_max, ..PasswordOptions::default() };
-        Passwords::start(options, Arc::new(Attempts::new(attempts_max, options.attempts_window))).unwrap()
+        let attempts = Arc::new(Attempts::new(attempts_max, options.attempts_window));
+        Passwords::start(options, attempts, Arc::default()).unwrap()
     }
 
     #[test]
@@ -159,6 +176,8 @@ mod tests {
             [b"secret", b"public", b"secret", b"Secret", b"secret"].map(|password| guess(password));
         use Outcome::{Right, TooMany, Wrong};
         assert_eq!(outcomes, [Right, Wrong, Right, Wrong, TooMany(600)]);
+        let counted = [("right", 2), ("wrong", 2), ("too_many", 1), ("pool_full", 0), ("late", 0)];
+        assert_eq!(pool.counts.all(), counted);
     }
 
     #[test]
@@ -174,5 +193,7 @@ mod tests {
         });
         assert!(outcomes.contains(&Outcome::Busy), "{outcomes:?}");
         assert!(!outcomes.contains(&Outcome::Wrong), "{outcomes:?}");
+        let busy = outcomes.iter().filter(|outcome| **outcome == Outcome::Busy).count() as u64;
+        assert_eq!(pool.counts.all()[3], ("pool_full", busy));
     }
 }

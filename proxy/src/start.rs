@@ -38,8 +38,8 @@ use crate::listeners;
 use crate::lookup::{Lookups, Source, Whole};
 use crate::metrics::{Measured, ProxyProbe};
 use crate::open_files;
-use crate::passwords::Passwords;
 use crate::passwords::attempts::Attempts;
+use crate::passwords::{self, Passwords};
 use crate::quota::Quotas;
 use crate::readiness::ReadyState;
 use crate::replica_dirs::ReplicaDirs;
@@ -96,7 +96,9 @@ pub fn run(config: Config) -> Result<(), Exit> {
         clicks.map_or((None, Vec::new()), |started| (Some(started.clicks), started.rings));
     let visitors = Arc::new(Visitors::load(&replica.reader()).map_err(Exit::failure)?);
     let attempts = Arc::new(Attempts::new(config.passwords.attempts_max, config.passwords.attempts_window));
-    let passwords = Passwords::start(config.passwords, Arc::clone(&attempts)).map_err(Exit::failure)?;
+    let guesses = Arc::<passwords::Counts>::default();
+    let passwords = Passwords::start(config.passwords, Arc::clone(&attempts), Arc::clone(&guesses));
+    let passwords = passwords.map_err(Exit::failure)?;
     let budgets = open_budgets(&config, &follow_as, &replica)?;
     let per_network = config.limits.per_network;
     let census = Arc::new(Census::new(
@@ -121,6 +123,7 @@ pub fn run(config: Config) -> Result<(), Exit> {
             .map(|identity| identity.expires_at().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()),
         scrub: Arc::clone(&scrub),
         disk: reserve.clone(),
+        guesses,
     };
     let disk = DiskOptions {
         threads: config.cache.disk_threads,

@@ -1,21 +1,25 @@
-//! What a token may make and change, beyond its scopes: whose links, on which domains, under which names, how many. Pure.
+//! What a token may see, make and change, beyond its scopes: whose links, on which domains, under which names, how many. Pure.
+//!
+//! Names tell nothing: one outside a token's limits is refused the same way whether there is a link or not. Whose a link is is the link's
+//! to say, so one of somebody else is as one that is not there.
 
 use linklog::entity::PersonId;
+use linklog::store::Within;
 use linklog::{DomainId, Key};
 
 use super::{Caller, KnownToken, TokenId, Tokens};
 use crate::clock;
 use crate::people::People;
 
-/// Why a token may not make or change a link.
+/// Why a token may not see, make or change a link.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum Denied {
     /// Another domain than its own.
-    #[error("this token makes and changes links on some domains only, and this is none of them")]
+    #[error("this token sees, makes and changes links on some domains only, and this is none of them")]
     Domain,
     /// A code that does not begin as its codes must.
     #[error(
-        "this token makes and changes links only whose code begins with {prefix:?}: give an alias that does"
+        "this token sees, makes and changes links only whose code begins with {prefix:?}: give an alias that does"
     )]
     Prefix {
         /// How they begin.
@@ -118,7 +122,16 @@ impl Tokens {
         self.table.read().get(&id).map(read)
     }
 
-    /// Says whether a token may make or change a link of this name.
+    /// Returns where the links are that a token sees.
+    pub fn within(&self, caller: Caller) -> Within {
+        let within = |known: &KnownToken| Within {
+            domains: known.record.limits.domains.clone(),
+            prefix: known.record.limits.alias_prefix.as_deref().unwrap_or_default().to_owned(),
+        };
+        self.with(caller.token, within).unwrap_or_default()
+    }
+
+    /// Says whether a token may see, make or change a link of this name.
     ///
     /// # Errors
     /// Why not.

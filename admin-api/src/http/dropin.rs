@@ -29,6 +29,7 @@ use crate::json::{Json, Members};
 use crate::links::ChangeError;
 use crate::links::create::{Made, Request as CreateRequest};
 use crate::links::fields::LinkFields;
+use crate::links::list::Wanted;
 use crate::links::order;
 use crate::problem::Problem;
 
@@ -165,7 +166,7 @@ async fn walk(
     limit: usize,
     wanted: impl Fn(&Key, &StoredLink) -> bool + Send + 'static,
 ) -> Result<Walked, Problem> {
-    let clicks = api.links.clicks.clone();
+    let (clicks, within) = (api.links.clicks.clone(), api.links.tokens.within(caller));
     let read = move |reader: &Reader| -> Result<Walked, StoreError> {
         let (mut walked, mut before, mut seen): (Walked, Option<Seq>, usize) = Default::default();
         while seen < SCANNED_MAX {
@@ -179,6 +180,7 @@ async fn walk(
                 let is_one = |link: &StoredLink| {
                     link.link.state != LinkState::Reserved
                         && caller.sees(link.manage.owner)
+                        && within.has(&row.key)
                         && wanted(&row.key, link)
                 };
                 page.extend(link.filter(is_one).map(|link| (row.key, link)));
@@ -200,6 +202,38 @@ async fn walk(
     };
     let read = api.links.log.read(read).await.map_err(ChangeError::from)?;
     Ok(read.map_err(ChangeError::from)?)
+}
+
+/// As [`walk`], through a list in any order and with any filter of ours: those from place `from` on, at most `limit`, of at most
+/// [`SCANNED_MAX`]. By words and by clicks it is as of the search index's last refresh.
+async fn listed(
+    api: &Api,
+    caller: Caller,
+    wanted: Wanted,
+    (from, limit): (usize, usize),
+    is_wanted: impl Fn(&Key, &StoredLink) -> bool,
+) -> Result<Walked, Problem> {
+    let wanted = Wanted { limit: STEP, ..wanted };
+    let mut wanted = api.links.bounded(caller, wanted).map_err(ChangeError::from)?;
+    let mut walked = Walked::default();
+    for _ in 0..SCANNED_MAX / STEP {
+        let page = api.links.list(wanted.clone()).await?;
+        for ((key, link), totals) in page.links.into_iter().zip(page.totals) {
+            if link.link.state == LinkState::Reserved || !is_wanted(&key, &link) {
+                continue;
+            }
+            walked.visits += people(&link, &totals);
+            if walked.total >= from && walked.links.len() < limit {
+                walked.links.push(Found { key, link, totals });
+            }
+            walked.total += 1;
+        }
+        wanted.cursor = page.next;
+        if wanted.cursor.is_none() {
+            break;
+        }
+    }
+    Ok(walked)
 }
 
 /// Reads an object.

@@ -20,6 +20,7 @@ use super::query::Query;
 use super::transfer::{self, Gone, Sender};
 use super::{Api, answer};
 use crate::auth::Caller;
+use crate::links::ChangeError;
 use crate::links::export::Piece;
 use crate::links::list::{Cursor, Wanted};
 use crate::problem::Problem;
@@ -54,6 +55,7 @@ async fn try_export(api: &Arc<Api>, head: Parts) -> Result<Response, Problem> {
     let caller = api.admit(&head.headers, Scopes::LINKS_READ)?;
     let query = Query::read_with(&head.uri, &PARAMETERS, &["tag"])?;
     let wanted = query.wanted_oldest_first(&api.links.domains.table(), caller)?;
+    let wanted = api.links.bounded(caller, wanted).map_err(ChangeError::from)?;
     let place = api.transfers.export()?;
     let until = api.links.head();
     let (sender, response) = transfer::lines();
@@ -69,7 +71,7 @@ async fn try_export(api: &Arc<Api>, head: Parts) -> Result<Response, Problem> {
 /// Reads a piece of what the token may see now.
 async fn piece(api: &Api, caller: Caller, wanted: &mut Wanted, until: Seq) -> Result<Piece, Problem> {
     let caller = api.tokens.still(caller, Scopes::LINKS_READ)?;
-    wanted.sees_only = caller.sees_only();
+    *wanted = api.links.bounded(caller, std::mem::take(wanted)).map_err(ChangeError::from)?;
     Ok(api.links.export(wanted, until, caller.is_admin()).await?)
 }
 

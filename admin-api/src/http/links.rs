@@ -386,7 +386,8 @@ async fn try_list(api: &Api, head: Parts) -> Result<Response, Problem> {
     let caller = api.admit(&head.headers, Scopes::LINKS_READ)?;
     let domains = api.links.domains.table();
     let query = Query::read_with(&head.uri, &LIST_PARAMETERS, &["tag"])?;
-    let page = api.links.list(query.wanted(&domains, caller)?).await?;
+    let wanted = api.links.bounded(caller, query.wanted(&domains, caller)?).map_err(ChangeError::from)?;
+    let page = api.links.list(wanted).await?;
     let codes: Vec<Code> = page.links.iter().map(|(key, _)| key.code).collect();
     let shown = codes.iter().zip(&page.links).zip(&page.totals).map(|((code, (key, stored)), totals)| {
         let view = LinkView::of_stored(code, stored, known(&domains, key.domain)?, None);

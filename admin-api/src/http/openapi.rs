@@ -70,7 +70,7 @@ pub fn api() -> OpenApi {
 const SHARED: [(&str, &str, &str, Applies); 9] = [
     ("BadRequest", "400", "A header is not valid, or the body is no JSON", |has| has.body || has.header),
     ("Unauthorized", "401", "The token is missing or not valid", |has| has.token),
-    ("Forbidden", "403", "The token lacks a scope", |has| has.token),
+    ("Forbidden", "403", "The token lacks a scope, or this is outside its limits", |has| has.token),
     ("BodyTooSlow", "408", "The body came too slowly", |has| has.body),
     ("BodyTooLarge", "413", "The body is too large", |has| has.body),
     ("UnsupportedMediaType", "415", "The Content-Type is another one", |has| has.body),

@@ -6,7 +6,7 @@ use std::ops::RangeInclusive;
 use http::Uri;
 use jiff::Timestamp;
 use linklog::entity::PersonId;
-use linklog::store::target_host;
+use linklog::store::{Within, target_host};
 use linklog::{Code, DomainId, Key, LinkState};
 use url::form_urlencoded;
 
@@ -220,6 +220,7 @@ impl<'a> Query<'a> {
         }
         Ok(Wanted {
             sees_only: caller.sees_only(),
+            within: Within::default(),
             owner,
             archived,
             external_id: external_id.map(|id| (owner.or(caller.user), id)),

@@ -16,8 +16,8 @@ use super::idempotency::IdempotencyKey;
 use super::order::{By, Order};
 use super::targets::RefusedTarget;
 use super::{ChangeError, Links};
-use crate::auth::Caller;
 use crate::auth::allow::{Denied, Taken};
+use crate::auth::{Caller, Tokens};
 use crate::clock;
 use crate::replication::ReplicationReport;
 use replay::made_at;
@@ -62,10 +62,14 @@ pub enum Made {
 }
 
 impl Made {
-    /// What an earlier request made may be somebody else's since.
-    fn seen_by(self, caller: Caller) -> Made {
+    /// What an earlier request made may be somebody else's since, and the token's limits others.
+    fn seen_by(self, caller: Caller, tokens: &Tokens) -> Made {
         match self {
-            Made::Replayed(found) if !caller.sees(found.1.manage.owner) => Made::Gone,
+            Made::Replayed(found)
+                if !caller.sees(found.1.manage.owner) || tokens.may_touch(caller, &found.0).is_err() =>
+            {
+                Made::Gone
+            }
             made => made,
         }
     }
@@ -319,7 +323,7 @@ impl Work<'_> {
                     None => {
                         let at = outcome.position;
                         let made = self.links.log.read(move |reader| made_at(reader, at)).await??;
-                        self.made[open.index] = Some(made.seen_by(self.request.caller));
+                        self.made[open.index] = Some(made.seen_by(self.request.caller, &self.links.tokens));
                         self.last = self.last.max(at);
                     }
                 }

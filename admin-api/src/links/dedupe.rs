@@ -12,7 +12,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use linklog::entity::PersonId;
-use linklog::store::{Find, Order, Reader, StoreError, StoredLink, Term, canonical_target};
+use linklog::store::{Find, Order, Reader, StoreError, StoredLink, Term, Within, canonical_target};
 use linklog::{DomainId, Key, Link, LinkState};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -48,6 +48,7 @@ impl Wanted {
         let found = reader.find(&Find {
             all_of: vec![Term::Target(self.owner, self.domain, self.target.clone())],
             none_of: vec![Term::Archived],
+            within: Within::default(),
             created_from_ms: None,
             created_before_ms: None,
             order: Order::OldestFirst,

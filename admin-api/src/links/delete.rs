@@ -25,7 +25,6 @@ impl Links {
         condition: &Condition,
         skip_proxies: bool,
     ) -> Result<ReplicationReport, ChangeError> {
-        self.tokens.may_touch(caller, &key)?;
         let mut freed: Option<Freed<'_>> = None;
         for _ in 0..TRIES_MAX {
             let stored = self.get(caller, key).await?;

@@ -48,6 +48,7 @@ impl Links {
     /// # Errors
     /// There never was such a link, it is not the caller's to see, or the log cannot be read.
     pub async fn history(&self, caller: Caller, key: Key, limit: usize) -> Result<History, ChangeError> {
+        self.tokens.may_touch(caller, &key)?;
         let journal = self.log.journal().clone();
         let owner = caller.sees_only();
         let read = move |reader: &Reader| {

@@ -154,7 +154,11 @@ impl Links {
         let now_ms = clock::now_ms();
         let mut there = self.there(orders, |_| true).await?;
         let may_not = |from, order: &Order| may_move(caller, from, order.link.state).is_err();
-        let results = orders.iter().enumerate().map(|(index, order)| match there.get(&index) {
+        let denied = |order: &Order| {
+            let code = order.alias.as_ref().map(Code::as_str);
+            self.tokens.may_make(caller, order.domain, code).err().map(Imported::Denied)
+        };
+        let looked = |(index, order): (usize, &Order)| match there.get(&index) {
             Some(stored) if caller.sees(stored.manage.owner) && same(order, stored) => {
                 Some(Imported::Unchanged)
             }
@@ -164,8 +168,11 @@ impl Links {
             Some(stored) if !caller.sees(stored.manage.owner) => Some(Imported::Collision),
             Some(_) if options.on_collision == OnCollision::Skip => Some(Imported::Collision),
             Some(stored) => may_not(stored.link.state, order).then_some(Imported::MayNot),
-        });
-        let results: Results = results.collect();
+        };
+        // What is outside the token's limits is refused before anybody is told what is there.
+        let all = orders.iter().enumerate();
+        let results: Results =
+            all.map(|(index, order)| denied(order).or_else(|| looked((index, order)))).collect();
         let mut over = Vec::new();
         there.retain(|index, stored| {
             let is_over = is_over(&stored.link, now_ms);

@@ -16,12 +16,16 @@ use clicklog::Subject;
 use clicklog::account::Totals;
 use linklog::codec::value;
 use linklog::entity::{ExternalLink, PersonId};
-use linklog::store::{Count, Find, Found, Order, Place, Reader, StoreError, StoredLink, Term, target_host};
+use linklog::store::{
+    Count, Find, Found, Order, Place, Reader, StoreError, StoredLink, Term, Within, target_host,
+};
 use linklog::{DomainId, Key, LinkState};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::keeping::external_key;
 use super::{ChangeError, Links};
+use crate::auth::Caller;
+use crate::auth::allow::Denied;
 use crate::search::rank::Sort;
 use crate::search::words::Words;
 
@@ -106,6 +110,8 @@ fn check(body: &[u8]) -> [u8; 4] {
 pub struct Wanted {
     /// Of whom, if the caller does not see all links (then `None` inside is nobody's).
     pub sees_only: Option<Option<PersonId>>,
+    /// Where the links are that the caller sees.
+    pub within: Within,
     /// Of this owner.
     pub owner: Option<PersonId>,
     /// Put aside, or not; `None`: both.
@@ -149,6 +155,7 @@ impl Wanted {
     pub(super) fn takes(&self, key: &Key, StoredLink { link, manage, .. }: &StoredLink) -> bool {
         let host = || target_host(link.target.as_bytes());
         self.sees_only.is_none_or(|owner| manage.owner == owner)
+            && self.within.has(key)
             && self.owner.is_none_or(|owner| manage.owner == Some(owner))
             && self.archived.is_none_or(|archived| archived == manage.archived_at_ms.is_some())
             && self.domain.is_none_or(|domain| key.domain == domain)
@@ -190,10 +197,16 @@ impl Wanted {
             Some(false) => none_of.push(Term::Archived),
             None => {}
         }
-        all_of.extend(self.domain.map(Term::Domain));
+        // An only domain has rows of its own: whoever reads them passes no others.
+        let domain = self.domain.or(match *self.within.domains {
+            [domain] => Some(domain),
+            _ => None,
+        });
+        all_of.extend(domain.map(Term::Domain));
         Find {
             all_of,
             none_of,
+            within: self.within,
             created_from_ms: self.created_from_ms,
             created_before_ms: self.created_before_ms,
             order: if self.sort == Sort::OldestFirst { Order::OldestFirst } else { Order::NewestFirst },
@@ -229,6 +242,18 @@ pub struct Searched {
 }
 
 impl Links {
+    /// Bounds what is asked for to what the caller sees now.
+    ///
+    /// # Errors
+    /// It names a domain that the caller sees nothing of.
+    pub fn bounded(&self, caller: Caller, wanted: Wanted) -> Result<Wanted, Denied> {
+        let within = self.tokens.within(caller);
+        match wanted.domain {
+            Some(domain) if !within.has_domain(domain) => Err(Denied::Domain),
+            _ => Ok(Wanted { sees_only: caller.sees_only(), within, ..wanted }),
+        }
+    }
+
     /// Reads a page.
     ///
     /// # Errors

@@ -106,7 +106,6 @@ impl Links {
         if patch.expires_at_ms.flatten().is_some_and(|end| end <= now_ms) {
             return Err(ChangeError::AlreadyExpired);
         }
-        self.tokens.may_touch(caller, &key)?;
         let mut turn = None;
         for _ in 0..TRIES_MAX {
             let stored = self.get(caller, key).await?;

@@ -4,15 +4,15 @@
 //! page may therefore have fewer links than were found.
 
 use clicklog::Subject;
-use linklog::store::{Count, Place, Reader, StoreError};
+use linklog::store::{Count, Place, Reader, StoreError, Within};
 
 use super::list::{Cursor, Page, Searched, Wanted};
 use super::{ChangeError, Links};
-use crate::search::SearchError;
 use crate::search::document::Facet;
-use crate::search::find::Question;
+use crate::search::find::{Counted, Question};
 use crate::search::rank::{Rank, Sort};
 use crate::search::terms::Asked;
+use crate::search::{SearchError, Snapshot};
 
 impl Wanted {
     fn question(&self) -> Question {
@@ -24,9 +24,12 @@ impl Wanted {
         add(self.sees_only.map(Facet::Owner));
         add(self.owner.map(|owner| Facet::Owner(Some(owner))));
         add(self.archived.map(Facet::Archived));
-        add(self.domain.map(Facet::Domain));
+        let domains = &self.within.domains;
+        add(self.domain.or(if let [domain] = **domains { Some(domain) } else { None }).map(Facet::Domain));
+        let is_open = self.domain.is_none() && domains.len() > 1;
+        let one_of = domains.iter().filter(|_| is_open).map(|domain| Facet::Domain(*domain).term()).collect();
         Question {
-            asked: Asked { words: self.words.clone(), facets },
+            asked: Asked { words: self.words.clone(), facets, one_of },
             created_from_ms: self.created_from_ms,
             created_before_ms: self.created_before_ms,
             sort: self.sort,
@@ -45,6 +48,20 @@ fn cursor_of(sort: Sort, rank: Rank) -> Cursor {
     // An order's rank of a rank is what it was made of.
     let Rank { clicks, place } = sort.rank(rank.clicks, rank.place);
     Cursor { sort, clicks, place: Place::from_bytes((!place).to_be_bytes()) }
+}
+
+/// Most links that are looked at to count those under a prefix, which the index does not know: each is a read of it.
+const COUNTED_BY_KEY_MAX: usize = 2_000;
+
+/// Counts what a question finds in some place, as far as it goes.
+fn count_within(snapshot: &Snapshot, question: &Question, within: &Within) -> Result<Counted, SearchError> {
+    let question = Question { behind: None, limit: COUNTED_BY_KEY_MAX, ..question.clone() };
+    let hits = snapshot.find(&question)?;
+    let mut links = 0;
+    for hit in &hits.hits {
+        links += u64::from(snapshot.key(hit)?.is_some_and(|key| within.has(&key)));
+    }
+    Ok(Counted { links, is_exact: hits.next.is_none() && hits.is_complete })
 }
 
 /// Why a page could not be read.
@@ -78,7 +95,8 @@ impl Links {
             let question = wanted.question();
             let hits = snapshot.find(&question)?;
             let total = match wanted.total {
-                true => Some(snapshot.count(&question)?),
+                true if wanted.within.prefix.is_empty() => Some(snapshot.count(&question)?),
+                true => Some(count_within(&snapshot, &question, &wanted.within)?),
                 false => None,
             };
             let mut links = Vec::with_capacity(hits.hits.len());

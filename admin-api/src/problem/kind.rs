@@ -73,11 +73,11 @@ kinds! {
         "The operator took the link down, and this token may not change it."
         "Ask the operator.";
     DOMAIN_NOT_ALLOWED 403 "domain_not_allowed" "The token may not do this"
-        "The token makes and changes links on some domains only, and this is none of them."
+        "The token sees, makes and changes links on some domains only, and this is none of them."
         "Name one of its domains (`GET /v1/tokens/self`), or use another token.";
     ALIAS_PREFIX_MISSING 403 "alias_prefix_missing" "The token may not do this"
-        "The token makes and changes only links whose code begins with its prefix."
-        "Give an alias that begins so; the detail says how.";
+        "The token sees, makes and changes only links whose code begins with its prefix."
+        "Name a code or give an alias that begins so; the detail says how.";
     OWNER_NOT_ALLOWED 403 "owner_not_allowed" "The token may not do this"
         "The request gives a link to another owner, which takes the scope `admin`."
         "Leave `owner` out, or use a token with that scope.";

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use linklog::codec::record::{self, Kind, RecordView};
 use linklog::journal::{Entry, JournalRead, JournalReader, ReadError};
-use linklog::store::{Find, Order, Place, Reader, StoreError};
+use linklog::store::{Find, Order, Place, Reader, StoreError, Within};
 use linklog::{DecodeError, Head, Key, Link, LinkManage, Precondition, Seq, StateKey};
 use tantivy::TantivyError;
 
@@ -267,6 +267,7 @@ impl Work {
             let what = Find {
                 all_of: Vec::new(),
                 none_of: Vec::new(),
+                within: Within::default(),
                 created_from_ms: None,
                 created_before_ms: None,
                 order: Order::OldestFirst,

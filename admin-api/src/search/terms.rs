@@ -46,6 +46,8 @@ pub struct Asked {
     pub words: Option<Words>,
     /// Facets ([`super::document::Facet::term`]); at least one.
     pub facets: Vec<Vec<u8>>,
+    /// Facets of which one is enough; none: nothing more is asked.
+    pub one_of: Vec<Vec<u8>>,
 }
 
 /// Links of a segment that have one of some terms.
@@ -76,6 +78,17 @@ impl All {
                 Some(list) => all.push(Any::Lists(vec![list])),
                 None => return Ok(None),
             }
+        }
+        if !asked.one_of.is_empty() {
+            let mut lists = Vec::new();
+            for facet in &asked.one_of {
+                budget.spend(TERM_STEPS);
+                lists.extend(exactly(&is, fields.is, facet)?);
+            }
+            if lists.is_empty() {
+                return Ok(None);
+            }
+            all.push(Any::of(lists, segment.max_doc(), budget));
         }
         for (word, begins, code_begins) in asked.words.iter().flat_map(Words::all) {
             let mut lists = Vec::new();

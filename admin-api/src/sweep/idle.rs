@@ -9,7 +9,7 @@
 use std::path::Path;
 
 use clicklog::Subject;
-use linklog::store::{Find, Order, Place, Reader, StoreError, StoredLink, Term};
+use linklog::store::{Find, Order, Place, Reader, StoreError, StoredLink, Term, Within};
 use linklog::{Key, LinkState};
 
 use super::status::Why;
@@ -94,6 +94,7 @@ impl Sweep {
         let what = Find {
             all_of: Vec::new(),
             none_of,
+            within: Within::default(),
             created_from_ms: None,
             created_before_ms: Some(cutoff_ms),
             order: Order::OldestFirst,

@@ -3,7 +3,7 @@
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::fixture::{Admin, Client, FakePool, Reply};
+use super::fixture::{Admin, Client, FakePool, Reply, until};
 
 const ALL: &str = "[drop_in]\nshlink = true\nyourls = true\nbitly = true\nshorten = true\n";
 
@@ -95,7 +95,14 @@ fn a_client_of_shlink_makes_lists_changes_and_deletes_short_urls() {
     assert_eq!(list["data"], json!([expected]));
     let pagination = json!({ "currentPage": 2, "pagesCount": 2, "itemsPerPage": 1, "itemsInCurrentPage": 1, "totalItems": 2 });
     assert_eq!(list["pagination"], pagination);
+    until("the search index to have both", || {
+        let found = site.admin.client().get("/v1/links?q=example&total=true").json;
+        (found["total"]["count"] == 2).then_some(())
+    });
     for (query, total) in [
+        ("searchTerm=titl", 1),
+        ("searchTerm=none", 0),
+        ("searchTerm=%2F%2F", 2),
         ("tags%5B%5D=two", 2),
         ("tags%5B%5D=one&tags%5B%5D=two&tagsMode=all", 1),
         ("searchTerm=A.EXAMPLE", 1),
@@ -106,6 +113,15 @@ fn a_client_of_shlink_makes_lists_changes_and_deletes_short_urls() {
         let list = site.shlink(Method::GET, &format!("/short-urls?{query}"), None).json;
         assert_eq!(list["shortUrls"]["pagination"]["totalItems"], total, "{query}");
     }
+    let slugs = |query: &str| {
+        let list = site.shlink(Method::GET, &format!("/short-urls?{query}"), None);
+        let data = list.json["shortUrls"]["data"].as_array().unwrap_or_else(|| panic!("{list:?}")).clone();
+        data.iter().map(|link| link["shortCode"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(slugs("orderBy=dateCreated-ASC"), ["my-slug", &code]);
+    assert_eq!(slugs("orderBy=dateCreated-DESC"), [&code, "my-slug"]);
+    let order = site.shlink(Method::GET, "/short-urls?orderBy=title-ASC", None);
+    assert_eq!((order.status, &order.json["invalidElements"]), (400, &json!(["orderBy"])));
     let tags = site.shlink(Method::GET, "/tags/stats", None).json["tags"]["data"].clone();
     assert_eq!((&tags[1]["tag"], &tags[1]["shortUrlsCount"]), (&json!("two"), &json!(2)));
     assert_eq!(site.shlink(Method::GET, "/tags", None).json["tags"]["data"], json!(["one", "two"]));
@@ -223,7 +239,18 @@ fn a_client_of_bitly_shortens_expands_and_changes_bitlinks() {
     let changed = site.bitly(Method::PATCH, "/v4/bitlinks/s.test/bee", Some(json!({ "title": "C" })));
     assert_eq!((&changed.json["title"], &site.link("bee")["title"]), (&json!("C"), &json!("C")));
 
+    let clicks = |query: &str| {
+        site.bitly(Method::GET, &format!("/v4/bitlinks/s.test/bee/clicks/summary{query}"), None)
+    };
+    for query in ["", "?unit=month&units=-1&size=10"] {
+        let summary = clicks(query);
+        assert_eq!((summary.status, &summary.json["total_clicks"]), (200, &json!(0)), "{summary:?}");
+        assert_eq!(summary.json["units"], -1);
+    }
+
     for (reply, status, message) in [
+        (clicks("?units=7"), 400, "INVALID_ARG_UNITS"),
+        (clicks("?unit=year"), 400, "INVALID_ARG_UNIT"),
         (
             site.bitly(Method::POST, "/v4/shorten", Some(json!({ "long_url": "nothing" }))),
             400,
@@ -302,5 +329,20 @@ fn visits_of_every_api_include_those_before_the_import() {
         summary
     );
     assert_eq!(site.yourls("action=url-stats&shorturl=abc&format=json").json["link"]["clicks"], "48");
+    let clicks = site.bitly(Method::GET, "/v4/bitlinks/s.test/abc/clicks/summary?unit=day&units=-1", None);
+    assert_eq!(clicks.json["total_clicks"], 48);
+    site.admin.client().create(&json!({ "long_url": "https://b.example/", "alias": "def" }));
+    for (order, slugs) in [("visits-DESC", ["abc", "def"]), ("nonBotVisits-ASC", ["def", "abc"])] {
+        let listed = || {
+            let list = site.shlink(Method::GET, &format!("/short-urls?orderBy={order}"), None).json;
+            let data = list["shortUrls"]["data"].as_array().cloned().unwrap_or_default();
+            data.iter().map(|link| link["shortCode"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+        };
+        until("both are listed by their visits", || (listed() == slugs).then_some(()));
+    }
+    for (filter, first) in [("top", "abc"), ("bottom", "def"), ("last", "def")] {
+        let stats = site.yourls(&format!("action=stats&filter={filter}&format=json")).json;
+        assert_eq!(stats["links"]["link_1"]["shorturl"], format!("http://s.test/{first}"), "{filter}");
+    }
     assert_eq!(site.yourls("action=db-stats&format=json").json["db-stats"]["total_clicks"], "48");
 }

@@ -10,6 +10,7 @@
 
 mod abuse;
 mod backups;
+mod bad_fields;
 mod bad_input;
 mod batch;
 mod clicks;

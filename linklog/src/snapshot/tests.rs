@@ -11,7 +11,7 @@ use crate::change::{CommandId, Precondition};
 use crate::digest::SlotSum;
 use crate::journal::{Journal, JournalRead, RocksJournal};
 use crate::replica::Replica;
-use crate::store::{Contents, Find, Order, RowTable, SlotTotals, StoreOptions, Term};
+use crate::store::{Contents, Find, Order, RowTable, SlotTotals, StoreOptions, Term, Within};
 use crate::writer::tests::{delete, key, open as open_writer, put};
 use crate::writer::{Decision, Writer};
 
@@ -102,6 +102,7 @@ fn a_full_snapshot_becomes_a_log_that_a_writer_goes_on_with() {
     let find = Find {
         all_of: vec![Term::Host("changed.example".into())],
         none_of: Vec::new(),
+        within: Within::default(),
         created_from_ms: None,
         created_before_ms: None,
         order: Order::NewestFirst,

@@ -6,6 +6,8 @@
 //!
 //! Rows and links are read in one snapshot: a page is a moment's truth.
 
+mod within;
+
 use rocksdb::{DBRawIteratorWithThreadMode, ReadOptions, SnapshotWithThreadMode};
 
 use super::index::{PLACE_BYTES, TERM_BYTES, Term, place};
@@ -13,6 +15,8 @@ use super::reader::{StoredLink, damaged, link_in, read_error};
 use super::{INDEX, Store, StoreError};
 use crate::key::{Key, StateKey};
 use crate::position::{Position, Seq};
+
+pub use within::Within;
 
 /// Most terms of one question.
 pub const TERMS_MAX: usize = 16;
@@ -55,6 +59,8 @@ pub struct Find {
     pub all_of: Vec<Term>,
     /// What they do not have.
     pub none_of: Vec<Term>,
+    /// Where they are.
+    pub within: Within,
     /// Created at this time or later, milliseconds since the Unix epoch.
     pub created_from_ms: Option<u64>,
     /// Created before this time, milliseconds since the Unix epoch.
@@ -170,6 +176,7 @@ struct Leap<'a> {
     /// Of the terms that are wanted; the first leads.
     wanted: Vec<Rows<'a>>,
     unwanted: Vec<Rows<'a>>,
+    within: Within,
     /// Where the next link is looked for: place and key, or the beginning of them.
     target: Vec<u8>,
     low: u128,
@@ -213,7 +220,18 @@ impl<'a> Leap<'a> {
             // Behind every key at that place: no key begins with this byte.
             [high.to_be_bytes().as_slice(), &[u8::MAX]].concat()
         };
-        Leap { forward, wanted, unwanted, target, low, high, steps_left: what.steps_max, given: false }
+        let within = what.within.clone();
+        Leap {
+            forward,
+            wanted,
+            unwanted,
+            within,
+            target,
+            low,
+            high,
+            steps_left: what.steps_max,
+            given: false,
+        }
     }
 
     fn next(&mut self) -> Result<Step, StoreError> {
@@ -254,19 +272,32 @@ impl<'a> Leap<'a> {
             if !(self.low..=self.high).contains(&place_in(&self.target)) {
                 return Ok(Step::End);
             }
+            let mut is_out = !self.within.is_anywhere() && !self.is_within();
             for rows in &mut self.unwanted {
-                rows.seek(forward, &self.target);
-                if rows.at()?.is_some_and(|rest| rest == self.target) {
-                    self.wanted[0].advance(forward);
-                    match self.wanted[0].at()? {
-                        Some(rest) => self.target = rest.to_vec(),
-                        None => return Ok(Step::End),
-                    }
-                    continue 'leaping;
+                if is_out {
+                    break;
                 }
+                rows.seek(forward, &self.target);
+                is_out = rows.at()?.is_some_and(|rest| rest == self.target);
+            }
+            if is_out {
+                self.wanted[0].advance(forward);
+                match self.wanted[0].at()? {
+                    Some(rest) => self.target = rest.to_vec(),
+                    None => return Ok(Step::End),
+                }
+                continue 'leaping;
             }
             self.given = true;
             return Ok(Step::At(place_in(&self.target), self.target[PLACE_BYTES..].to_vec()));
+        }
+    }
+
+    /// Says whether the link that the leap is at is where it may be. A damaged row is for whoever reads the link to find out.
+    fn is_within(&self) -> bool {
+        match StateKey::decode(&self.target[PLACE_BYTES..]) {
+            Ok(StateKey::Link(key)) => self.within.has(&key),
+            _ => true,
         }
     }
 }

@@ -322,6 +322,11 @@ fn guesses_are_limited_for_each_link_and_say_when_to_come_back() {
     assert!((1..=600).contains(&seconds), "{seconds}");
     assert_eq!(town.visit(&path).status, 200, "the form is still there");
     assert_eq!(post(&town, &other, FORM, &[]).status, 303);
+    let metrics = town.metrics();
+    for (outcome, count) in [("right", 5), ("wrong", 3), ("too_many", 1), ("pool_full", 0), ("late", 0)] {
+        let line = format!("signpost_proxy_password_guesses_total{{outcome=\"{outcome}\"}} {count}\n");
+        assert!(metrics.contains(&line), "{line}{metrics}");
+    }
 }
 
 #[test]

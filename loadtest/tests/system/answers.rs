@@ -41,6 +41,28 @@ fn caches_may_do_what_the_link_says_and_no_longer_than_it_lives() {
 }
 
 #[test]
+fn a_link_answers_with_its_own_status_and_one_that_is_off_or_taken_down_leads_nowhere() {
+    let dir = tempfile::tempdir().unwrap();
+    let town = Town::new(dir.path());
+    for status in [301, 302, 307, 308] {
+        let code = town.code(&json!({ "long_url": TARGET, "status": status }));
+        let answer = town.visit(&format!("/{code}"));
+        assert_eq!((answer.status, answer.location()), (status, TARGET));
+    }
+    let code = town.code(&json!({ "long_url": TARGET, "title": "A title", "tags": ["one"] }));
+    let path = format!("/{code}");
+    for (state, status) in [("disabled", 404), ("active", 302), ("banned", 451), ("active", 302)] {
+        assert_eq!(town.patch(&code, &json!({ "state": state }))["state"], state);
+        let answer = town.visit(&path);
+        assert_eq!(
+            (answer.status, answer.text().contains("A title")),
+            (status, false),
+            "{state}: {answer:?}"
+        );
+    }
+}
+
+#[test]
 fn parameters_and_paths_go_on_to_the_target_only_if_the_link_says_so() {
     let dir = tempfile::tempdir().unwrap();
     let town = Town::new(dir.path());

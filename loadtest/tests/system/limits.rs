@@ -189,6 +189,22 @@ fn a_memory_that_is_lost_burns_what_was_in_it_and_no_more_get_through() {
 }
 
 #[test]
+fn a_promotion_loses_no_click_and_gives_none_twice() {
+    max_clicks(&[
+        "--proxies",
+        "2",
+        "--clients",
+        "30",
+        "--limits",
+        "2000",
+        "--rest",
+        "50",
+        "--promotions",
+        "1",
+    ]);
+}
+
+#[test]
 fn a_limit_that_is_lowered_holds_from_its_acknowledgement_on() {
     max_clicks(&["--clients", "40", "--limits", "10,1000", "--lower"]);
 }

@@ -104,6 +104,11 @@ impl Town {
         ask(&ready.admin, method, path, &[("Authorization", &token), ("Content-Type", kind)], &body)
     }
 
+    /// The proxy's metrics.
+    pub(super) fn metrics(&self) -> String {
+        ask(&self.fleet.ready().proxy_health[0], "GET", "/metrics", &[], "").text()
+    }
+
     /// Makes a link that every proxy has when this returns; gives its JSON.
     #[track_caller]
     pub(super) fn link(&self, body: &Value) -> Value {

@@ -92,7 +92,7 @@ impl Site {
             budgets: None,
             geo: None,
             visitors: Arc::new(Visitors::load(&replica.reader()).unwrap()),
-            passwords: Passwords::start(options, attempts).unwrap(),
+            passwords: Passwords::start(options, attempts, Arc::default()).unwrap(),
         };
         let rings = RingDir::open(&dir.path().join("rings"), true).unwrap();
         let ring = rings.create(8 << 20, [1; 16], 1).unwrap();

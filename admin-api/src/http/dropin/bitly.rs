@@ -1,4 +1,5 @@
-//! Bitly's API, version 4: `/v4/shorten`, `/v4/expand`, `/v4/bitlinks` and one bitlink to get and change. A group is whatever the client says.
+//! Bitly's API, version 4: `/v4/shorten`, `/v4/expand`, `/v4/bitlinks`, one bitlink to get and change, and the sum of its clicks. A group is
+//! whatever the client says. Clicks by day are not there: nothing here counts by time.
 
 use std::sync::Arc;
 
@@ -6,13 +7,16 @@ use axum::Router;
 use axum::extract::{Path, Request, State};
 use axum::response::Response;
 use axum::routing::{get, post};
+use http::request::Parts;
 use http::{HeaderMap, StatusCode};
 use linklog::entity::Scopes;
 use serde_json::{Value, json};
+use url::form_urlencoded;
 
 use super::super::body::Expected;
 use super::super::{Api, respond};
 use super::{Found, admit, bearer, find, key_of_short_url, key_on, make, object, time};
+use crate::clock;
 use crate::json::{Json, Members};
 use crate::links::condition::Condition;
 use crate::links::fields::LinkFields;
@@ -21,6 +25,8 @@ use crate::problem::Problem;
 
 /// Theirs has no colon in the offset.
 const TIME: &str = "%Y-%m-%dT%H:%M:%S+0000";
+/// Of what clicks can be asked by.
+const UNITS: [&str; 5] = ["minute", "hour", "day", "week", "month"];
 
 pub(super) fn routes() -> Router<Arc<Api>> {
     Router::new()
@@ -28,6 +34,7 @@ pub(super) fn routes() -> Router<Arc<Api>> {
         .route("/v4/bitlinks", post(create))
         .route("/v4/expand", post(expand))
         .route("/v4/bitlinks/{host}/{code}", get(one).patch(change))
+        .route("/v4/bitlinks/{host}/{code}/clicks/summary", get(clicks))
 }
 
 async fn shorten(State(api): State<Arc<Api>>, request: Request) -> Response {
@@ -127,6 +134,38 @@ async fn try_change(api: &Api, host: &str, code: &str, request: Request) -> Resu
     let patch = patch::judge(fields, &api.links.rules, &domains).map_err(Problem::invalid)?;
     api.links.patch(caller, key, &patch, &Condition::Any, false).await?;
     Ok(respond::json(StatusCode::OK, &view(api, &find(api, caller, key).await?, "")?))
+}
+
+async fn clicks(
+    State(api): State<Arc<Api>>,
+    Path((host, code)): Path<(String, String)>,
+    head: Parts,
+) -> Response {
+    told(try_clicks(&api, &host, &code, &head).await)
+}
+
+/// Clicks of people since the link was made, as Bitly leaves bots out.
+async fn try_clicks(api: &Api, host: &str, code: &str, head: &Parts) -> Result<Response, Problem> {
+    let caller = admit(api, bearer(&head.headers), &[Scopes::STATS_READ, Scopes::LINKS_READ])?;
+    let query = form_urlencoded::parse(head.uri.query().unwrap_or_default().as_bytes()).take(64);
+    let query: Vec<_> = query.collect();
+    let asked = |name: &str| query.iter().find(|(found, _)| found == name).map(|(_, value)| &**value);
+    let unit = asked("unit").unwrap_or("day");
+    if !UNITS.contains(&unit) {
+        return Err(Problem::field("unit", "unit_not_allowed", format!("one of {}", UNITS.join(", "))));
+    }
+    if asked("units").is_some_and(|units| units != "-1") {
+        let detail = "-1, all of them: clicks are not counted by time here";
+        return Err(Problem::field("units", "not_supported", detail));
+    }
+    let found = find(api, caller, key_on(api, Some(host), code)?).await?;
+    let body = json!({
+        "total_clicks": found.visits().0,
+        "unit": unit,
+        "units": -1,
+        "unit_reference": time(clock::now_ms(), TIME),
+    });
+    Ok(respond::json(StatusCode::OK, &body))
 }
 
 fn view(api: &Api, found: &Found, group: &str) -> Result<Value, Problem> {

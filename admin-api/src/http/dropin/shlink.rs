@@ -18,12 +18,15 @@ use url::form_urlencoded;
 
 use super::super::body::Expected;
 use super::super::{Api, respond};
-use super::{Found, admit, elsewhere, find, is_nothing, key_on, make, object, time, walk};
+use super::{Found, admit, elsewhere, find, is_nothing, key_on, listed, make, object, time, walk};
 use crate::json::Json;
 use crate::links::condition::Condition;
 use crate::links::fields::{Finding, LinkFields, unknown};
+use crate::links::list::Wanted;
 use crate::links::{order, patch};
 use crate::problem::Problem;
+use crate::search::rank::Sort;
+use crate::search::words::{NoQuestion, Words};
 
 const TIME: &str = "%Y-%m-%dT%H:%M:%S+00:00";
 /// Our names of the fields, and theirs.
@@ -197,10 +200,7 @@ async fn list(State(api): State<Arc<Api>>, head: Parts) -> Response {
 async fn try_list(api: &Api, head: &Parts) -> Result<Response, Problem> {
     let caller = admit(api, key_header(&head.headers), &[Scopes::LINKS_READ])?;
     let parameters = Parameters::of(&head.uri);
-    if let Some(order) = parameters.get("orderBy").filter(|order| *order != "dateCreated-DESC") {
-        let detail = format!("{order:?} is not there: links are listed by dateCreated-DESC");
-        return Err(Problem::field("orderBy", "not_supported", detail));
-    }
+    let sort = sort_of(&parameters)?;
     let page = parameters.number("page", 1, usize::MAX)?;
     let per_page = parameters.number("itemsPerPage", PER_PAGE, PER_PAGE_MAX)?;
     let domain = match parameters.get("domain") {
@@ -212,24 +212,57 @@ async fn try_list(api: &Api, head: &Parts) -> Result<Response, Problem> {
         }
     };
     let (tags, all_tags) = (parameters.all("tags"), parameters.get("tagsMode") == Some("all"));
-    let term = parameters.get("searchTerm").map(str::to_lowercase);
-    let wanted = move |key: &linklog::Key, link: &StoredLink| {
+    let (words, text) = term_of(api, &parameters)?;
+    let is_wanted = move |key: &linklog::Key, link: &StoredLink| {
         let has = |tag: &String| link.manage.tags.contains(tag);
         let tagged = tags.is_empty() || if all_tags { tags.iter().all(has) } else { tags.iter().any(has) };
-        let meets = |term: &String| {
+        let meets = |text: &String| {
             let texts = [key.code.as_str(), &link.link.target, link.manage.title.as_deref().unwrap_or("")];
-            texts.iter().any(|text| text.to_lowercase().contains(term))
-                || link.manage.tags.iter().any(|tag| tag.to_lowercase().contains(term))
+            texts.iter().any(|part| part.to_lowercase().contains(text))
+                || link.manage.tags.iter().any(|tag| tag.to_lowercase().contains(text))
         };
-        domain.is_none_or(|domain| key.domain == domain) && tagged && term.as_ref().is_none_or(meets)
+        tagged && text.as_ref().is_none_or(meets)
     };
-    let walked = walk(api, caller, (page - 1).saturating_mul(per_page), per_page, wanted).await?;
+    let wanted = Wanted { domain, words, sort, ..Wanted::default() };
+    let places = ((page - 1).saturating_mul(per_page), per_page);
+    let walked = listed(api, caller, wanted, places, is_wanted).await?;
     let data = walked.links.iter().map(|found| view(api, found)).collect::<Result<Vec<_>, _>>()?;
     let body = json!({ "shortUrls": {
         "data": data,
         "pagination": pagination(page, per_page, data.len(), walked.total),
     } });
     Ok(respond::json(StatusCode::OK, &body))
+}
+
+/// Visits are those of people: who else came counts in no order of ours.
+fn sort_of(parameters: &Parameters) -> Result<Sort, Problem> {
+    match parameters.get("orderBy") {
+        None | Some("dateCreated-DESC") => Ok(Sort::NewestFirst),
+        Some("dateCreated" | "dateCreated-ASC") => Ok(Sort::OldestFirst),
+        Some("visits-DESC" | "nonBotVisits-DESC") => Ok(Sort::MostClicked),
+        Some("visits" | "visits-ASC" | "nonBotVisits" | "nonBotVisits-ASC") => Ok(Sort::LeastClicked),
+        Some(order) => {
+            let detail = format!(
+                "{order:?} is not there: links are listed by dateCreated, visits or nonBotVisits, -ASC or -DESC"
+            );
+            Err(Problem::field("orderBy", "not_supported", detail))
+        }
+    }
+}
+
+/// Returns the words of a `searchTerm`, for the search index; or, without an index or without words, the text to look for in every link.
+fn term_of(api: &Api, parameters: &Parameters) -> Result<(Option<Words>, Option<String>), Problem> {
+    let Some(text) = parameters.get("searchTerm") else { return Ok((None, None)) };
+    if !api.links.search.is_on() {
+        return Ok((None, Some(text.to_lowercase())));
+    }
+    match Words::read(text) {
+        Ok(words) => Ok((Some(words), None)),
+        Err(NoQuestion::Empty) => Ok((None, Some(text.to_lowercase()))),
+        Err(error @ NoQuestion::TooMany) => {
+            Err(Problem::field("searchTerm", "too_many_words", error.to_string()))
+        }
+    }
 }
 
 fn pagination(page: usize, per_page: usize, here: usize, total: usize) -> Value {

@@ -40,10 +40,10 @@ pub(in crate::http) struct TokenView<'a> {
     /// When it was last used, as far as this process knows, or to within 5 s of what the one before knew.
     #[schema(required)]
     last_used_at: Option<Rfc3339>,
-    /// The hosts of the domains on which it makes and changes links; null: all.
+    /// The hosts of the domains on which it sees, makes and changes links; null: all.
     #[schema(required)]
     domains: Option<Vec<&'a str>>,
-    /// What the codes begin with that it makes and changes.
+    /// What the codes begin with that it sees, makes and changes.
     #[schema(required)]
     alias_prefix: Option<&'a str>,
     /// How many links it may make.

@@ -20,7 +20,7 @@ impl Work<'_> {
         let caller = self.request.caller;
         self.open.retain_mut(|open| match found.next() {
             Some(Earlier::Decided { made, position }) => {
-                self.made[open.index] = Some(made.seen_by(caller));
+                self.made[open.index] = Some(made.seen_by(caller, &self.links.tokens));
                 self.last = self.last.max(position);
                 false
             }

@@ -122,7 +122,7 @@ fn check(fixture: &Fixture, limit: usize, steps: usize) {
         for (words, tag, wanted) in cases {
             let words = words.map(|words| Words::read(words).unwrap());
             let facets = if tag { vec![Facet::Tag("tag").term()] } else { Vec::new() };
-            let asked = Asked { words, facets };
+            let asked = Asked { words, facets, one_of: Vec::new() };
             let question = Question { asked, sort, limit, ..Question::default() };
             let expected = fixture.expected(sort, wanted);
             let counted = count(&fixture.segments, &fixture.fields, &question).unwrap();
@@ -182,7 +182,7 @@ fn a_beginning_of_too_many_words_is_said_to_be_one() {
         |reader: &tantivy::SegmentReader| Segment::open(reader.clone(), None, &Clicked::default()).unwrap();
     let segments: Vec<_> = searcher.segment_readers().iter().map(open).collect();
     let ask = |text: &str| {
-        let asked = Asked { words: Some(Words::read(text).unwrap()), facets: Vec::new() };
+        let asked = Asked { words: Some(Words::read(text).unwrap()), facets: Vec::new(), ..Asked::default() };
         let question = Question { asked, limit: 3, ..Question::default() };
         find(&segments, &fields, &question).unwrap()
     };

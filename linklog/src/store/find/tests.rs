@@ -86,6 +86,12 @@ fn all_pages(reader: &Reader, what: &Find) -> Vec<Key> {
     panic!("the pages do not end");
 }
 
+fn within() -> impl Strategy<Value = Within> {
+    let domains = prop_oneof![Just(vec![]), Just(vec![DomainId(1)]), Just(vec![DomainId(1), DomainId(0)])];
+    let prefix = prop_oneof![Just(""), Just("link-1"), Just("link-7"), Just("Link")];
+    (domains, prefix).prop_map(|(domains, prefix)| Within { domains, prefix: prefix.to_owned() })
+}
+
 fn questions() -> impl Strategy<Value = Find> {
     let term = prop_oneof![
         (0u16..2).prop_map(|domain| Term::Domain(DomainId(domain))),
@@ -106,19 +112,21 @@ fn questions() -> impl Strategy<Value = Find> {
         any::<bool>(),
         1usize..4,
         prop_oneof![Just(12usize), Just(1000)],
+        within(),
     )
-        .prop_map(|(all_of, none_of, created_from_ms, created_before_ms, newest, limit, steps_max)| {
-            Find {
+        .prop_map(
+            |(all_of, none_of, created_from_ms, created_before_ms, newest, limit, steps_max, within)| Find {
                 all_of,
                 none_of,
+                within,
                 created_from_ms,
                 created_before_ms,
                 order: if newest { Order::NewestFirst } else { Order::OldestFirst },
                 after: None,
                 limit,
                 steps_max,
-            }
-        })
+            },
+        )
 }
 
 proptest! {
@@ -160,6 +168,8 @@ proptest! {
                 .filter(|(key, link)| {
                     let at = link.manage.created_at_ms;
                     what.all_of.iter().all(|term| has(term, key, link))
+                        && (what.within.domains.is_empty() || what.within.domains.contains(&key.domain))
+                        && key.code.as_str().starts_with(&what.within.prefix)
                         && !what.none_of.iter().any(|term| has(term, key, link))
                         && what.created_from_ms.is_none_or(|from| at >= from)
                         && what.created_before_ms.is_none_or(|before| at < before)

@@ -131,10 +131,10 @@ pub struct NewToken {
     /// From when on it is refused, RFC 3339, in the future.
     #[schema(format = "date-time")]
     expires_at: Option<String>,
-    /// The hosts of the domains on which it makes and changes links; all if it is not said.
+    /// The hosts of the domains on which it sees, makes and changes links; all if it is not said.
     #[schema(max_items = 64)]
     domains: Option<Vec<String>>,
-    /// What the codes begin with that it makes and changes.
+    /// What the codes begin with that it sees, makes and changes.
     #[schema(pattern = "^[A-Za-z0-9_-]{1,40}$")]
     alias_prefix: Option<String>,
     /// How many links it may make.
@@ -167,10 +167,10 @@ pub struct TokenPatch {
     /// From when on it is refused, RFC 3339, in the future.
     #[schema(format = "date-time")]
     expires_at: Option<String>,
-    /// The hosts of the domains on which it makes and changes links.
+    /// The hosts of the domains on which it sees, makes and changes links.
     #[schema(max_items = 64)]
     domains: Option<Vec<String>>,
-    /// What the codes begin with that it makes and changes.
+    /// What the codes begin with that it sees, makes and changes.
     #[schema(pattern = "^[A-Za-z0-9_-]{1,40}$")]
     alias_prefix: Option<String>,
     /// How many links it may make.
