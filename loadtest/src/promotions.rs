@@ -9,7 +9,6 @@
 mod creators;
 
 use std::collections::HashSet;
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
@@ -17,11 +16,11 @@ use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use serde::Serialize;
 
-use crate::fleet::{Fleet, Options, default_bin_dir};
+use crate::fleet::Fleet;
 use crate::http1::{Connection, Endpoint, get, post_json};
 use crate::pace::StopFlag;
-use crate::progress::{print, say};
-use crate::report::{ReportArgs, command_line};
+use crate::progress::say;
+use crate::trial::{self, Findings, PlaceArgs, Seed, Settings};
 use creators::{Created, Creators};
 
 const API_TIMEOUT: Duration = Duration::from_secs(10);
@@ -35,23 +34,18 @@ const STANDBYS: u16 = 2;
 /// What `promotions` takes.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Folder for the fleets; what is in it of an earlier run is removed.
-    #[arg(long, value_name = "DIR")]
-    dir: PathBuf,
     /// Number of promotions.
     #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     times: u32,
     /// Clients that make links all the time.
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=64))]
     clients: u16,
-    /// Seed of the faults [default: a new one, printed]
-    #[arg(long, value_name = "N")]
-    seed: Option<u64>,
-    /// Folder of the binaries [default: the folder of this program]
-    #[arg(long, value_name = "DIR", env = "SIGNPOST_BIN_DIR")]
-    bin_dir: Option<PathBuf>,
     #[command(flatten)]
-    report: ReportArgs,
+    seed: Seed,
+    #[command(flatten)]
+    settings: Settings,
+    #[command(flatten)]
+    place: PlaceArgs,
 }
 
 /// What became of the old writer.
@@ -94,7 +88,11 @@ pub struct Results {
     pub broken: Vec<String>,
 }
 
-impl Results {
+impl Findings for Results {
+    fn broken(&self) -> u64 {
+        self.broken.len() as u64
+    }
+
     fn text(&self) -> String {
         let slowest = |of: fn(&Promotion) -> u64| self.promotions.iter().map(of).max().unwrap_or_default();
         let mut text = format!(
@@ -114,19 +112,7 @@ impl Results {
 /// # Errors
 /// A fleet did not start, a promotion failed, or the contract was broken.
 pub fn run(args: Args) -> anyhow::Result<()> {
-    let stop = StopFlag::on_signals()?;
-    let seed = args.seed.unwrap_or_else(|| rand::rng().random_range(1..1_000_000));
-    let typed = command_line(std::env::args());
-    let replay = if args.seed.is_some() { typed } else { format!("{typed} --seed {seed}") };
-    say(format!("promotions: seed {seed}"));
-    let begun = args.report.begin();
-    let results = args.measure(seed, &stop).with_context(|| format!("to see it again: {replay}"))?;
-    print(results.text());
-    let path = begun.write(&results)?;
-    say(format!("report in {}", path.display()));
-    let broken = results.broken.len();
-    anyhow::ensure!(broken == 0, "the contract was broken {broken} times; to see it again: {replay}");
-    Ok(())
+    trial::run_seeded("promotions", &args.place, args.seed, |seed, stop| args.measure(seed, stop))
 }
 
 impl Args {
@@ -142,13 +128,12 @@ impl Args {
 
     /// The life of one fleet.
     fn fleet(&self, random: &mut SmallRng, results: &mut Results) -> anyhow::Result<()> {
-        let dir = self.dir.join("fleet");
+        let dir = self.place.dir()?.join("fleet");
         if dir.exists() {
             std::fs::remove_dir_all(&dir).with_context(|| format!("cannot remove {}", dir.display()))?;
         }
-        let mut options = Options::new(&dir, 1)?;
+        let mut options = self.place.options(&dir, 1, &[], &self.settings)?;
         options.standbys = STANDBYS;
-        options.bin_dir = self.bin_dir.clone().map_or_else(default_bin_dir, Ok)?;
         // A fleet that ends sets its flag, and there are fleets after this one.
         let fleet = Fleet::start(options)?;
         let servers: Vec<(String, Endpoint)> = [("admin".to_owned(), fleet.ready().admin.parse()?)]
