@@ -279,3 +279,22 @@ int unlink(const char *path) {
         at_path(CALL_UNLINK, 1, path);
     return result;
 }
+
+/* As whole folders are removed: names below an open folder. */
+int unlinkat(int folder, const char *name, int flags) {
+    REAL(int, unlinkat, int, const char *, int);
+    char path[4096] = "";
+    if (atomic_load(&plan->armed) == CALL_UNLINK) {
+        char link[64];
+        int saved = errno;
+        snprintf(link, sizeof link, "/proc/self/fd/%d", folder);
+        ssize_t bytes = readlink(link, path, sizeof path - 256);
+        snprintf(path + (bytes > 0 ? bytes : 0), 256, "/%s", name);
+        errno = saved;
+    }
+    at_path(CALL_UNLINK, 0, path);
+    int result = real(folder, name, flags);
+    if (result == 0)
+        at_path(CALL_UNLINK, 1, path);
+    return result;
+}

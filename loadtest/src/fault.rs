@@ -36,7 +36,7 @@ use hands::{Cables, Hands, lock};
 use history::{Answer, Call, Entry, Recorder};
 use look::Look;
 use plan::{Kind, Size};
-use points::POINTS;
+use points::{POINTS, PROMOTION};
 use reins::Reins;
 use workload::Workload;
 
@@ -113,6 +113,7 @@ pub struct Results {
 pub fn run(args: Args) -> anyhow::Result<()> {
     if args.list_points {
         POINTS.iter().enumerate().for_each(|(number, point)| print(format!("{number:>3}  {point}\n")));
+        PROMOTION.iter().for_each(|(_, point, _)| print(format!("     {point} (promotions --points)\n")));
         return Ok(());
     }
     if let Some(path) = &args.check {

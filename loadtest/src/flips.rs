@@ -149,9 +149,11 @@ fn judge_refusal(fleet: &Fleet, part: &str, refusal: &serde_json::Value) -> Outc
     let text = refusal["error"].as_str().unwrap_or_default();
     let lines = refusal["log"].as_array().map_or(0, Vec::len);
     let in_order = text.contains("exit code 1 ") || text.contains("exit code 78 ");
+    // What is stuck answers nothing, or what it answers in its first moment.
+    let is_stuck = text.contains("starting or stopping") || text.contains("does not answer");
     match lines > 0 {
         true if in_order => Outcome::Refused,
-        true if refusal["pid"].is_number() => Outcome::NotReady(text.to_owned()),
+        true if refusal["pid"].is_number() && !is_stuck => Outcome::NotReady(text.to_owned()),
         _ => Outcome::Broken(format!("{part} in {}: {refusal}", fleet.dir().display())),
     }
 }

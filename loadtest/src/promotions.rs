@@ -16,6 +16,8 @@ use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use serde::Serialize;
 
+use crate::fault::points::{Form, PROMOTION, Side};
+use crate::fault::reins::Reins;
 use crate::fleet::Fleet;
 use crate::http1::{Connection, Endpoint, get, post_json};
 use crate::pace::StopFlag;
@@ -30,6 +32,8 @@ const SETTLED_WITHIN: Duration = Duration::from_secs(60);
 const LOAD_MS: std::ops::Range<u64> = 200..1_500;
 /// Promotions in a row in one fleet: one for each standby.
 const STANDBYS: u16 = 2;
+/// The one that is not promoted when the first writer is lost.
+const OTHER: &str = "standby-1";
 
 /// What `promotions` takes.
 #[derive(Debug, clap::Args)]
@@ -40,6 +44,9 @@ pub struct Args {
     /// Clients that make links all the time.
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=64))]
     clients: u16,
+    /// Kills the standby that is promoted, or the other one, at a named point of the promotion, each in its turn, and promotes again.
+    #[arg(long)]
+    points: bool,
     #[command(flatten)]
     seed: Seed,
     #[command(flatten)]
@@ -65,6 +72,8 @@ pub struct Promotion {
     pub lost: String,
     /// How.
     pub how: Loss,
+    /// The named point at which the promotion was interrupted.
+    pub interrupted: Option<String>,
     /// Which took its place.
     pub promoted: String,
     /// From the command to its end, in milliseconds: then the server is the writer.
@@ -134,6 +143,14 @@ impl Args {
         }
         let mut options = self.place.options(&dir, 1, &[], &self.settings)?;
         options.standbys = STANDBYS;
+        let standbys = (0..STANDBYS).map(|index| format!("standby-{index}"));
+        let reins = match self.points {
+            true => {
+                trial::make(&dir)?;
+                Some(Reins::put_on(&dir, standbys, &mut options)?)
+            }
+            false => None,
+        };
         // A fleet that ends sets its flag, and there are fleets after this one.
         let fleet = Fleet::start(options)?;
         let servers: Vec<(String, Endpoint)> = [("admin".to_owned(), fleet.ready().admin.parse()?)]
@@ -146,7 +163,8 @@ impl Args {
             if results.promotions.len() as u32 == self.times {
                 break;
             }
-            let promotion = self.lose(&fleet, &servers, writer, &creators, random, results)?;
+            let promotion =
+                self.lose(&fleet, reins.as_ref(), &servers, writer, &creators, random, results)?;
             acknowledged.extend(creators.take());
             let check = Check { fleet: &fleet, writer: &servers[writer + 1].1, links: &acknowledged };
             results.broken.extend(check.run()?);
@@ -173,6 +191,7 @@ impl Args {
     fn lose(
         &self,
         fleet: &Fleet,
+        reins: Option<&Reins>,
         servers: &[(String, Endpoint)],
         writer: usize,
         creators: &Creators,
@@ -187,8 +206,12 @@ impl Args {
         let how = if random.random_bool(0.5) { Loss::Killed } else { Loss::CutOff };
         command(fleet, &format!("kill {} {}", lost.0, if how == Loss::Killed { "KILL" } else { "STOP" }))?;
         let begun = Instant::now();
-        let took = command(fleet, &format!("promote {}", promoted.0))?;
         let mut api = Api::of(&promoted.1, &fleet.ready().token);
+        let interrupted = match reins {
+            Some(reins) => interrupt(fleet, reins, results.promotions.len(), &lost.0, &promoted.0, &mut api)?,
+            None => command(fleet, &format!("promote {}", promoted.0)).map(|_| None)?,
+        };
+        let promote_ms = begun.elapsed().as_millis() as u64;
         wait("the new writer takes a link", || api.creates())?;
         let first_write_ms = begun.elapsed().as_millis() as u64;
         if how == Loss::Killed {
@@ -201,11 +224,46 @@ impl Args {
             lost: lost.0.clone(),
             how,
             promoted: promoted.0.clone(),
-            promote_ms: took["took_ms"].as_u64().unwrap_or_default(),
+            promote_ms,
+            interrupted,
             first_write_ms,
             acknowledged: 0,
         })
     }
+}
+
+/// Promotes, interrupted at the point whose turn it is, and again until it is done. Returns the point if it was reached.
+fn interrupt(
+    fleet: &Fleet,
+    reins: &Reins,
+    turn: usize,
+    lost: &str,
+    promoted: &str,
+    api: &mut Api,
+) -> anyhow::Result<Option<String>> {
+    // The second writer of a fleet is a standby: when it is lost there is no other one whose answer could be interrupted.
+    let usable = PROMOTION.iter().filter(|(side, ..)| *side == Side::Promoted || lost == "admin");
+    let usable: Vec<_> = usable.collect();
+    let (side, point, pass) = usable[turn / usize::from(STANDBYS) % usable.len()];
+    let part = if *side == Side::Promoted { promoted } else { OTHER };
+    reins.arm(part, point, 0, Form::Kill, *pass)?;
+    let first = fleet.command(&format!("promote {promoted}"));
+    let reached = reins.disarm(part)?;
+    if reached {
+        // The signal is on its way at least; this one waits until the part is gone, and is refused if it is.
+        let _ = fleet.command(&format!("kill {part} KILL"));
+        command(fleet, &format!("spawn {part}"))?;
+    } else {
+        say(format!("promotions: {point}: not reached"));
+    }
+    anyhow::ensure!(reached || first["ok"] == true, "promote {promoted}: {first}");
+    if first["ok"] != true {
+        // One that was killed when all was done is the writer when it is started, and cannot be promoted again.
+        wait("the promotion is made", || {
+            Ok(fleet.command(&format!("promote {promoted}"))["ok"] == true || api.creates()?)
+        })?;
+    }
+    Ok(reached.then(|| point.to_string()))
 }
 
 fn named(standbys: &[String]) -> anyhow::Result<Vec<(String, Endpoint)>> {

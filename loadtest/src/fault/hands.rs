@@ -1,13 +1,14 @@
 //! Carries a round out: signals to processes, qualities of cables, clocks and points of parts that are held from inside.
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
 
 use super::absences::Absences;
-use super::history::Recorder;
+use super::history::{Entry, Recorder};
 use super::plan::{Detail, Kind, Size, Step, Victim};
 use super::points::{Form, POINTS, When};
 use super::reins::Reins;
@@ -22,6 +23,8 @@ const STARTS_MAX: usize = 2;
 /// restart of the writer proxies take a while to dial again.
 const REACHED_WITHIN: Duration = Duration::from_secs(8);
 const LOOK_EVERY: Duration = Duration::from_millis(5);
+/// Within the first record of a manifest.
+const DAMAGED_BYTE: usize = 12;
 /// How long a part stays stopped at a point.
 const STOPPED_FOR: Duration = Duration::from_secs(3);
 
@@ -34,7 +37,7 @@ pub(super) struct Cables {
 
 impl Cables {
     /// Puts a cable before the writer for every proxy and before every key pool. The fleet's folder need not be there yet.
-    pub(super) fn start(dir: &std::path::Path, size: Size) -> anyhow::Result<Cables> {
+    pub(super) fn start(dir: &Path, size: Size) -> anyhow::Result<Cables> {
         let to = |part: String, table| Upstream { config: dir.join(part).join("config.toml"), table };
         let feeds = (0..size.proxies).map(|_| Cable::start(to("admin".to_owned(), "feed"), 0));
         let codes = (0..size.keypools).map(|index| Cable::start(to(format!("keypool-{index}"), "grpc"), 0));
@@ -153,13 +156,17 @@ impl Hands<'_> {
         let Detail::At { point, form, pass } = step.detail else { return Ok(()) };
         let (part, point, reins) = (step.victim.to_string(), &POINTS[point], self.reins()?);
         let port = point.port(&self.fleet.dir().join(&part).join("config.toml"))?;
-        let starting = point.when == When::Starting;
+        let starting = point.is_of_a_start();
         let may_be_killed = form == Form::Kill || starting;
         if may_be_killed {
             self.absent(step.victim);
         }
         if starting {
             self.signal(&format!("kill {part} KILL"))?;
+        }
+        if let (Victim::Proxy(proxy), When::Replacing) = (step.victim, point.when) {
+            self.recorder.add(Entry::Damaged { at_us: self.recorder.now_us(), proxy });
+            damage(&self.fleet.dir().join(&part).join("data"))?;
         }
         reins.arm(&part, point, port, form, pass)?;
         if starting {
@@ -209,6 +216,28 @@ impl Hands<'_> {
         anyhow::ensure!(answer["ok"] == true || answer["pid"].is_number(), "{part} does not start: {answer}");
         Ok(())
     }
+}
+
+/// Turns a bit of the manifest of every replica in a proxy's folder over: none will do any more, and a snapshot is fetched.
+fn damage(data: &Path) -> anyhow::Result<()> {
+    let list = |dir: &Path| -> anyhow::Result<Vec<PathBuf>> {
+        let read = std::fs::read_dir(dir).with_context(|| format!("cannot read {}", dir.display()))?;
+        read.map(|entry| Ok(entry?.path())).collect()
+    };
+    let named = |path: &Path, name: &str| {
+        path.file_name().is_some_and(|found| found.to_string_lossy().starts_with(name))
+    };
+    for replica in list(data)?.iter().filter(|path| path.is_dir() && named(path, "replica")) {
+        for manifest in list(replica)?.iter().filter(|path| named(path, "MANIFEST-")) {
+            let mut bytes = std::fs::read(manifest)?;
+            if let Some(byte) = bytes.get_mut(DAMAGED_BYTE) {
+                *byte ^= 1;
+            }
+            std::fs::write(manifest, bytes)
+                .with_context(|| format!("cannot write {}", manifest.display()))?;
+        }
+    }
+    Ok(())
 }
 
 /// What a step does, for people.

@@ -203,7 +203,7 @@ fn at_point(turn: usize, size: Size, random: &mut SmallRng) -> (Victim, Detail) 
     let form = if (turn / POINTS.len()).is_multiple_of(2) { Form::Kill } else { Form::Stop };
     let (keypool, proxy) = (random.random_range(0..size.keypools), random.random_range(0..size.proxies));
     let victim = match point.kind {
-        points::Kind::Admin => Victim::Admin,
+        points::Kind::Admin | points::Kind::Standby => Victim::Admin,
         points::Kind::Keypool => Victim::Keypool(keypool),
         points::Kind::Proxy => Victim::Proxy(proxy),
     };

@@ -50,6 +50,8 @@ pub enum Kind {
     Keypool,
     /// A proxy.
     Proxy,
+    /// A standby of the writer.
+    Standby,
 }
 
 /// When a part gets there.
@@ -61,6 +63,8 @@ pub enum When {
     Seldom,
     /// While it starts: it is killed and started to get there.
     Starting,
+    /// While a replica is replaced by a snapshot: the proxy is killed, its replica damaged, and it is started.
+    Replacing,
 }
 
 /// What happens there.
@@ -107,8 +111,8 @@ const fn after(kind: Kind, when: When, name: &'static str, call: Call, place: Pl
 }
 
 use Call::{Receive, Rename, Send, Sync, Unlink, Write};
-use Kind::{Admin, Keypool, Proxy};
-use When::{Often, Seldom, Starting};
+use Kind::{Admin, Keypool, Proxy, Standby};
+use When::{Often, Replacing, Seldom, Starting};
 
 const LOG: Place = Place::File("*/data/log/db/*.log");
 const LOG_CURRENT: Place = Place::File("*/data/log/db/CURRENT");
@@ -125,9 +129,12 @@ const LEDGER: Place = Place::File("*/data/pool/*.log");
 const LEDGER_CURRENT: Place = Place::File("*/data/pool/CURRENT");
 const LEDGER_HEAD: Place = Place::File("*/data/head");
 const GRPC: Place = Place::Port("grpc", "listen");
-const REPLICA: Place = Place::File("*/data/replica/*.log");
-const REPLICA_CURRENT: Place = Place::File("*/data/replica/CURRENT");
-const REPLICA_MANIFEST: Place = Place::File("*/data/replica/MANIFEST-*");
+const REPLICA: Place = Place::File("*/data/replica*/*.log");
+const REPLICA_CURRENT: Place = Place::File("*/data/replica*/CURRENT");
+const REPLICA_MANIFEST: Place = Place::File("*/data/replica*/MANIFEST-*");
+const SNAPSHOT: Place = Place::File("*/data/bootstrap/*");
+const NEW_REPLICA: Place = Place::File("*/data/replica-*[0-9]");
+const PARTIAL: Place = Place::File("*/data/replica-*.partial/*");
 const WRITER: Place = Place::Port("writers", "urls");
 const VISITOR: Place = Place::Port("listen", "addresses");
 
@@ -153,8 +160,8 @@ pub const POINTS: &[Point] = &[
     after(Admin, Seldom, "when a lease's number is remembered", Rename, SEEN),
     before(Admin, Seldom, "before a used lease is removed", Unlink, LEASE),
     after(Admin, Seldom, "when a used lease was removed", Unlink, LEASE),
-    before(Admin, Seldom, "before HEAD is replaced", Rename, LOG_HEAD),
-    after(Admin, Seldom, "when HEAD was replaced", Rename, LOG_HEAD),
+    before(Admin, Often, "between the sync of the log and HEAD", Write, LOG_HEAD),
+    after(Admin, Often, "between HEAD and the answer", Write, LOG_HEAD),
     before(Admin, Starting, "before a table is synced", Sync, LOG_TABLE),
     before(Admin, Starting, "before the manifest is synced", Sync, LOG_MANIFEST),
     before(Admin, Starting, "before the manifest is the current one", Rename, LOG_CURRENT),
@@ -171,8 +178,6 @@ pub const POINTS: &[Point] = &[
     after(Proxy, Often, "when a frame of the feed came", Receive, WRITER),
     before(Proxy, Often, "before a frame is applied", Write, REPLICA),
     after(Proxy, Often, "between applying and the acknowledgement", Write, REPLICA),
-    before(Proxy, Seldom, "before the sync of the replica", Sync, REPLICA),
-    after(Proxy, Seldom, "when the replica was synced", Sync, REPLICA),
     before(Proxy, Often, "before an acknowledgement or clicks", Send, WRITER),
     after(Proxy, Often, "when an acknowledgement or clicks were sent", Send, WRITER),
     before(Proxy, Often, "between a click's record and the redirect", Send, VISITOR),
@@ -180,6 +185,40 @@ pub const POINTS: &[Point] = &[
     before(Proxy, Starting, "before the manifest is synced", Sync, REPLICA_MANIFEST),
     before(Proxy, Starting, "before the manifest is the current one", Rename, REPLICA_CURRENT),
     after(Proxy, Starting, "when the manifest is the current one", Rename, REPLICA_CURRENT),
+    after(Proxy, Replacing, "when the first bytes of a snapshot are on disk", Write, SNAPSHOT),
+    before(Proxy, Replacing, "before a replica made of a snapshot is synced", Sync, PARTIAL),
+    before(Proxy, Replacing, "before the switch to a new replica", Rename, NEW_REPLICA),
+    after(
+        Proxy,
+        Replacing,
+        "between the switch to a new replica and the removal of the old one",
+        Rename,
+        NEW_REPLICA,
+    ),
+    after(Proxy, Replacing, "while the old replica is removed", Unlink, REPLICA_CURRENT),
+];
+
+/// Whom a point of a promotion is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// The standby that is to be the writer.
+    Promoted,
+    /// The one that accepts the new epoch.
+    Other,
+}
+
+/// The points of a promotion, for `promotions --points`: whose, which, and how often it is let pass before. A standby syncs its log when it
+/// accepts the epoch and when it begins it.
+pub const PROMOTION: &[(Side, Point, u64)] = &[
+    (Side::Promoted, before(Standby, Seldom, "before the new epoch is accepted", Sync, LOG), 0),
+    (Side::Promoted, after(Standby, Seldom, "when the new epoch was accepted", Sync, LOG), 0),
+    (Side::Promoted, before(Standby, Seldom, "before the record of the epoch", Write, LOG), 1),
+    (Side::Promoted, after(Standby, Seldom, "between the record of the epoch and its sync", Write, LOG), 1),
+    (Side::Promoted, after(Standby, Seldom, "when the record of the epoch was synced", Sync, LOG), 1),
+    (Side::Promoted, before(Standby, Seldom, "before HEAD says so", Write, LOG_HEAD), 0),
+    (Side::Promoted, after(Standby, Seldom, "when HEAD says so", Write, LOG_HEAD), 0),
+    (Side::Other, before(Standby, Seldom, "before another's epoch is accepted", Sync, LOG), 0),
+    (Side::Other, after(Standby, Seldom, "between accepting another's epoch and the answer", Sync, LOG), 0),
 ];
 
 impl std::fmt::Display for Point {
@@ -188,12 +227,18 @@ impl std::fmt::Display for Point {
             Kind::Admin => "admin",
             Kind::Keypool => "keypool",
             Kind::Proxy => "proxy",
+            Kind::Standby => "standby",
         };
         write!(f, "{kind}: {}", self.name)
     }
 }
 
 impl Point {
+    /// Whether its part is killed and started to get there.
+    pub(super) fn is_of_a_start(&self) -> bool {
+        matches!(self.when, When::Starting | When::Replacing)
+    }
+
     /// The port of a point at a socket, from the configuration of the part; 0 for the others.
     pub(super) fn port(&self, config: &Path) -> anyhow::Result<u16> {
         let Place::Port(table, key) = self.place else { return Ok(0) };

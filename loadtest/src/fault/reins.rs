@@ -65,7 +65,7 @@ impl Reins {
     }
 
     /// Arms a point: the part ends or halts when it gets there for the `pass + 1`st time. `port`: of a point at a socket.
-    pub(super) fn arm(
+    pub(crate) fn arm(
         &self,
         part: &str,
         point: &Point,
@@ -90,14 +90,14 @@ impl Reins {
     }
 
     /// Whether the part got to the point that was armed last.
-    pub(super) fn reached(&self, part: &str) -> anyhow::Result<bool> {
+    pub(crate) fn reached(&self, part: &str) -> anyhow::Result<bool> {
         let mut bytes = [0; 8];
         self.of(part)?.read_exact_at(&mut bytes, REACHED * 8)?;
         Ok(u64::from_ne_bytes(bytes) > 0)
     }
 
     /// Takes the point back; whether it was reached.
-    pub(super) fn disarm(&self, part: &str) -> anyhow::Result<bool> {
+    pub(crate) fn disarm(&self, part: &str) -> anyhow::Result<bool> {
         write(self.of(part)?, ARMED, 0)?;
         self.reached(part)
     }

@@ -7,6 +7,7 @@
 //! | `answers`, `domains`, `ends`, `where_to` | what a link can say about its answer and its life, through the API and a proxy |
 //! | `bootstrap` | a replica that will not do is replaced by another one |
 //! | `clicks` | clicks are counted once, and none is lost |
+//! | `clocks` | wall clocks that are stepped |
 //! | `faults` | nothing acknowledged is lost, whatever fails: the fault harness, small |
 //! | `framing` | requests end where the strictest reader says |
 //! | `follow` | a `201` means that every proxy redirects, at once |
@@ -29,6 +30,7 @@ mod allocations;
 mod answers;
 mod bootstrap;
 mod clicks;
+mod clocks;
 mod domains;
 mod ends;
 mod faults;
