@@ -69,14 +69,20 @@ pub struct FeedSource {
     pub levels: Levels,
     /// Called when a proxy says that it knows a higher epoch: this writer stops, and is not kept from starting again, since a proxy that was
     /// broken into can say anything.
-    pub on_claimed_epoch: Arc<dyn Fn(u32) + Send + Sync>,
+    pub on_claimed_epoch: OnHigherEpoch,
     /// Called when a sync member knows a higher epoch than ours: another writer has taken over, and this one must stop writing for good.
-    pub on_higher_epoch: Arc<dyn Fn(u32) + Send + Sync>,
+    pub on_higher_epoch: OnHigherEpoch,
     /// Cancelled when another writer has taken over: nobody is to follow this one any more.
     pub replaced: CancellationToken,
     /// Called when a sync member has records beyond our head: we have lost them, and must not use their places again.
-    pub on_behind: Arc<dyn Fn(&str, Position) + Send + Sync>,
+    pub on_behind: OnBehind,
 }
+
+/// Called with an epoch that is higher than ours.
+pub type OnHigherEpoch = Arc<dyn Fn(u32) + Send + Sync>;
+
+/// Called with a sync member's name and the newest record it has.
+pub type OnBehind = Arc<dyn Fn(&str, Position) + Send + Sync>;
 
 /// A bound feed port.
 #[derive(Debug)]

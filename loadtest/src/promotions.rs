@@ -124,6 +124,17 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     trial::run_seeded("promotions", &args.place, args.seed, |seed, stop| args.measure(seed, stop))
 }
 
+/// A fleet under load.
+#[derive(Clone, Copy)]
+struct Running<'a> {
+    fleet: &'a Fleet,
+    /// What holds its standbys from inside.
+    reins: Option<&'a Reins>,
+    /// The first writer, then the standbys.
+    servers: &'a [(String, Endpoint)],
+    creators: &'a Creators,
+}
+
 impl Args {
     fn measure(&self, seed: u64, stop: &StopFlag) -> anyhow::Result<Results> {
         let mut random = SmallRng::seed_from_u64(seed);
@@ -158,13 +169,14 @@ impl Args {
             .chain(named(&fleet.ready().standbys)?)
             .collect();
         let creators = Creators::start(&servers, &fleet.ready().token, self.clients);
+        let running =
+            Running { fleet: &fleet, reins: reins.as_ref(), servers: &servers, creators: &creators };
         let mut acknowledged = Vec::new();
         for writer in 0..usize::from(STANDBYS) {
             if results.promotions.len() as u32 == self.times {
                 break;
             }
-            let promotion =
-                self.lose(&fleet, reins.as_ref(), &servers, writer, &creators, random, results)?;
+            let promotion = self.lose(&running, writer, random, results)?;
             acknowledged.extend(creators.take());
             let check = Check { fleet: &fleet, writer: &servers[writer + 1].1, links: &acknowledged };
             results.broken.extend(check.run()?);
@@ -190,14 +202,12 @@ impl Args {
     /// Loses the writer under load, promotes the next server, and brings the old one back.
     fn lose(
         &self,
-        fleet: &Fleet,
-        reins: Option<&Reins>,
-        servers: &[(String, Endpoint)],
+        running: &Running<'_>,
         writer: usize,
-        creators: &Creators,
         random: &mut SmallRng,
         results: &mut Results,
     ) -> anyhow::Result<Promotion> {
+        let Running { fleet, reins, servers, creators } = *running;
         let (lost, promoted) = (&servers[writer], &servers[writer + 1]);
         let before = creators.count();
         // The instant is the fault: there is no condition to wait for, but that something is under way.

@@ -98,7 +98,10 @@ fn path_of(target: &str) -> Cow<'_, str> {
 /// Returns the words of a link's code or alias.
 pub fn of_code(key: &Key) -> BTreeSet<String> {
     let mut words = BTreeSet::new();
-    split(key.code.as_str(), |word| words.insert(word.to_owned()) || true);
+    split(key.code.as_str(), |word| {
+        words.insert(word.to_owned());
+        true
+    });
     words
 }
 

@@ -3,29 +3,34 @@
 //! Deliberately not here: leases of codes, budgets, format levels, streams of clicks. They are the writer's, which [`super::run`] starts in
 //! this process once the standby is promoted.
 
+mod operator;
+mod tables;
+
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use clicklog::accounts::Accounts;
-use daemon::control::{Answer, Commands, ControlSocket};
+use daemon::control::ControlSocket;
 use daemon::disk::DiskReserve;
 use daemon::health::HealthServer;
 use linklog::entity::MemberState;
 use linklog::standby::{Standby, StandbyOptions};
-use linklog::store::{Reader, StoreOptions};
+use linklog::store::StoreOptions;
 use linklog::writer::Decision;
-use parking_lot::{Mutex, RwLock};
-use serde_json::{Value, json};
+use parking_lot::RwLock;
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use wire::identity::Identity;
 
+use super::listen::HttpServer;
 use super::open::{self, OpenLogError};
 use super::probe::HealthProbe;
-use super::{Addresses, END_MAX, HttpServer, ServerError, Tasks, start_gate, start_tally};
+use super::starters::{start_gate, start_tally};
+use super::tasks::{Tasks, wait_for_either};
+use super::{Addresses, ServerError};
 use crate::auth::Tokens;
 use crate::backup::BackupStatus;
 use crate::budgets::Budgets;
@@ -50,6 +55,8 @@ use crate::standby::{Engine, FollowOptions, Promotion, follow};
 use crate::succession::SuccessionService;
 use crate::succession::peer::Asker;
 use crate::sweep::Sweep;
+use operator::StandbyOperator;
+use tables::Tables;
 
 /// Why a standby has ended in order.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -166,13 +173,9 @@ impl RunningStandby {
 
     /// Waits until `stop` is cancelled, the standby is promoted or the log has failed.
     pub fn wait(&self, stop: &CancellationToken) {
-        let Some(runtime) = &self.runtime else { return };
-        runtime.block_on(async {
-            tokio::select! {
-                () = stop.cancelled() => {}
-                () = self.stop.cancelled() => {}
-            }
-        });
+        if let Some(runtime) = &self.runtime {
+            wait_for_either(runtime, stop, &self.stop);
+        }
     }
 
     /// Ends it in order and closes the log.
@@ -192,17 +195,7 @@ impl RunningStandby {
         let Some(runtime) = self.runtime.take() else { return };
         self.probe.close();
         self.stop.cancel();
-        runtime.block_on(async {
-            while self.tasks.http.join_next().await.is_some() {}
-            self.tasks.stop_others.cancel();
-            let ended = tokio::time::timeout(END_MAX, async {
-                while self.tasks.others.join_next().await.is_some() {}
-            });
-            if ended.await.is_err() {
-                tracing::warn!("some tasks did not end in time");
-            }
-        });
-        runtime.shutdown_timeout(END_MAX);
+        self.tasks.end(runtime);
         drop(self.health.take());
         drop(self.accounts.take());
         self.engine.close();
@@ -291,7 +284,7 @@ impl Parts<'_> {
             people: people.clone(),
             tokens: tokens.clone(),
             members: members.clone(),
-            reloading: Mutex::default(),
+            reloading: Default::default(),
         };
         let options = FollowOptions {
             urls: standby.of.clone(),
@@ -426,76 +419,5 @@ impl Parts<'_> {
             metrics,
             standby: Some(status),
         })
-    }
-}
-
-/// The tables in memory: copies of what the log says.
-struct Tables {
-    reader: Reader,
-    domains: Domains,
-    people: People,
-    tokens: Tokens,
-    members: Members,
-    reloading: Mutex<()>,
-}
-
-impl Tables {
-    fn reload(&self) {
-        let _alone = self.reloading.lock();
-        let reload = || {
-            self.domains.reload()?;
-            self.people.reload(&self.reader)?;
-            self.tokens.reload(&self.reader)?;
-            self.members.reload()
-        };
-        if let Err(error) = reload() {
-            tracing::error!(%error, "the tables of members, tokens, people or domains could not be read again");
-        }
-    }
-}
-
-/// The operator's commands on a standby.
-struct StandbyOperator {
-    promotion: Promotion,
-    log: Log,
-    promoting: tokio::sync::Mutex<()>,
-    promoted: Arc<AtomicBool>,
-    following: CancellationToken,
-    stop: CancellationToken,
-}
-
-impl StandbyOperator {
-    async fn answer(&self, command: &str, args: Value) -> Result<Value, String> {
-        match command {
-            "status" => {
-                let position = self.log.commit().head.position;
-                Ok(json!({
-                    "role": "standby",
-                    "head": { "epoch": position.epoch.0, "seq": position.seq.0 },
-                    "standby": self.promotion.status.to_json(position.seq.0),
-                }))
-            }
-            "promote" => {
-                let args = serde_json::from_value(args).map_err(|error| error.to_string())?;
-                let Ok(_one) = self.promoting.try_lock() else {
-                    return Err("a promotion is going on".to_owned());
-                };
-                let promoted = self.promotion.run(args).await?;
-                self.following.cancel();
-                self.promoted.store(true, Ordering::Release);
-                self.stop.cancel();
-                Ok(promoted)
-            }
-            other => Err(format!(
-                "this is a standby: {other} is for the writer, {}",
-                self.promotion.status.writer()
-            )),
-        }
-    }
-}
-
-impl Commands for StandbyOperator {
-    fn run(&self, command: String, args: Value) -> Answer<'_> {
-        Box::pin(async move { self.answer(&command, args).await })
     }
 }

@@ -280,9 +280,9 @@ mod tests {
             }
         }
         for form in [Form::Kill, Form::Stop] {
-            for point in 0..POINTS.len() {
+            for (point, named) in POINTS.iter().enumerate() {
                 let is = |detail: &&Detail| matches!(detail, Detail::At { point: other, form: how, .. } if (*other, *how) == (point, form));
-                assert!(seen.iter().any(|detail| is(&detail)), "{form:?} {}", POINTS[point]);
+                assert!(seen.iter().any(|detail| is(&detail)), "{form:?} {named}");
             }
         }
     }

@@ -21,8 +21,8 @@ use tokio::time::timeout;
 
 use super::bare_socket::BareSocket;
 use super::clock::now_ms;
+use super::later;
 use super::patience::{Ended, Patience};
-use super::reply;
 use super::respond::{Next, OnDisk, Scratch, Visit};
 use super::slow::{self, Served};
 use crate::answer::Page;
@@ -217,18 +217,17 @@ impl Connection<'_, '_> {
         let mut patience = None;
         let unsent = loop {
             let who = (self.visit.client, &request.kept);
-            let found = reply::find_on_disk(self.worker, who, &mut request.wanted, &mut patience).await;
+            let found = later::find_on_disk(self.worker, who, &mut request.wanted, &mut patience).await;
             let (worker, client, stream) = (self.worker, self.visit.client, &mut self.stream);
             let written = once(|cx, scratch| {
                 let (now_ms, kept) = (scratch.now_ms, &request.kept);
-                reply::from_disk(worker, (client, kept), &request.wanted, &found, now_ms, |answer| {
+                later::from_disk(worker, (client, kept), &mut request.wanted, &found, now_ms, |answer| {
                     scratch.append(worker, answer, request.form);
                 })?;
-                Ok(write_now(cx, stream, &scratch.out))
+                Some(write_now(cx, stream, &scratch.out))
             });
-            match written.await {
-                Ok(written) => break written?,
-                Err(next) => request.wanted = next,
+            if let Some(written) = written.await {
+                break written?;
             }
         };
         self.patience.expect_request(now_ms());

@@ -8,7 +8,8 @@ use access::signature::{Link, Purpose, Signature};
 use linklog::link::access::{AccessView, Allowed, PasswordHash};
 use percent_encoding::{AsciiSet, CONTROLS, percent_encode};
 
-use super::reply::{Asked, Wanted};
+use super::asked::Asked;
+use super::wanted::Wanted;
 use crate::answer::composed::Composed;
 use crate::answer::{Answer, Facts, Page, door};
 use crate::passwords::Outcome;

@@ -31,11 +31,14 @@ use percent_encoding::percent_decode;
 use pingora::protocols::Stream;
 use tokio::time::{Instant, sleep, timeout};
 
+use super::asked::{Asked, Kept, Who};
 use super::clock::{date, now_ms};
 use super::header::{Header, header_of};
+use super::later::later;
 use super::parse::{Says, is_escaped_well, is_host};
-use super::reply::{self, Asked, Kept, Reply, Wanted, Who};
+use super::reply::{self, Reply};
 use super::slow::{BODY_BYTES_MAX, Form};
+use super::wanted::Wanted;
 use crate::answer::{Answer, Page};
 use crate::client::Client;
 use crate::limits::{Limit, Limits};
@@ -168,7 +171,7 @@ impl Waiting<'_> {
             }
         };
         let write = |answer: Answer<'_>| header_of(worker, answer);
-        let header = reply::later(worker, (self.client, &kept), wanted, write).await;
+        let header = later(worker, (self.client, &kept), wanted, write).await;
         self.send(header);
     }
 

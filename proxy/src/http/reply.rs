@@ -2,108 +2,28 @@
 //!
 //! Every answer about a link passes [`of_link`], where redirects are recorded before they are written, and every answer passes
 //! [`Worker::limited`]. Deliberately not here: methods and forms of targets, which the protocols have of their own, and waiting for the
-//! disk, which each does in its way between [`from_memory`] and [`from_disk`].
+//! disk, which `later` does.
 
 use clicklog::Kind;
-use linklog::entity::QuotaId;
-use linklog::link::access::PasswordHash;
 use linklog::store::StoreError;
-use linklog::{Code, DomainId, Ended, ExtrasView, Position};
+use linklog::{DomainId, ExtrasView};
 
-use super::clock::now_ms;
+use super::asked::{Asked, Who};
 use super::door::{self as http_door, Door, Visit};
-use super::parse::Says;
+use super::place::{Place, on_unknown_host, page_of, page_of_end, page_on_domain};
+use super::wanted::{Lack, Wait, Wanted, What};
 use crate::answer::rich::{self, Ask, Decision};
 use crate::answer::where_to::{Visitor, asks_for_country};
-use crate::answer::{Answer, Facts, Page, door, limited, on_domain, preview};
-use crate::budgets::{Patience, Quoted};
+use crate::answer::{Answer, Facts, Page, door, limited, preview};
+use crate::budgets::Quoted;
 use crate::clicks::kind::kind_of;
-use crate::clicks::record::{Asker, Click, KeptSays};
-use crate::client::Client;
-use crate::disk::Unsure;
-use crate::hosts::UnknownHost;
-use crate::hot_map::Block;
+use crate::clicks::record::{Asker, Click};
 use crate::limits::Limit;
 use crate::link_key::LinkKey;
 use crate::lookup::InMemory;
-use crate::passwords::Outcome;
-use crate::passwords::attempts::Guesser;
 use crate::quota::Verdict;
 use crate::route::{Route, deeper, route};
 use crate::worker::{Event, Worker};
-
-/// What a GET or HEAD asks for.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Asked<'a> {
-    /// Who asks.
-    pub(super) who: Who<'a>,
-    /// The host, with a port or without; empty if the request could leave it out.
-    pub(super) host: &'a [u8],
-    /// The path without its query, escapes undone.
-    pub(super) path: &'a [u8],
-    /// The path and its query, as they came.
-    pub(super) target: &'a [u8],
-}
-
-impl<'a> Asked<'a> {
-    fn raw_path(&self) -> &'a [u8] {
-        let end = memchr::memchr(b'?', self.target).unwrap_or(self.target.len());
-        &self.target[..end]
-    }
-
-    pub(super) fn query(&self) -> &'a [u8] {
-        memchr::memchr(b'?', self.target).map_or(&[], |mark| &self.target[mark + 1..])
-    }
-}
-
-/// A request, kept while the disk is asked.
-pub(super) struct Kept {
-    head: bool,
-    post: bool,
-    says: KeptSays,
-    target: Box<[u8]>,
-    authorization: Box<[u8]>,
-    cookie: Box<[u8]>,
-    form: Box<[u8]>,
-}
-
-impl Kept {
-    /// Copies what an answer may need.
-    pub(super) fn new(asked: &Asked<'_>) -> Kept {
-        let Who { head, post, says, form, .. } = &asked.who;
-        Kept {
-            head: *head,
-            post: *post,
-            says: KeptSays::new(says),
-            target: asked.target.into(),
-            authorization: says.authorization.into(),
-            cookie: says.cookie.into(),
-            form: (*form).into(),
-        }
-    }
-
-    /// The request again, as far as it is needed once it is known which link is wanted.
-    fn asked<'a>(&'a self, client: &'a Client) -> Asked<'a> {
-        let says = Says { authorization: &self.authorization, cookie: &self.cookie, ..self.says.says() };
-        let who = Who { client, head: self.head, post: self.post, form: &self.form, says };
-        Asked { who, host: &[], path: &[], target: &self.target }
-    }
-}
-
-/// Who sent a request.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Who<'a> {
-    /// At the other end of its connection.
-    pub(super) client: &'a Client,
-    /// With HEAD.
-    pub(super) head: bool,
-    /// With POST, which only links with a limit know, by the button of [`limited::page`], and those with a password.
-    pub(super) post: bool,
-    /// What it sent with that; empty if it is longer than any form of ours.
-    pub(super) form: &'a [u8],
-    /// What its headers say.
-    pub(super) says: Says<'a>,
-}
 
 /// What memory makes of a request.
 pub(super) enum Reply<R> {
@@ -113,58 +33,12 @@ pub(super) enum Reply<R> {
     OnDisk(Wanted),
 }
 
-/// A link that is wanted from the disk.
-#[derive(Clone, Copy)]
-pub(super) struct Wanted {
-    /// Its key.
-    pub(super) key: LinkKey,
-    /// Its domain.
-    domain: DomainId,
-    /// What the client may get.
-    verdict: Verdict,
-    /// What of the link.
-    what: What,
-    /// What has to be had first.
-    lacks: Option<Lack>,
-    /// The salt of the password that the visitor's was compared with, and what came of it.
-    pub(super) guessed: Option<([u8; 16], Outcome)>,
-}
-
-impl Wanted {
-    /// The same, once that has been waited for.
-    fn until(&self, wait: Wait) -> Wanted {
-        match wait {
-            Wait::Lack(lack) => Wanted { lacks: Some(lack), ..*self },
-            Wait::Password => Wanted { lacks: None, guessed: None, ..*self },
-        }
-    }
-
-    /// Whether only where the link leads is wanted.
-    pub(super) fn is_preview(&self) -> bool {
-        self.what == What::Preview
-    }
-
-    /// The same with the code in lower case, where a domain's aliases are found whatever their case and this is not how they are kept.
-    #[cold]
-    fn folded(&self, worker: &Worker) -> Option<Wanted> {
-        let table = worker.shared.hosts.table();
-        table.answers(self.domain).filter(|answers| answers.folded)?;
-        let code = self.key.code();
-        let folded = code.to_ascii_lowercase();
-        let code = Code::from_bytes(folded.as_bytes()).ok().filter(|_| folded != code)?;
-        Some(Wanted { key: LinkKey::of_code(self.domain, code), ..*self })
-    }
-}
-
-/// What of a link is wanted.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum What {
-    /// To be led where it leads.
-    Target,
-    /// The same, and on from there: something is behind its code.
-    Beyond,
-    /// To see where it leads.
-    Preview,
+/// Why memory is not enough.
+enum Later {
+    /// It is another key.
+    Folded(LinkKey),
+    /// Something has to be had first.
+    First(Wait),
 }
 
 /// Answers without waiting, if memory can; `write` is called once for an answer.
@@ -208,8 +82,9 @@ fn beyond(domain: DomainId, page: &Route, asked: &Asked<'_>) -> Option<LinkKey> 
     matches!(page, Route::Nothing).then(|| deeper(domain, asked.raw_path())).flatten().map(|(key, _)| key)
 }
 
+/// Answers about the link that is `wanted`, as [`from_memory`] does.
 #[inline]
-fn look_up<R>(
+pub(super) fn look_up<R>(
     worker: &Worker,
     asked: &Asked<'_>,
     wanted: Wanted,
@@ -223,7 +98,7 @@ fn look_up<R>(
             return Err(Later::Folded(folded));
         }
         let written = of_link(worker, asked, &wanted, facts, now_ms, &mut write);
-        written.map_err(|wait| Later::First(wanted.until(wait)))
+        written.map_err(Later::First)
     };
     match worker.shared.lookups.in_memory(&wanted.key, answer) {
         InMemory::Known(tier, Ok(written)) => {
@@ -231,9 +106,9 @@ fn look_up<R>(
             return Reply::Written(written);
         }
         InMemory::Known(_, Err(Later::Folded(folded))) => {
-            return look_up(worker, asked, folded, now_ms, write);
+            return look_up(worker, asked, Wanted { key: folded, ..wanted }, now_ms, write);
         }
-        InMemory::Known(_, Err(Later::First(wanted))) => return Reply::OnDisk(wanted),
+        InMemory::Known(_, Err(Later::First(wait))) => return Reply::OnDisk(wanted.until(wait)),
         InMemory::NeedsDisk => return Reply::OnDisk(wanted),
         InMemory::Failed(error) => worker.failed(&error),
         InMemory::Incomplete => worker.counters.count(Event::Incomplete),
@@ -242,166 +117,9 @@ fn look_up<R>(
     Reply::Written(write(worker.limited(asked.who.client, wanted.verdict, unsure, now_ms)))
 }
 
-/// Why memory is not enough.
-enum Later {
-    /// It is another key.
-    Folded(Wanted),
-    /// Something has to be had first.
-    First(Wanted),
-}
-
-/// Why a link cannot be answered about at once.
-enum Wait {
-    /// What a redirect takes has to be had.
-    Lack(Lack),
-    /// What the visitor takes for its password has to be compared.
-    Password,
-}
-
-impl From<Lack> for Wait {
-    fn from(lack: Lack) -> Wait {
-        Wait::Lack(lack)
-    }
-}
-
-/// What a redirect takes and is not at hand.
-#[derive(Clone, Copy, Debug)]
-enum Lack {
-    /// A click of the link, which ends with a number of them and was made there.
-    Click(Position),
-    /// A redirect of a quota in this period.
-    Redirect(QuotaId),
-}
-
-/// What has been waited for.
-pub(super) enum Found {
-    /// The disk's answer.
-    OnDisk(Result<Option<Block>, Unsure>),
-    /// News of a limited link or of a quota, which memory should have by now.
-    News,
-    /// Nothing: what it takes does not come.
-    Nothing,
-}
-
-/// Waits for what memory does not have: the disk, what the redirect takes, as long as the request's `patience` lasts, or what comes of the
-/// visitor's password. Afterwards `wanted` has the key it goes by.
-pub(super) async fn find_on_disk(
-    worker: &Worker,
-    (client, kept): (&Client, &Kept),
-    wanted: &mut Wanted,
-    patience: &mut Option<Patience>,
-) -> Found {
-    if let Some(lack) = wanted.lacks {
-        let patience = *patience.get_or_insert_default();
-        let Some(budgets) = &worker.shared.budgets else { return Found::Nothing };
-        let is_worth_a_try = match lack {
-            Lack::Click(created) => budgets.wait(wanted.key.bytes(), created, patience).await,
-            Lack::Redirect(quota) => budgets.wait_for_quota(quota, patience).await,
-        };
-        return if is_worth_a_try { Found::News } else { Found::Nothing };
-    }
-    let mut found = worker.look_up_on_disk(wanted.key).await;
-    let folded = if matches!(found, Ok(None)) { wanted.folded(worker) } else { None };
-    if let Some(folded) = folded {
-        *wanted = folded;
-        found = worker.look_up_on_disk(wanted.key).await;
-    }
-    let password = match &found {
-        Ok(Some(block)) if kept.post => password_of(worker, &kept.asked(client), wanted, &block.facts()),
-        _ => None,
-    };
-    let Some(password) = password else { return Found::OnDisk(found) };
-    let guesser = Guesser::of(client, wanted.key.bytes());
-    let guess = door::password_in(&kept.form).unwrap_or_default();
-    let compared = worker.shared.passwords.compare(guesser, guess, password, now_ms());
-    wanted.guessed = Some((password.salt, Box::pin(compared).await));
-    // It took a while, in which the link may have changed.
-    Found::OnDisk(worker.look_up_on_disk(wanted.key).await)
-}
-
-/// What a visitor's password has to be compared with, if there is one that matters.
-fn password_of(
-    worker: &Worker,
-    asked: &Asked<'_>,
-    wanted: &Wanted,
-    facts: &Facts<'_>,
-) -> Option<PasswordHash> {
-    let now_ms = now_ms();
-    let extras = ExtrasView::decode(facts.extras).ok()?;
-    if rich::nowhere(facts, &extras, now_ms).is_some() {
-        return None;
-    }
-    let visit = Visit { worker, asked, wanted, rest: None, now_ms };
-    match http_door::of(visit, facts, &extras.access) {
-        Door::Ask(password) => Some(password),
-        Door::Open | Door::Closed(_) | Door::Page(_) => None,
-    }
-}
-
-/// Answers with what [`find_on_disk`] found, unless that has to be asked again.
-///
-/// # Errors
-/// What has to be waited for next: somebody else got the click, or the link is not in memory any more.
-pub(super) fn from_disk<R>(
-    worker: &Worker,
-    (client, kept): (&Client, &Kept),
-    wanted: &Wanted,
-    found: &Found,
-    now_ms: u64,
-    mut write: impl FnMut(Answer<'_>) -> R,
-) -> Result<R, Wanted> {
-    let asked = kept.asked(client);
-    match found {
-        Found::OnDisk(Ok(block)) => {
-            let facts = block.as_ref().map(Block::facts);
-            let written = of_link(worker, &asked, wanted, facts, now_ms, write);
-            return written.map_err(|wait| wanted.until(wait));
-        }
-        Found::News => {
-            let wanted = Wanted { lacks: None, ..*wanted };
-            return match look_up(worker, &asked, wanted, now_ms, write) {
-                Reply::Written(written) => Ok(written),
-                Reply::OnDisk(next) => Err(next),
-            };
-        }
-        // The disk does not say, or what it takes is elsewhere for now.
-        Found::OnDisk(Err(_)) | Found::Nothing => {}
-    }
-    Ok(write(worker.limited(client, wanted.verdict, Answer::Page(Page::Unsure), now_ms)))
-}
-
-/// Answers from memory or from the disk.
-pub(super) async fn wherever<R>(
-    worker: &Worker,
-    asked: Asked<'_>,
-    mut write: impl FnMut(Answer<'_>) -> R,
-) -> R {
-    match from_memory(worker, asked, now_ms(), &mut write) {
-        Reply::Written(written) => written,
-        Reply::OnDisk(wanted) => later(worker, (asked.who.client, &Kept::new(&asked)), wanted, write).await,
-    }
-}
-
-/// Answers what memory could not, when that is possible or it is clear that it will not be.
-pub(super) async fn later<R>(
-    worker: &Worker,
-    (client, kept): (&Client, &Kept),
-    mut wanted: Wanted,
-    mut write: impl FnMut(Answer<'_>) -> R,
-) -> R {
-    let mut patience = None;
-    loop {
-        let found = find_on_disk(worker, (client, kept), &mut wanted, &mut patience).await;
-        match from_disk(worker, (client, kept), &wanted, &found, now_ms(), &mut write) {
-            Ok(written) => return written,
-            Err(next) => wanted = next,
-        }
-    }
-}
-
 /// Answers about a link, or that there is none. A redirect is recorded before it is written: what a visitor has received is counted.
 #[inline]
-fn of_link<R>(
+pub(super) fn of_link<R>(
     worker: &Worker,
     asked: &Asked<'_>,
     wanted: &Wanted,
@@ -554,99 +272,5 @@ fn over_quota(
             worker.counters.reached(Limit::Redirects);
             Ok(Some(Answer::Limited { retry_after_s }))
         }
-    }
-}
-
-/// Where a page is asked for, and by whom.
-struct Place<'a> {
-    client: &'a Client,
-    verdict: Verdict,
-    domain: DomainId,
-}
-
-/// A host that nobody declared, where that is no host of the default domain.
-#[cold]
-fn on_unknown_host<R>(
-    worker: &Worker,
-    client: &Client,
-    verdict: Verdict,
-    now_ms: u64,
-    write: impl FnOnce(Answer<'_>) -> R,
-) -> R {
-    let limit = |answer| worker.limited(client, verdict, answer, now_ms);
-    match worker.shared.hosts.unknown() {
-        UnknownHost::Redirect(target) => write(limit(Answer::Composed(&on_domain::elsewhere(target, false)))),
-        UnknownHost::NotFound | UnknownHost::DefaultDomain => write(limit(Answer::Page(Page::NotFound))),
-    }
-}
-
-/// A path that is no link.
-#[cold]
-fn page_of<R>(
-    worker: &Worker,
-    place: &Place<'_>,
-    page: &Route,
-    path: &[u8],
-    now_ms: u64,
-    write: impl FnOnce(Answer<'_>) -> R,
-) -> R {
-    let limit = |answer| worker.limited(place.client, place.verdict, answer, now_ms);
-    let table = worker.shared.hosts.table();
-    let answers = table.answers(place.domain);
-    match page {
-        Route::Root => match answers.and_then(|answers| answers.root.as_ref()) {
-            Some(target) => write(limit(Answer::Composed(&on_domain::elsewhere(target.as_bytes(), false)))),
-            None => write(limit(worker.shared.root())),
-        },
-        Route::Favicon => write(limit(Answer::Page(Page::Favicon))),
-        Route::Robots => match answers.and_then(on_domain::robots) {
-            Some(file) => write(limit(Answer::Composed(&file))),
-            None => write(limit(Answer::Page(Page::Robots))),
-        },
-        Route::Nothing | Route::Link(_) | Route::Preview(_) => {
-            match answers.and_then(|answers| on_domain::well_known(answers, path)) {
-                Some(file) => write(limit(Answer::Composed(&file))),
-                None => page_on_domain(worker, place, Answer::Page(Page::NotFound), now_ms, write),
-            }
-        }
-    }
-}
-
-/// A page, unless the domain has something else in its place.
-#[cold]
-fn page_on_domain<R>(
-    worker: &Worker,
-    place: &Place<'_>,
-    answer: Answer<'_>,
-    now_ms: u64,
-    write: impl FnOnce(Answer<'_>) -> R,
-) -> R {
-    if let Answer::Page(Page::Gone) = answer {
-        let table = worker.shared.hosts.table();
-        let ended = table.answers(place.domain).map_or(Ended::Gone, on_domain::ended);
-        return page_of_end(worker, place, ended, now_ms, write);
-    }
-    let answer = worker.limited(place.client, place.verdict, answer, now_ms);
-    if let Answer::Page(Page::NotFound | Page::NotYet) = answer {
-        let table = worker.shared.hosts.table();
-        if let Some(elsewhere) = table.answers(place.domain).and_then(on_domain::not_found) {
-            return write(Answer::Composed(&elsewhere));
-        }
-    }
-    write(answer)
-}
-
-fn page_of_end<R>(
-    worker: &Worker,
-    place: &Place<'_>,
-    ended: Ended<&[u8]>,
-    now_ms: u64,
-    write: impl FnOnce(Answer<'_>) -> R,
-) -> R {
-    let limit = |answer| worker.limited(place.client, place.verdict, answer, now_ms);
-    match ended {
-        Ended::Gone => write(limit(Answer::Page(Page::Gone))),
-        Ended::NotFound => page_on_domain(worker, place, Answer::Page(Page::NotFound), now_ms, write),
-        Ended::Redirect(target) => write(limit(Answer::Composed(&on_domain::elsewhere(target, true)))),
     }
 }

@@ -2,10 +2,12 @@
 //!
 //! This is the whole of the fast path: parse, route, look up, copy. It allocates nothing on a hit.
 
+use super::asked::{Asked, Kept, Who};
 use super::clock::{DateTail, now_ms};
 use super::parse::{Fault, Head, Method, Parsed, Request, parse};
 use super::render::Form;
-use super::reply::{self, Asked, Kept, Reply, Wanted, Who};
+use super::reply::{self, Reply};
+use super::wanted::Wanted;
 use crate::answer::{Answer, Page};
 use crate::client::Client;
 use crate::limits::Limit;

@@ -19,10 +19,11 @@ use tokio::time::timeout;
 use crate::answer::door::FORM_BYTES_MAX;
 use crate::answer::{Answer, Page};
 use crate::client::Client;
+use crate::http::asked::{Asked, Who};
 use crate::http::body::{Body, Framing};
 use crate::http::header::{Header, header_of};
+use crate::http::later::wherever;
 use crate::http::parse::{Head, Says, is_host};
-use crate::http::reply::{self, Asked, Who};
 use crate::http::respond::Visit;
 use crate::limits::Limit;
 use crate::worker::{Event, Worker};
@@ -236,8 +237,7 @@ async fn answer_to(
         says: Says::of(headers),
     };
     let target = request.uri.path_and_query().map_or("/", |target| target.as_str()).as_bytes();
-    reply::wherever(worker, Asked { who, host, path: &path, target }, |answer| header_of(worker, answer))
-        .await
+    wherever(worker, Asked { who, host, path: &path, target }, |answer| header_of(worker, answer)).await
 }
 
 /// The authority of an absolute form counts before the Host header (RFC 9112 §3.2.2); Pingora has made sure that they do not differ.

@@ -152,10 +152,10 @@ proptest! {
 fn pages_are_right_over_many_windows_too() {
     let made = |n: u64| Made {
         created_at_ms: n / 500,
-        clicks: if n % 97 == 0 { (n * 31 % 1009) as u32 } else { 0 },
+        clicks: if n.is_multiple_of(97) { (n * 31 % 1009) as u32 } else { 0 },
         word: (n % 4) as u8,
-        tag: n % 7 == 0,
-        is_taken_out: n % 11 == 0,
+        tag: n.is_multiple_of(7),
+        is_taken_out: n.is_multiple_of(11),
         begins: n == 9000,
     };
     let fixture = Fixture::new((0..14_000).map(made).collect());

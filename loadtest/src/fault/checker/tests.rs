@@ -73,7 +73,7 @@ impl Story {
     }
 
     #[track_caller]
-    fn is_right(self) {
+    fn passes(self) {
         assert_eq!(check(&self.entries), []);
     }
 
@@ -113,7 +113,7 @@ fn story() -> Story {
 }
 
 #[test]
-fn a_life_of_a_link_is_right() {
+fn a_life_of_a_link_passes() {
     story()
         .create("a", "1", done("a", 1, &[]))
         .follow("a", to("1"))
@@ -124,7 +124,7 @@ fn a_life_of_a_link_is_right() {
         .get("a", status(404))
         .create("a", "3", done("a", 4, &[]))
         .follow("a", to("3"))
-        .is_right();
+        .passes();
 }
 
 #[test]
@@ -144,7 +144,7 @@ fn an_update_that_was_acknowledged_and_is_not_there_is_stale() {
 #[test]
 fn a_proxy_that_was_said_to_miss_an_update_may_be_stale_until_it_is_seen_to_have_it() {
     let missed = || story().create("a", "1", done("a", 1, &[])).update("a", "2", done("a", 2, &[0]));
-    missed().follow("a", to("1")).is_right();
+    missed().follow("a", to("1")).passes();
     missed().get("a", to("1")).breaks("stale");
     missed().quiet(vec![replica(7, "x")]).follow("a", to("1")).breaks("stale");
 }
@@ -152,7 +152,7 @@ fn a_proxy_that_was_said_to_miss_an_update_may_be_stale_until_it_is_seen_to_have
 #[test]
 fn a_proxy_that_was_killed_may_be_stale_until_it_is_back() {
     let updated = || story().create("a", "1", done("a", 1, &[])).update("a", "2", done("a", 2, &[]));
-    updated().follow("a", to("2")).away(30, 45).follow("a", to("1")).is_right();
+    updated().follow("a", to("2")).away(30, 45).follow("a", to("1")).passes();
     updated().away(21, 25).follow("a", status(503)).follow("a", to("1")).breaks("stale");
 }
 
@@ -185,11 +185,11 @@ fn a_target_that_was_never_the_links_is_noticed() {
 #[test]
 fn what_has_no_answer_may_have_happened_or_not_or_happen_yet() {
     let asked = || story().create("a", "1", done("a", 1, &[])).update("a", "2", unknown());
-    asked().get("a", to("1")).is_right();
-    asked().get("a", to("2")).is_right();
-    asked().get("a", to("1")).get("a", to("2")).is_right();
+    asked().get("a", to("1")).passes();
+    asked().get("a", to("2")).passes();
+    asked().get("a", to("1")).get("a", to("2")).passes();
     asked().get("a", at_version("2", 2)).get("a", at_version("1", 1)).breaks("went back");
-    story().create("a", "1", done("a", 1, &[])).delete("a", unknown()).get("a", status(404)).is_right();
+    story().create("a", "1", done("a", 1, &[])).delete("a", unknown()).get("a", status(404)).passes();
     // What was not sent did not happen.
     let unsent = story().create("a", "1", done("a", 1, &[])).update("a", "2", Answer::Unsent);
     unsent.get("a", to("2")).breaks("never its target");
@@ -197,13 +197,13 @@ fn what_has_no_answer_may_have_happened_or_not_or_happen_yet() {
 
 #[test]
 fn an_alias_has_one_owner() {
-    story().create("a", "1", done("a", 1, &[])).create("a", "2", status(409)).is_right();
+    story().create("a", "1", done("a", 1, &[])).create("a", "2", status(409)).passes();
     story().create("a", "1", done("a", 1, &[])).create("a", "2", done("a", 2, &[])).breaks("two owners");
     // At the same time, too.
     let both = story().create("a", "1", done("a", 1, &[])).lasting(90);
     both.create("a", "2", done("a", 2, &[])).breaks("two owners");
     story().create("a", "1", status(409)).breaks("refused though free");
-    story().create("a", "1", unknown()).create("a", "2", status(409)).is_right();
+    story().create("a", "1", unknown()).create("a", "2", status(409)).passes();
 }
 
 #[test]
@@ -216,14 +216,14 @@ fn a_code_is_given_out_once_and_a_request_takes_effect_once() {
         links: links.iter().map(|(code, target)| ((*code).into(), (*target).into())).collect(),
     };
     let request = || Request::Create { alias: None, target: "1".into(), max_clicks: None };
-    story().call(request(), unknown()).entry(listing(&[("x", "1")])).is_right();
+    story().call(request(), unknown()).entry(listing(&[("x", "1")])).passes();
     story().call(request(), unknown()).entry(listing(&[("x", "1"), ("y", "1")])).breaks("effect twice");
     story().generated("1", "x").entry(listing(&[("x", "1"), ("y", "2")])).breaks("never its target");
 }
 
 #[test]
 fn replicas_at_one_place_are_equal_and_follow() {
-    story().quiet(vec![replica(7, "x"), replica(7, "x")]).is_right();
+    story().quiet(vec![replica(7, "x"), replica(7, "x")]).passes();
     story().quiet(vec![replica(7, "x"), replica(7, "y")]).breaks("replicas differ");
     story().quiet(vec![replica(6, "x")]).breaks("not following");
     let diverged = Replica { state: "diverged".into(), ..replica(7, "x") };
@@ -235,27 +235,27 @@ fn one_visit_more_than_the_limit_is_noticed_and_an_end_that_comes_early() {
     let visits =
         |count| (0..count).fold(story().limited("x", 2), |story, _| story.follow("x", to("limited")));
     let standing = |used, burned| Entry::Standing { code: "x".into(), used, burned };
-    visits(2).follow("x", status(410)).entry(standing(2, 0)).is_right();
+    visits(2).follow("x", status(410)).entry(standing(2, 0)).passes();
     visits(3).breaks("over the limit");
     visits(1).follow("x", status(410)).breaks("ended early");
     visits(2).entry(standing(1, 0)).breaks("over the limit");
     visits(1).entry(standing(1, 1)).breaks("over the limit");
     let damaged = || visits(2).entry(Entry::Damaged { at_us: 0, proxy: 0 });
-    damaged().entry(standing(1, 1)).is_right();
+    damaged().entry(standing(1, 1)).passes();
     damaged().entry(standing(1, 0)).breaks("over the limit");
     damaged().entry(standing(2, 1)).breaks("over the limit");
     let early = || visits(1).entry(Entry::Damaged { at_us: 0, proxy: 0 }).follow("x", status(410));
-    early().entry(standing(1, 1)).is_right();
+    early().entry(standing(1, 1)).passes();
     early().entry(standing(1, 0)).breaks("ended early");
-    visits(1).follow("x", unknown()).follow("x", status(410)).entry(standing(2, 0)).is_right();
+    visits(1).follow("x", unknown()).follow("x", status(410)).entry(standing(2, 0)).passes();
 }
 
 #[test]
 fn clicks_are_counted_between_received_and_attempted() {
     let visits = || story().generated("1", "x").follow("x", to("1")).follow("x", unknown());
     let clicks = |counted| Entry::Clicks { code: "x".into(), counted };
-    visits().entry(clicks(1)).is_right();
-    visits().entry(clicks(2)).is_right();
+    visits().entry(clicks(1)).passes();
+    visits().entry(clicks(2)).passes();
     visits().entry(clicks(0)).breaks("clicks");
     visits().entry(clicks(3)).breaks("clicks");
 }
