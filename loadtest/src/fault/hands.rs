@@ -218,7 +218,7 @@ impl Hands<'_> {
     }
 }
 
-/// Turns a bit of the manifest of every replica in a proxy's folder over: none will do any more, and a snapshot is fetched.
+/// Turns a bit of the manifest of every replica in a proxy's folder over: none will do any more, and it begins with an empty one.
 fn damage(data: &Path) -> anyhow::Result<()> {
     let list = |dir: &Path| -> anyhow::Result<Vec<PathBuf>> {
         let read = std::fs::read_dir(dir).with_context(|| format!("cannot read {}", dir.display()))?;

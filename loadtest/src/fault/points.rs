@@ -63,7 +63,7 @@ pub enum When {
     Seldom,
     /// While it starts: it is killed and started to get there.
     Starting,
-    /// While a replica is replaced by a snapshot: the proxy is killed, its replica damaged, and it is started.
+    /// While a damaged replica is replaced: the proxy is killed, its replica damaged, and it is started.
     Replacing,
 }
 
@@ -132,9 +132,7 @@ const GRPC: Place = Place::Port("grpc", "listen");
 const REPLICA: Place = Place::File("*/data/replica*/*.log");
 const REPLICA_CURRENT: Place = Place::File("*/data/replica*/CURRENT");
 const REPLICA_MANIFEST: Place = Place::File("*/data/replica*/MANIFEST-*");
-const SNAPSHOT: Place = Place::File("*/data/bootstrap/*");
-const NEW_REPLICA: Place = Place::File("*/data/replica-*[0-9]");
-const PARTIAL: Place = Place::File("*/data/replica-*.partial/*");
+const NEW_REPLICA: Place = Place::File("*/data/replica-*/CURRENT");
 const WRITER: Place = Place::Port("writers", "urls");
 const VISITOR: Place = Place::Port("listen", "addresses");
 
@@ -185,17 +183,9 @@ pub const POINTS: &[Point] = &[
     before(Proxy, Starting, "before the manifest is synced", Sync, REPLICA_MANIFEST),
     before(Proxy, Starting, "before the manifest is the current one", Rename, REPLICA_CURRENT),
     after(Proxy, Starting, "when the manifest is the current one", Rename, REPLICA_CURRENT),
-    after(Proxy, Replacing, "when the first bytes of a snapshot are on disk", Write, SNAPSHOT),
-    before(Proxy, Replacing, "before a replica made of a snapshot is synced", Sync, PARTIAL),
-    before(Proxy, Replacing, "before the switch to a new replica", Rename, NEW_REPLICA),
-    after(
-        Proxy,
-        Replacing,
-        "between the switch to a new replica and the removal of the old one",
-        Rename,
-        NEW_REPLICA,
-    ),
-    after(Proxy, Replacing, "while the old replica is removed", Unlink, REPLICA_CURRENT),
+    before(Proxy, Replacing, "while an empty replica is begun for a damaged one", Rename, NEW_REPLICA),
+    after(Proxy, Replacing, "when an empty replica was begun for a damaged one", Rename, NEW_REPLICA),
+    after(Proxy, Replacing, "while a damaged replica is removed", Unlink, REPLICA_CURRENT),
 ];
 
 /// Whom a point of a promotion is of.
