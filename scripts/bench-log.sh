@@ -9,6 +9,6 @@ set -euo pipefail
 LINKS=${LINKS:-1000000}
 
 begin_bench log
-cargo build --release --locked --quiet -p linklog --example measure
-measure run "$CARGO_TARGET_DIR/release/examples/measure" "$BENCH_DIR/log" "$LINKS"
+cargo build --release --locked --quiet -p linklog --example write_and_apply
+measure run "$CARGO_TARGET_DIR/release/examples/write_and_apply" "$BENCH_DIR/log" "$LINKS"
 end_bench "The log by itself, with $LINKS links" bench-log

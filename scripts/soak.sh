@@ -24,6 +24,10 @@ harness() { # NAME COMMAND ARGUMENTS…: one run, its folder removed when it was
 harness sweep fault-sweep
 while [ "$(date +%s)" -lt "$until" ]; do
   harness fault fault --proxies 3 --keypools 2 --seconds "$ROUND_S" --seed "$seed"
+  # Each of the 48 named points: killed there with odd seeds, stopped there with even ones.
+  harness points fault --proxies 2 --keypools 1 --faults points --seconds "$ROUND_S" --seed "$seed" --first-point "$(((seed - 1) * 48))"
+  harness clock fault --proxies 2 --keypools 1 --faults clock --seconds "$((ROUND_S / 2))" --seed "$seed"
+  harness promotions promotions --points --times 36 --seed "$seed"
   harness contest contest --claims 1000000 --kills 5 --seed "$seed"
   harness flips flips --count 1000 --seed "$seed"
   harness power power-cuts --count 200 --seed "$seed"

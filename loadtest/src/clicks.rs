@@ -6,47 +6,38 @@
 //!
 //! The fleet, its faults and the traffic follow from one seed.
 
+mod accounts;
 mod counts;
 mod faults;
-mod forwarder;
 mod relay;
 mod traffic;
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::Context;
-use rand::RngExt;
 use serde::Serialize;
 
 use crate::admin::{AdminApi, BATCH_MAX, batch_created};
+use crate::cable::{Cable, Quality, Upstream};
 use crate::figures;
-use crate::fleet::{Fleet, Options, Setting, default_bin_dir};
+use crate::fleet::Fleet;
 use crate::http1::{Connection, Endpoint};
 use crate::pace::StopFlag;
-use crate::progress::{Ticker, print, say};
-use crate::report::{ReportArgs, command_line};
+use crate::progress::{Ticker, say};
 use crate::synthetic;
-use counts::{Compared, Counts, compare};
+use crate::trial::{self, Findings, PlaceArgs, Seed, Settings};
+use accounts::{API_TIMEOUT, Accounts, STILL, now_ms};
+use counts::{Compared, compare};
 use faults::{Fault, Faults, plan};
-use forwarder::Forwarder;
 use relay::{Done, Relay, Trick};
 use traffic::{Tally, Traffic};
 
 /// How long the proxies may take to report everything once the load has ended and all is well again.
 const SETTLE_MAX: Duration = Duration::from_secs(120);
-/// How long counts have to stay as they are to be taken for final.
-const STILL: Duration = Duration::from_secs(2);
-/// Seconds to wait for an answer of the API.
-const API_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What `clicks` takes.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Folder for the fleet; one made by an earlier run with as many proxies can be used again.
-    #[arg(long, value_name = "DIR")]
-    dir: PathBuf,
     /// Number of proxies.
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=16))]
     proxies: u16,
@@ -86,17 +77,12 @@ pub struct Args {
     /// Kills the writer during the load and starts it again after so many seconds [default: it is left alone]
     #[arg(long, value_name = "S", value_parser = seconds)]
     admin_outage: Option<u64>,
-    /// Seed of the faults and the traffic [default: a new one, printed]
-    #[arg(long, value_name = "N")]
-    seed: Option<u64>,
-    /// A setting for the configuration of a part, as in `fleet`. May be repeated.
-    #[arg(long = "set", value_name = "PART.KEY=VALUE")]
-    set: Vec<Setting>,
-    /// Folder of the binaries [default: the folder of this program]
-    #[arg(long, value_name = "DIR", env = "SIGNPOST_BIN_DIR")]
-    bin_dir: Option<PathBuf>,
     #[command(flatten)]
-    report: ReportArgs,
+    seed: Seed,
+    #[command(flatten)]
+    settings: Settings,
+    #[command(flatten)]
+    place: PlaceArgs,
 }
 
 /// Seconds, with or without the unit.
@@ -130,6 +116,8 @@ pub struct Results {
     pub behind_ms_max: u64,
     /// How long after the end of the load everything was counted, in milliseconds.
     pub settled_after_ms: u64,
+    /// What contradicts the contract besides counts.
+    pub wrong: Vec<String>,
 }
 
 /// Runs the command.
@@ -137,37 +125,20 @@ pub struct Results {
 /// # Errors
 /// The fleet did not start or did not settle, or the contract was broken.
 pub fn run(args: Args) -> anyhow::Result<()> {
-    let stop = StopFlag::on_signals()?;
-    let seed = args.seed.unwrap_or_else(|| rand::rng().random_range(1..1_000_000));
-    let replay = args.replay(seed);
-    say(format!("clicks: seed {seed}"));
-    let begun = args.report.begin();
-    let results = args.measure(seed, &stop).with_context(|| format!("to see it again: {replay}"))?;
-    print(results.text());
-    let path = begun.write(&results)?;
-    say(format!("report in {}", path.display()));
-    let broken = results.compared.broken.len();
-    anyhow::ensure!(
-        broken == 0 && results.dropped == 0,
-        "{broken} counts are wrong, {} clicks were dropped; to see it again: {replay}",
-        results.dropped
-    );
-    args.judge_relay(&results).with_context(|| format!("to see it again: {replay}"))?;
-    anyhow::ensure!(
-        args.kills > 0 || results.compared.unanswered() == 0,
-        "{} requests were not answered although no proxy was killed; to see it again: {replay}",
-        results.compared.unanswered()
-    );
-    Ok(())
+    trial::run_seeded("clicks", &args.place, args.seed, |seed, stop| {
+        let mut results = args.measure(seed, stop)?;
+        results.wrong.extend(args.judge_relay(&results).err().map(|error| error.to_string()));
+        let unanswered = results.compared.unanswered();
+        if args.kills == 0 && unanswered > 0 {
+            results
+                .wrong
+                .push(format!("{unanswered} requests were not answered although no proxy was killed"));
+        }
+        Ok(results)
+    })
 }
 
 impl Args {
-    /// The command that does the same again.
-    fn replay(&self, seed: u64) -> String {
-        let typed = command_line(std::env::args());
-        if self.seed.is_some() { typed } else { format!("{typed} --seed {seed}") }
-    }
-
     /// How often each of [`Trick::ALL`] is wanted.
     fn tricks(&self) -> [u32; Trick::ALL.len()] {
         [self.repeats, self.late, self.lost_answers, self.replays]
@@ -192,24 +163,21 @@ impl Args {
     }
 
     fn measure(&self, seed: u64, stop: &StopFlag) -> anyhow::Result<Results> {
-        let forwarder = Forwarder::start(
-            self.dir.join("admin").join("config.toml"),
-            Duration::from_millis(self.delay),
-            seed,
-        )?;
-        let mut options = Options::new(&self.dir, self.proxies)?;
-        options.bin_dir = self.bin_dir.clone().map_or_else(default_bin_dir, Ok)?;
+        let dir = self.place.dir()?;
+        let cable =
+            Cable::start(Upstream { config: dir.join("admin").join("config.toml"), table: "feed" }, seed)?;
+        if self.delay > 0 {
+            cable.set(Quality::Uneven(Duration::from_millis(self.delay)));
+        }
         let relay = match self.tricks() {
             [0, 0, 0, 0] => None,
-            _ => Some(Relay::start(self.dir.clone(), forwarder.address())?),
+            _ => Some(Relay::start(dir.to_owned(), cable.address())?),
         };
-        let url = relay.as_ref().map_or_else(|| forwarder.url(), Relay::url);
+        let url = relay.as_ref().map_or_else(|| cable.url(), Relay::url);
         let writers = format!("proxy.writers.urls=[\"{url}\"]");
-        options.settings.push(writers.parse().map_err(anyhow::Error::msg)?);
         // A proxy that is started while the writer is away is to serve at once, not to hold up the faults after it.
-        let ready = "proxy.ready.without_writer_after_ms=0";
-        options.settings.push(ready.parse().map_err(anyhow::Error::msg)?);
-        options.settings.extend(self.set.iter().cloned());
+        let own = [writers.as_str(), "proxy.ready.without_writer_after_ms=0"];
+        let options = self.place.options(dir, self.proxies, &own, &self.settings)?;
         let fleet = Fleet::start_stoppable(options, stop.clone())?;
         let codes = create(&fleet, self.links)?;
         let traffic = Traffic {
@@ -227,7 +195,7 @@ impl Args {
         let mut accounts = Accounts::of(&fleet, codes)?;
         let start = Instant::now();
         let running = traffic.start(start, duration, &tally, stop);
-        let faults = Faults { fleet: &fleet, forwarder: &forwarder, relay: relay.as_ref(), stop };
+        let faults = Faults { fleet: &fleet, cable: &cable, relay: relay.as_ref(), stop };
         let ticker = progress(&tally, duration);
         let mut behind_ms_max = 0;
         let done = std::thread::scope(|scope| {
@@ -258,7 +226,7 @@ impl Args {
             seed,
             proxies: self.proxies,
             faults,
-            connections_cut: forwarder.cut_so_far(),
+            connections_cut: cable.cut_so_far(),
             unsent: tally.unsent(),
             compared: compare(&accounts.codes, &tally.sent(), &shown.counts),
             relay: relay.as_ref().map(Relay::done),
@@ -266,6 +234,7 @@ impl Args {
             dropped: shown.dropped,
             behind_ms_max,
             settled_after_ms,
+            wrong: Vec::new(),
         })
     }
 }
@@ -289,10 +258,6 @@ fn endpoints(urls: &[String]) -> anyhow::Result<Vec<Endpoint>> {
     urls.iter().map(|url| Ok(url.parse()?)).collect()
 }
 
-fn now_ms() -> u64 {
-    u64::try_from(jiff::Timestamp::now().as_millisecond()).unwrap_or(0)
-}
-
 /// Creates links and waits until every proxy has them.
 fn create(fleet: &Fleet, links: u32) -> anyhow::Result<Vec<String>> {
     let api = AdminApi::new(fleet.ready().admin.parse()?, &fleet.ready().token, false);
@@ -309,116 +274,22 @@ fn create(fleet: &Fleet, links: u32) -> anyhow::Result<Vec<String>> {
     Ok(codes)
 }
 
-/// The counts as the API shows them.
-struct Accounts {
-    connection: Connection,
-    health: Connection,
-    token: String,
-    codes: Vec<String>,
-}
-
-/// One reading of all of them.
-#[derive(Debug, PartialEq, Eq)]
-struct Shown {
-    counts: Vec<Counts>,
-    /// Milliseconds since the Unix epoch.
-    complete_until_ms: Option<u64>,
-    missing: Vec<String>,
-    dropped: u64,
-}
-
-impl Accounts {
-    fn of(fleet: &Fleet, codes: Vec<String>) -> anyhow::Result<Accounts> {
-        let config = std::fs::read_to_string(fleet.dir().join("admin").join("config.toml"))?;
-        let config: toml::Table = config.parse()?;
-        let health = config["health"]["listen"].as_str().context("the writer has a health port")?;
-        Ok(Accounts {
-            connection: Connection::new(fleet.ready().admin.parse()?, API_TIMEOUT),
-            health: Connection::new(format!("http://{health}").parse()?, API_TIMEOUT),
-            token: fleet.ready().token.clone(),
-            codes,
-        })
+impl Findings for Results {
+    fn broken(&self) -> u64 {
+        (self.compared.broken.len() + self.wrong.len()) as u64
     }
 
-    fn read_one(&mut self, index: usize) -> anyhow::Result<(Counts, serde_json::Value)> {
-        let path = format!("/v1/links/{}/clicks", self.codes[index]);
-        let authorization = format!("Authorization: Bearer {}\r\n", self.token);
-        let request = crate::http1::get(self.connection.endpoint(), &path, &authorization);
-        let answer = self.connection.exchange(&request)?;
-        anyhow::ensure!(answer.status == 200, "{path} was answered with {}", answer.status);
-        let shown: serde_json::Value =
-            serde_json::from_slice(answer.body).context("clicks that are no JSON")?;
-        let number = |name: &str| shown[name].as_u64().with_context(|| format!("no {name} in {shown}"));
-        let counts = Counts([number("total")?, number("bots")?, number("head")?, number("prefetch")?]);
-        Ok((counts, shown))
+    fn judge(&self) -> anyhow::Result<()> {
+        let counts = self.compared.broken.len();
+        anyhow::ensure!(
+            counts == 0 && self.dropped == 0,
+            "{counts} counts are wrong, {} clicks were dropped",
+            self.dropped
+        );
+        anyhow::ensure!(self.wrong.is_empty(), "{}", self.wrong.join("; "));
+        Ok(())
     }
 
-    fn read_all(&mut self) -> anyhow::Result<Shown> {
-        // The first answer tells how complete the ones after it are, at least.
-        let (_, first) = self.read_one(0)?;
-        let counts = (0..self.codes.len()).map(|index| Ok(self.read_one(index)?.0));
-        Ok(Shown {
-            counts: counts.collect::<anyhow::Result<_>>()?,
-            complete_until_ms: complete_until_ms(&first)?,
-            missing: serde_json::from_value(first["missing"].clone()).context("missing proxies")?,
-            dropped: first["dropped"].as_u64().context("dropped clicks")?,
-        })
-    }
-
-    /// How old the counts are.
-    fn behind_ms(&mut self) -> anyhow::Result<Option<u64>> {
-        let (_, shown) = self.read_one(0)?;
-        Ok(complete_until_ms(&shown)?.map(|until| now_ms().saturating_sub(until)))
-    }
-
-    /// Waits until every proxy has reported everything up to `ended_ms`, and makes sure that nothing moves after that.
-    fn settle(
-        &mut self,
-        ended: Instant,
-        ended_ms: u64,
-        at_most: Duration,
-        stop: &StopFlag,
-    ) -> anyhow::Result<Shown> {
-        let mut last = "the API was not asked yet".to_owned();
-        while ended.elapsed() < at_most {
-            match self.read_all() {
-                Ok(shown) if shown.missing.is_empty() && shown.complete_until_ms >= Some(ended_ms) => {
-                    anyhow::ensure!(stop.sleep_until(Instant::now() + STILL), "stopped");
-                    let again = self.read_all()?;
-                    anyhow::ensure!(
-                        again.counts == shown.counts,
-                        "counts moved after the API had said that they are complete"
-                    );
-                    return Ok(again);
-                }
-                Ok(shown) => {
-                    last = format!(
-                        "complete until {:?} where {ended_ms} is needed, missing {:?}",
-                        shown.complete_until_ms, shown.missing
-                    );
-                }
-                Err(error) => last = format!("{error:#}"),
-            }
-            anyhow::ensure!(stop.sleep_until(Instant::now() + Duration::from_millis(100)), "stopped");
-        }
-        anyhow::bail!("the counts were not complete {} s after the load: {last}", at_most.as_secs())
-    }
-
-    fn metric(&mut self, name: &str) -> Option<u64> {
-        let request = crate::http1::get(self.health.endpoint(), "/metrics", "");
-        let answer = self.health.exchange(&request).ok()?;
-        let text = std::str::from_utf8(answer.body).ok()?;
-        text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok())
-    }
-}
-
-fn complete_until_ms(shown: &serde_json::Value) -> anyhow::Result<Option<u64>> {
-    let Some(text) = shown["complete_until"].as_str() else { return Ok(None) };
-    let at: jiff::Timestamp = text.parse().context("complete_until is no time")?;
-    Ok(u64::try_from(at.as_millisecond()).ok())
-}
-
-impl Results {
     fn text(&self) -> String {
         let mut text = self.compared.table();
         for fault in &self.faults {

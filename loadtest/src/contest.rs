@@ -4,7 +4,6 @@
 //! in between: a batch without an answer may have won, and what it won has to stand.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Barrier, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -17,11 +16,10 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::figures;
-use crate::fleet::{Fleet, Options, Ready, Setting, default_bin_dir};
+use crate::fleet::{Fleet, Ready};
 use crate::http1::{Connection, Endpoint, get, post_json};
 use crate::pace::StopFlag;
-use crate::progress::{print, say};
-use crate::report::{ReportArgs, command_line};
+use crate::trial::{self, Findings, PlaceArgs, Seed, Settings};
 
 /// How long one batch may take.
 const ANSWER_WITHIN: Duration = Duration::from_secs(20);
@@ -37,9 +35,6 @@ const BROKEN_MAX: usize = 100;
 /// What `contest` takes.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// New folder for the fleet.
-    #[arg(long, value_name = "DIR")]
-    dir: PathBuf,
     /// Clients that claim every alias.
     #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u16).range(2..=64))]
     clients: u16,
@@ -52,17 +47,12 @@ pub struct Args {
     /// How often the writer is killed and started again meanwhile.
     #[arg(long, value_name = "N", default_value_t = 0)]
     kills: u32,
-    /// Seed of orders and kills [default: a new one, printed]
-    #[arg(long, value_name = "N")]
-    seed: Option<u64>,
-    /// A setting for the configuration of a part, as in `fleet`. May be repeated.
-    #[arg(long = "set", value_name = "PART.KEY=VALUE")]
-    set: Vec<Setting>,
-    /// Folder of the binaries [default: the folder of this program]
-    #[arg(long, value_name = "DIR", env = "SIGNPOST_BIN_DIR")]
-    bin_dir: Option<PathBuf>,
     #[command(flatten)]
-    report: ReportArgs,
+    seed: Seed,
+    #[command(flatten)]
+    settings: Settings,
+    #[command(flatten)]
+    place: PlaceArgs,
 }
 
 /// What `contest` found out.
@@ -93,19 +83,7 @@ pub struct Results {
 /// # Errors
 /// The fleet did not start, or an alias has not exactly one owner.
 pub fn run(args: Args) -> anyhow::Result<()> {
-    let stop = StopFlag::on_signals()?;
-    let seed = args.seed.unwrap_or_else(|| rand::rng().random_range(1..1_000_000));
-    let typed = command_line(std::env::args());
-    let replay = if args.seed.is_some() { typed } else { format!("{typed} --seed {seed}") };
-    say(format!("contest: seed {seed}"));
-    let begun = args.report.begin();
-    let results = args.measure(seed, &stop).with_context(|| format!("to see it again: {replay}"))?;
-    print(results.text());
-    let path = begun.write(&results)?;
-    say(format!("report in {}", path.display()));
-    let broken = results.broken.len();
-    anyhow::ensure!(broken == 0, "the contract was broken {broken} times; to see it again: {replay}");
-    Ok(())
+    trial::run_seeded("contest", &args.place, args.seed, |seed, stop| args.measure(seed, stop))
 }
 
 /// What became of the claims of one alias.
@@ -154,9 +132,7 @@ impl Args {
     }
 
     fn measure(&self, seed: u64, stop: &StopFlag) -> anyhow::Result<Results> {
-        let mut options = Options::new(&self.dir, 1)?;
-        options.bin_dir = self.bin_dir.clone().map_or_else(default_bin_dir, Ok)?;
-        options.settings.extend(self.set.iter().cloned());
+        let options = self.place.options(self.place.dir()?, 1, &[], &self.settings)?;
         let fleet = Fleet::start_stoppable(options, stop.clone())?;
         let aliases = self.aliases();
         let all = Mutex::new(vec![Claims::default(); aliases as usize]);
@@ -340,7 +316,11 @@ fn wait_until_caught_up(fleet: &Fleet) -> anyhow::Result<()> {
     }
 }
 
-impl Results {
+impl Findings for Results {
+    fn broken(&self) -> u64 {
+        self.broken.len() as u64
+    }
+
     fn text(&self) -> String {
         let mut text = format!(
             "contest: {} claims of {} aliases in {:.1} s: {} won, {} lost, {} without an answer, {} kills\n",

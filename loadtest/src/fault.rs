@@ -5,7 +5,6 @@
 //! not, so a seed repeats the same faults and the same requests, and mostly the same failure.
 
 mod absences;
-mod cable;
 pub mod checker;
 mod client;
 mod hands;
@@ -13,44 +12,48 @@ mod health;
 pub mod history;
 mod look;
 pub mod plan;
+pub mod points;
+pub mod reins;
 pub mod steps;
 mod workload;
 mod writes;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use anyhow::Context;
-use rand::RngExt;
 use serde::Serialize;
 
 use crate::figures;
-use crate::fleet::{Fleet, Options, Setting, default_bin_dir};
+use crate::fleet::Fleet;
 use crate::pace::StopFlag;
 use crate::progress::{print, say};
-use crate::report::{ReportArgs, command_line};
+use crate::trial::{self, Findings, PlaceArgs, Seed, Settings};
 use absences::Absences;
 use checker::Objection;
-use hands::{Cables, Hands};
+use hands::{Cables, Hands, lock};
 use history::{Answer, Call, Entry, Recorder};
 use look::Look;
 use plan::{Kind, Size};
+use points::{POINTS, PROMOTION};
+use reins::Reins;
 use workload::Workload;
 
 /// How long a round has faults, in milliseconds.
 const ROUND_MS: u64 = 5_000;
 /// Visitors of each proxy.
 const VISITORS: u16 = 2;
+/// A proxy that is started while the writer is away is to serve at once; and codes are to be leased often.
+const OWN_SETTINGS: [&str; 3] =
+    ["proxy.ready.without_writer_after_ms=0", "admin.codes.block=200", "admin.codes.low_watermark=100"];
 /// Objections that are printed.
 const SHOWN_MAX: usize = 20;
 
 /// What `fault` takes.
 #[derive(Debug, clap::Args)]
+#[command(mut_arg("dir", |dir| dir.required(false).required_unless_present_any(["check", "list_points"])))]
 pub struct Args {
-    /// New folder for the fleet and, unless said otherwise, the history.
-    #[arg(long, value_name = "DIR", required_unless_present = "check")]
-    dir: Option<PathBuf>,
     /// Number of proxies.
     #[arg(long, value_name = "P", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=16))]
     proxies: u16,
@@ -63,26 +66,27 @@ pub struct Args {
     /// Clients of the API.
     #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=256))]
     clients: u16,
-    /// Kinds of faults: kill, stop, cut, delay, throttle, half-open, double [default: all]
+    /// Kinds of faults: kill, stop, cut, delay, throttle, half-open, double, clock, points [default: all]
     #[arg(long, value_name = "KIND,…", value_delimiter = ',')]
     faults: Vec<Kind>,
-    /// Seed of faults and requests [default: a new one, printed]
-    #[arg(long, value_name = "N")]
-    seed: Option<u64>,
+    #[command(flatten)]
+    seed: Seed,
+    /// The first of the named points; the others follow in their order.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    first_point: usize,
+    /// Only prints the named points: one a line.
+    #[arg(long, conflicts_with_all = ["dir", "check"])]
+    list_points: bool,
     /// File for everything that was asked, answered and done [default: history.ndjson in DIR]
     #[arg(long, value_name = "FILE")]
     history: Option<PathBuf>,
     /// Only checks a history that an earlier run left.
     #[arg(long, value_name = "FILE", conflicts_with = "dir")]
     check: Option<PathBuf>,
-    /// A setting for the configuration of a part, as in `fleet`. May be repeated.
-    #[arg(long = "set", value_name = "PART.KEY=VALUE")]
-    set: Vec<Setting>,
-    /// Folder of the binaries [default: the folder of this program]
-    #[arg(long, value_name = "DIR", env = "SIGNPOST_BIN_DIR")]
-    bin_dir: Option<PathBuf>,
     #[command(flatten)]
-    report: ReportArgs,
+    settings: Settings,
+    #[command(flatten)]
+    place: PlaceArgs,
 }
 
 /// What `fault` found out.
@@ -94,6 +98,8 @@ pub struct Results {
     pub rounds: u64,
     /// Faults by kind and victim.
     pub faults: BTreeMap<String, u64>,
+    /// How often each named point was reached that had its turn, killed or stopped there.
+    pub points: BTreeMap<String, u64>,
     /// Requests by what came of them.
     pub requests: BTreeMap<String, u64>,
     /// What contradicts the contract.
@@ -105,80 +111,89 @@ pub struct Results {
 /// # Errors
 /// The fleet did not start or did not recover, or the contract was broken.
 pub fn run(args: Args) -> anyhow::Result<()> {
-    if let Some(path) = &args.check {
-        let begun = args.report.begin();
-        let objections = checker::check(&history::read(path)?);
-        begun.write(&objections)?;
-        return judge(&objections, &path.display().to_string());
+    if args.list_points {
+        POINTS.iter().enumerate().for_each(|(number, point)| print(format!("{number:>3}  {point}\n")));
+        PROMOTION.iter().for_each(|(_, point, _)| print(format!("     {point} (promotions --points)\n")));
+        return Ok(());
     }
-    let stop = StopFlag::on_signals()?;
-    let seed = args.seed.unwrap_or_else(|| rand::rng().random_range(1..1_000_000));
-    let typed = command_line(std::env::args());
-    let replay = if args.seed.is_some() { typed } else { format!("{typed} --seed {seed}") };
-    say(format!("fault: seed {seed}"));
-    let dir = args.dir.clone().context("clap requires a folder")?;
-    let path = args.history.clone().unwrap_or_else(|| dir.join("history.ndjson"));
-    let hint = format!(
-        "seed {seed}; the history is in {}; to see it again, in a new folder: {replay}",
-        path.display()
-    );
-    let begun = args.report.begin();
-    let results = args.measure(&dir, &path, seed, &stop).with_context(|| hint.clone())?;
-    print(results.text());
-    let report = begun.write(&results)?;
-    say(format!("report in {}", report.display()));
-    judge(&results.objections, &hint)
+    if let Some(path) = &args.check {
+        return trial::run(&args.place, &path.display().to_string(), || {
+            Ok(Checked { objections: checker::check(&history::read(path)?) })
+        });
+    }
+    trial::run_seeded("fault", &args.place, args.seed, |seed, stop| args.measure(seed, stop))
 }
 
-fn judge(objections: &[Objection], hint: &str) -> anyhow::Result<()> {
-    for objection in objections.iter().take(SHOWN_MAX) {
-        print(format!("BROKEN {}: {}\n", objection.rule, objection.seen));
+/// A history that was checked again.
+#[derive(Debug, Serialize)]
+#[serde(transparent)]
+struct Checked {
+    objections: Vec<Objection>,
+}
+
+impl Findings for Checked {
+    fn broken(&self) -> u64 {
+        self.objections.len() as u64
     }
-    anyhow::ensure!(objections.is_empty(), "the contract was broken {} times: {hint}", objections.len());
-    Ok(())
+
+    fn text(&self) -> String {
+        broken(&self.objections)
+    }
+}
+
+/// The first objections, a line each.
+fn broken(objections: &[Objection]) -> String {
+    let line = |objection: &Objection| format!("BROKEN {}: {}\n", objection.rule, objection.seen);
+    objections.iter().take(SHOWN_MAX).map(line).collect()
 }
 
 impl Args {
-    fn measure(
-        &self,
-        dir: &std::path::Path,
-        path: &std::path::Path,
-        seed: u64,
-        stop: &StopFlag,
-    ) -> anyhow::Result<Results> {
-        let is_new = !dir.join("fleet.json").exists();
-        anyhow::ensure!(
-            is_new,
-            "{} has links that this run knows nothing of: give a new folder",
-            dir.display()
-        );
-        std::fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;
+    fn measure(&self, seed: u64, stop: &StopFlag) -> anyhow::Result<Results> {
+        let dir = self.place.new_dir()?;
+        let path = self.history.clone().unwrap_or_else(|| dir.join("history.ndjson"));
+        say(format!("fault: the history is in {}", path.display()));
         let size = Size { proxies: self.proxies, keypools: self.keypools };
         let cables = Cables::start(dir, size)?;
-        let mut options = Options::new(dir, self.proxies)?;
-        options.keypools = self.keypools;
-        options.bin_dir = self.bin_dir.clone().map_or_else(default_bin_dir, Ok)?;
-        options.settings = cables.settings()?;
-        // A proxy that is started while the writer is away is to serve at once; and codes are to be leased often.
-        for setting in [
-            "proxy.ready.without_writer_after_ms=0",
-            "admin.codes.block=200",
-            "admin.codes.low_watermark=100",
-        ] {
-            options.settings.push(setting.parse().map_err(anyhow::Error::msg)?);
+        let mut own = cables.settings();
+        let kinds = self.kinds();
+        own.extend(OWN_SETTINGS.map(str::to_owned));
+        if kinds.contains(&Kind::Points) {
+            // A lease every second or so: nobody waits long for the points about leases.
+            own.extend(["admin.codes.block=20", "admin.codes.low_watermark=10"].map(str::to_owned));
         }
-        options.settings.extend(self.set.iter().cloned());
+        let own: Vec<&str> = own.iter().map(String::as_str).collect();
+        let mut options = self.place.options(dir, self.proxies, &own, &self.settings)?;
+        options.keypools = self.keypools;
+        let parts = std::iter::once("admin".to_owned())
+            .chain((0..self.keypools).map(|index| format!("keypool-{index}")))
+            .chain((0..self.proxies).map(|index| format!("proxy-{index}")));
+        let reins = match kinds.iter().any(|kind| kind.needs_reins()) {
+            true => Some(Reins::put_on(dir, parts, &mut options)?),
+            false => None,
+        };
         let fleet = Fleet::start_stoppable(options, stop.clone())?;
-        let recorder = Recorder::begin(path)?;
-        let rounds = self.rounds(&fleet, &cables, &recorder, seed, stop);
+        let recorder = Recorder::begin(&path)?;
+        let absences = Absences::default();
+        let hands = Hands {
+            fleet: &fleet,
+            cables: &cables,
+            recorder: &recorder,
+            absences: &absences,
+            reins: reins.as_ref(),
+            points: Mutex::default(),
+            stop,
+        };
+        let rounds = self.rounds(&hands, &kinds, seed);
         // The history is of use also, and most of all, when something failed.
         recorder.flush()?;
         let rounds = rounds?;
         anyhow::ensure!(!stop.is_set(), "stopped before the end");
         let entries = recorder.entries();
+        let points = std::mem::take(&mut *lock(&hands.points));
         Ok(Results {
             seed,
             rounds,
+            points,
             faults: count(&entries, |entry| match entry {
                 Entry::Fault { what, .. } if !what.starts_with("end of ") => Some(what.clone()),
                 _ => None,
@@ -191,24 +206,16 @@ impl Args {
         })
     }
 
-    fn rounds(
-        &self,
-        fleet: &Fleet,
-        cables: &Cables,
-        recorder: &Recorder,
-        seed: u64,
-        stop: &StopFlag,
-    ) -> anyhow::Result<u64> {
+    fn kinds(&self) -> Vec<Kind> {
+        if self.faults.is_empty() { Kind::ALL.map(|(kind, _)| kind).to_vec() } else { self.faults.clone() }
+    }
+
+    fn rounds(&self, hands: &Hands<'_>, kinds: &[Kind], seed: u64) -> anyhow::Result<u64> {
+        let (fleet, recorder, absences) = (hands.fleet, hands.recorder, hands.absences);
         let workload = Workload::new(fleet.ready(), recorder, seed);
-        let (absences, watched) = (Absences::default(), StopFlag::default());
+        let watched = StopFlag::default();
         let look = Look::at(fleet, recorder)?;
         let size = Size { proxies: self.proxies, keypools: self.keypools };
-        let kinds = if self.faults.is_empty() {
-            Kind::ALL.map(|(kind, _)| kind).to_vec()
-        } else {
-            self.faults.clone()
-        };
-        let hands = Hands { fleet, cables, recorder, absences: &absences, stop };
         std::thread::scope(|scope| {
             let mut threads = Vec::new();
             for number in 0..u64::from(self.clients) {
@@ -220,7 +227,7 @@ impl Args {
                 threads.push(scope.spawn(move || workload.visit(u64::from(number), proxy)));
             }
             let watcher = scope.spawn(|| absences.watch(&look.health, recorder, &watched));
-            let outcome = self.each_round(&workload, &hands, &look, &kinds, size, seed);
+            let outcome = self.each_round(&workload, hands, &look, kinds, size, seed);
             workload.end();
             watched.set();
             for thread in threads {
@@ -245,9 +252,9 @@ impl Args {
         seed: u64,
     ) -> anyhow::Result<u64> {
         let until = Instant::now() + Duration::from_secs(self.seconds);
-        let mut number = 0;
+        let (mut number, mut turn) = (0, self.first_point);
         while Instant::now() < until && !hands.stop.is_set() {
-            hands.run(&plan::round(seed, number, ROUND_MS, size, kinds))?;
+            hands.run(&plan::round(seed, number, ROUND_MS, size, kinds, &mut turn))?;
             workload.pause();
             look.when_quiet(&workload.every_code())?;
             workload.go_on();
@@ -285,10 +292,16 @@ fn name_of(call: &Call) -> String {
     format!("{asked}: {came}")
 }
 
-impl Results {
+impl Findings for Results {
+    fn broken(&self) -> u64 {
+        self.objections.len() as u64
+    }
+
     fn text(&self) -> String {
         let mut text = format!("fault: seed {}, {} rounds\n", self.seed, self.rounds);
-        for (title, counts) in [("faults", &self.faults), ("requests", &self.requests)] {
+        for (title, counts) in
+            [("faults", &self.faults), ("points reached", &self.points), ("requests", &self.requests)]
+        {
             let sum: u64 = counts.values().sum();
             text.push_str(&format!("  {title}: {}\n", figures::count(sum)));
             for (name, count) in counts {
@@ -296,6 +309,7 @@ impl Results {
             }
         }
         text.push_str(&format!("  objections: {}\n", self.objections.len()));
+        text.push_str(&broken(&self.objections));
         text
     }
 }

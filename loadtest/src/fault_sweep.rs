@@ -5,23 +5,25 @@
 //! there. Ending with a message, refusing and answering with an error are all fine; so is a part that goes on because nobody relies on
 //! what failed.
 
-mod shim;
+mod plan;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::Path;
 use std::str::FromStr;
 
 use anyhow::Context;
 use serde::Serialize;
 
 use crate::fault::checker::{self, Objection};
-use crate::fault::steps::Steps;
+use crate::fault::steps::{LEASES_OFTEN, Steps};
 use crate::figures;
-use crate::fleet::{Fleet, Options, Setting, Variable, default_bin_dir};
+use crate::fleet::Fleet;
 use crate::pace::StopFlag;
 use crate::progress::{print, say};
-use crate::report::{ReportArgs, command_line};
-use shim::{Plan, Shim};
+use crate::report::command_line;
+use crate::shim::{Shim, variable};
+use crate::trial::{self, Findings, PlaceArgs, Settings};
+use plan::{Plan, SOURCE};
 
 /// A sweep that has not ended by then makes no progress: the part writes more with every start.
 const N_MAX: u64 = 20_000;
@@ -57,9 +59,6 @@ impl FromStr for Mode {
 /// What `fault-sweep` takes.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// New folder; each sweep has a fleet of its own in it.
-    #[arg(long, value_name = "DIR")]
-    dir: PathBuf,
     /// The parts whose calls fail.
     #[arg(long, value_name = "PART,…", value_delimiter = ',', default_values_t = ["admin", "keypool-0", "proxy-0"].map(str::to_owned))]
     parts: Vec<String>,
@@ -75,14 +74,10 @@ pub struct Args {
     /// From one N to the next.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=N_MAX))]
     step: u64,
-    /// A setting for the configuration of a part, as in `fleet`. May be repeated.
-    #[arg(long = "set", value_name = "PART.KEY=VALUE")]
-    set: Vec<Setting>,
-    /// Folder of the binaries [default: the folder of this program]
-    #[arg(long, value_name = "DIR", env = "SIGNPOST_BIN_DIR")]
-    bin_dir: Option<PathBuf>,
     #[command(flatten)]
-    report: ReportArgs,
+    settings: Settings,
+    #[command(flatten)]
+    place: PlaceArgs,
 }
 
 /// One part, one mode, every N.
@@ -121,37 +116,47 @@ pub struct Results {
 /// There is no C compiler, a fleet did not start, or the contract was broken.
 pub fn run(args: Args) -> anyhow::Result<()> {
     let stop = StopFlag::on_signals()?;
-    std::fs::create_dir_all(&args.dir).with_context(|| format!("cannot make {}", args.dir.display()))?;
-    let begun = args.report.begin();
-    let shim = Shim::build(&args.dir)?;
-    let modes =
-        if args.modes.is_empty() { vec![Mode::Eio, Mode::Full, Mode::Short] } else { args.modes.clone() };
-    let mut results = Results::default();
-    for part in &args.parts {
-        for mode in &modes {
-            let sweep = args.sweep(&shim, part, *mode, &mut results, &stop);
-            let sweep = sweep.with_context(|| format!("sweep of {part}, {mode:?}"))?;
-            print(sweep.text());
-            results.sweeps.push(sweep);
-        }
+    let typed = command_line(std::env::args());
+    let again =
+        format!("to see one again, in a new folder: {typed} with its --parts, --modes, --from and --to");
+    trial::run(&args.place, &again, || args.measure(&stop))
+}
+
+impl Findings for Results {
+    fn broken(&self) -> u64 {
+        self.objections.len() as u64
     }
-    let report = begun.write(&results)?;
-    say(format!("report in {}", report.display()));
-    for (whose, objection) in &results.objections {
-        print(format!("BROKEN {whose}: {}: {}\n", objection.rule, objection.seen));
+
+    /// The sweeps were printed one by one: each takes long.
+    fn text(&self) -> String {
+        let line =
+            |(whose, seen): &(String, Objection)| format!("BROKEN {whose}: {}: {}\n", seen.rule, seen.seen);
+        self.objections.iter().map(line).collect()
     }
-    let broken = results.objections.len();
-    anyhow::ensure!(
-        broken == 0,
-        "the contract was broken {broken} times; to see one again, in a new folder: {} with its --parts, --modes, --from and --to",
-        command_line(std::env::args())
-    );
-    Ok(())
 }
 
 impl Args {
+    fn measure(&self, stop: &StopFlag) -> anyhow::Result<Results> {
+        let dir = self.place.dir()?;
+        trial::make(dir)?;
+        let shim = Shim::build(dir, "fail_nth", SOURCE)?;
+        let modes =
+            if self.modes.is_empty() { vec![Mode::Eio, Mode::Full, Mode::Short] } else { self.modes.clone() };
+        let mut results = Results::default();
+        for part in &self.parts {
+            for mode in &modes {
+                let sweep = self.sweep(dir, &shim, part, *mode, &mut results, stop);
+                let sweep = sweep.with_context(|| format!("sweep of {part}, {mode:?}"))?;
+                print(sweep.text());
+                results.sweeps.push(sweep);
+            }
+        }
+        Ok(results)
+    }
+
     fn sweep(
         &self,
+        own: &Path,
         shim: &Shim,
         part: &str,
         mode: Mode,
@@ -159,11 +164,11 @@ impl Args {
         stop: &StopFlag,
     ) -> anyhow::Result<Sweep> {
         let name = format!("{part}-{mode:?}").to_lowercase();
-        let dir = self.dir.join(&name);
-        std::fs::create_dir_all(dir.join(part)).with_context(|| format!("cannot make {}", dir.display()))?;
-        let plan = Plan::make(&self.dir.join(format!("{name}.plan")), mode)?;
+        let dir = own.join(&name);
+        trial::make(&dir.join(part))?;
+        let plan = Plan::make(&own.join(format!("{name}.plan")), mode)?;
         let fleet = self.fleet(&dir, shim, &plan, part)?;
-        let steps = Steps::of(&fleet, &self.dir.join(format!("{name}.ndjson")))?;
+        let steps = Steps::of(&fleet, &own.join(format!("{name}.ndjson")))?;
         let mut sweep = Sweep {
             part: part.to_owned(),
             mode,
@@ -203,29 +208,14 @@ impl Args {
         Ok(sweep)
     }
 
-    fn fleet(&self, dir: &std::path::Path, shim: &Shim, plan: &Plan, part: &str) -> anyhow::Result<Fleet> {
-        let mut options = Options::new(dir, 1)?;
-        options.bin_dir = self.bin_dir.clone().map_or_else(default_bin_dir, Ok)?;
-        // Codes are leased with nearly every step, so that leases fall among what fails.
-        for setting in [
-            "proxy.ready.without_writer_after_ms=0",
-            "admin.codes.block=10",
-            "admin.codes.low_watermark=5",
-            "keypool.pool.low_watermark=2000",
-            "keypool.pool.high_watermark=4000",
-        ] {
-            options.settings.push(setting.parse().map_err(anyhow::Error::msg)?);
-        }
-        options.settings.extend(self.set.iter().cloned());
+    fn fleet(&self, dir: &Path, shim: &Shim, plan: &Plan, part: &str) -> anyhow::Result<Fleet> {
+        let mut options = self.place.options(dir, 1, &LEASES_OFTEN, &self.settings)?;
         let data = dir.canonicalize()?.join(part).join("data");
-        let text = |path: &std::path::Path| path.to_string_lossy().into_owned();
-        for (name, value) in [
-            ("LD_PRELOAD", text(shim.file())),
-            ("FAIL_NTH_PLAN", text(plan.path())),
-            ("FAIL_NTH_DIR", text(&data)),
-        ] {
-            options.environment.push(Variable { part: part.to_owned(), name: name.to_owned(), value });
-        }
+        options.environment.extend([
+            shim.variable(part),
+            variable(part, "FAIL_NTH_PLAN", plan.path()),
+            variable(part, "FAIL_NTH_DIR", &data),
+        ]);
         // A fleet that ends sets its flag, and there are fleets after this one.
         Fleet::start(options)
     }

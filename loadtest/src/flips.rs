@@ -11,15 +11,15 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
+use rand::SeedableRng;
 use rand::rngs::SmallRng;
-use rand::{RngExt, SeedableRng};
 use serde::Serialize;
 
 use crate::figures;
-use crate::fleet::{Fleet, Options, Setting, default_bin_dir};
+use crate::fleet::Fleet;
 use crate::pace::StopFlag;
-use crate::progress::{print, say};
-use crate::report::{ReportArgs, command_line};
+use crate::progress::say;
+use crate::trial::{self, Findings, PlaceArgs, Seed, Settings};
 use files::{Flip, Picture};
 use questions::{Answers, Questions};
 
@@ -30,26 +30,18 @@ const PARTS: [(&str, &[&str]); 3] =
 /// What `flips` takes.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// New folder for the fleet.
-    #[arg(long, value_name = "DIR")]
-    dir: PathBuf,
     /// How many bits, one after the other.
     #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     count: u32,
     /// The first flip; those before it are left out, which repeats one flip of a longer run.
     #[arg(long, value_name = "N", default_value_t = 0)]
     skip: u32,
-    /// Seed of files and bits [default: a new one, printed]
-    #[arg(long, value_name = "N")]
-    seed: Option<u64>,
-    /// A setting for the configuration of a part, as in `fleet`. May be repeated.
-    #[arg(long = "set", value_name = "PART.KEY=VALUE")]
-    set: Vec<Setting>,
-    /// Folder of the binaries [default: the folder of this program]
-    #[arg(long, value_name = "DIR", env = "SIGNPOST_BIN_DIR")]
-    bin_dir: Option<PathBuf>,
     #[command(flatten)]
-    report: ReportArgs,
+    seed: Seed,
+    #[command(flatten)]
+    settings: Settings,
+    #[command(flatten)]
+    place: PlaceArgs,
 }
 
 /// What became of flips in one kind of file.
@@ -59,6 +51,8 @@ pub struct Kind {
     pub flips: u64,
     /// The part did not start, and said why.
     pub refused: u64,
+    /// The part ran and said that it is not ready, and why.
+    pub not_ready: u64,
     /// Everything was answered as before.
     pub as_before: u64,
     /// Some questions were refused, the others answered as before.
@@ -83,33 +77,14 @@ pub struct Results {
 /// # Errors
 /// The fleet did not start, or a flip changed an answer or ended a part without a word.
 pub fn run(args: Args) -> anyhow::Result<()> {
-    let stop = StopFlag::on_signals()?;
-    let seed = args.seed.unwrap_or_else(|| rand::rng().random_range(1..1_000_000));
-    say(format!("flips: seed {seed}"));
-    let begun = args.report.begin();
-    let results = args.measure(seed, &stop).with_context(|| format!("seed {seed}"))?;
-    print(results.text());
-    let path = begun.write(&results)?;
-    say(format!("report in {}", path.display()));
-    let broken = results.broken.len();
-    anyhow::ensure!(
-        broken == 0,
-        "the contract was broken {broken} times; to see one again, in a new folder: {} --seed {seed} --skip N --count 1",
-        command_line(std::env::args())
-    );
-    Ok(())
+    trial::run_seeded("flips", &args.place, args.seed, |seed, stop| args.measure(seed, stop))
 }
 
 impl Args {
     fn measure(&self, seed: u64, stop: &StopFlag) -> anyhow::Result<Results> {
-        let mut options = Options::new(&self.dir, 1)?;
-        options.bin_dir = self.bin_dir.clone().map_or_else(default_bin_dir, Ok)?;
-        for setting in
-            ["admin.codes.block=20", "keypool.pool.low_watermark=2000", "keypool.pool.high_watermark=4000"]
-        {
-            options.settings.push(setting.parse().map_err(anyhow::Error::msg)?);
-        }
-        options.settings.extend(self.set.iter().cloned());
+        let own =
+            ["admin.codes.block=20", "keypool.pool.low_watermark=2000", "keypool.pool.high_watermark=4000"];
+        let options = self.place.options(self.place.dir()?, 1, &own, &self.settings)?;
         let fleet = Fleet::start_stoppable(options, stop.clone())?;
         let questions = Questions::fill(&fleet)?;
         questions.wait_for_witness(&fleet)?;
@@ -144,6 +119,7 @@ impl Args {
 /// What a flip led to.
 enum Outcome {
     Refused,
+    NotReady(String),
     AsBefore,
     InPart,
     Broken(String),
@@ -172,11 +148,13 @@ fn try_one(
 fn judge_refusal(fleet: &Fleet, part: &str, refusal: &serde_json::Value) -> Outcome {
     let text = refusal["error"].as_str().unwrap_or_default();
     let lines = refusal["log"].as_array().map_or(0, Vec::len);
-    let runs = refusal["pid"].is_number();
-    let in_order = text.contains("exit code 1 ") || text.contains("exit code 78 ") || runs;
-    match in_order && lines > 0 {
-        true => Outcome::Refused,
-        false => Outcome::Broken(format!("{part} in {}: {refusal}", fleet.dir().display())),
+    let in_order = text.contains("exit code 1 ") || text.contains("exit code 78 ");
+    // What is stuck answers nothing, or what it answers in its first moment.
+    let is_stuck = text.contains("starting or stopping") || text.contains("does not answer");
+    match lines > 0 {
+        true if in_order => Outcome::Refused,
+        true if refusal["pid"].is_number() && !is_stuck => Outcome::NotReady(text.to_owned()),
+        _ => Outcome::Broken(format!("{part} in {}: {refusal}", fleet.dir().display())),
     }
 }
 
@@ -199,6 +177,10 @@ impl Results {
         kind.flips += 1;
         match outcome {
             Outcome::Refused => kind.refused += 1,
+            Outcome::NotReady(why) => {
+                kind.not_ready += 1;
+                say(format!("flips: flip {number}, {}: {why}", flip.place));
+            }
             Outcome::AsBefore => kind.as_before += 1,
             Outcome::InPart => kind.in_part += 1,
             Outcome::Broken(what) => {
@@ -209,27 +191,37 @@ impl Results {
             }
         }
     }
+}
+
+impl Findings for Results {
+    fn broken(&self) -> u64 {
+        self.broken.len() as u64
+    }
 
     fn text(&self) -> String {
         let sum: u64 = self.kinds.values().map(|kind| kind.flips).sum();
         let mut text = format!(
-            "flips: seed {}, {} bits\n  {:<32}{:>8}{:>10}{:>10}{:>10}{:>10}\n",
+            "flips: seed {}, {} bits\n  {:<32}{:>8}{:>10}{:>10}{:>10}{:>10}{:>10}\n",
             self.seed,
             figures::count(sum),
             "file",
             "flips",
             "refused",
+            "not ready",
             "in part",
             "as before",
             "broken"
         );
         for (name, kind) in &self.kinds {
-            let Kind { flips, refused, in_part, as_before, broken } = kind;
+            let Kind { flips, refused, not_ready, in_part, as_before, broken } = kind;
             text.push_str(&format!(
-                "  {name:<32}{flips:>8}{refused:>10}{in_part:>10}{as_before:>10}{broken:>10}\n"
+                "  {name:<32}{flips:>8}{refused:>10}{not_ready:>10}{in_part:>10}{as_before:>10}{broken:>10}\n"
             ));
         }
         self.broken.iter().for_each(|line| text.push_str(&format!("BROKEN {line}\n")));
+        if !self.broken.is_empty() {
+            text.push_str("  to see flip N alone, repeat with --skip N --count 1\n");
+        }
         text
     }
 }

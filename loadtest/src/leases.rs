@@ -9,7 +9,6 @@
 mod clients;
 mod pool;
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread;
@@ -21,11 +20,10 @@ use rand::{RngExt, SeedableRng};
 use serde::Serialize;
 
 use crate::figures;
-use crate::fleet::default_bin_dir;
 use crate::fleet::ports::Ports;
 use crate::pace::StopFlag;
-use crate::progress::{Ticker, print, say};
-use crate::report::{ReportArgs, command_line};
+use crate::progress::{Ticker, say};
+use crate::trial::{self, Findings, PlaceArgs, Seed};
 use clients::{Clients, Shared};
 use pool::{Place, Pool};
 
@@ -41,9 +39,6 @@ const PAUSED_MS: std::ops::Range<u64> = 50..800;
 /// What `leases` takes.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Folder for the pools; it must not exist or be empty.
-    #[arg(long, value_name = "DIR")]
-    dir: PathBuf,
     /// Codes to lease in all.
     #[arg(long, value_name = "N", default_value_t = 2_000_000)]
     codes: u64,
@@ -56,14 +51,10 @@ pub struct Args {
     /// Goes on until there were so many faults, however soon the codes are leased.
     #[arg(long, value_name = "N", default_value_t = 0)]
     faults: u32,
-    /// Seed of the faults [default: a new one, printed]
-    #[arg(long, value_name = "N")]
-    seed: Option<u64>,
-    /// Folder of the binaries [default: the folder of this program]
-    #[arg(long, value_name = "DIR", env = "SIGNPOST_BIN_DIR")]
-    bin_dir: Option<PathBuf>,
     #[command(flatten)]
-    report: ReportArgs,
+    seed: Seed,
+    #[command(flatten)]
+    place: PlaceArgs,
 }
 
 /// What was done to the pools.
@@ -110,7 +101,11 @@ pub struct Results {
     pub seconds: f64,
 }
 
-impl Results {
+impl Findings for Results {
+    fn broken(&self) -> u64 {
+        self.twice + self.broken.len() as u64
+    }
+
     fn text(&self) -> String {
         let Faults { kills, pauses, restores, told, splits } = self.faults;
         let mut text = format!(
@@ -134,31 +129,20 @@ impl Results {
 /// # Errors
 /// A pool did not start, or the contract was broken.
 pub fn run(args: Args) -> anyhow::Result<()> {
-    let stop = StopFlag::on_signals()?;
-    let seed = args.seed.unwrap_or_else(|| rand::rng().random_range(1..1_000_000));
-    let typed = command_line(std::env::args());
-    let replay = if args.seed.is_some() { typed } else { format!("{typed} --seed {seed}") };
-    say(format!("leases: seed {seed}"));
-    let begun = args.report.begin();
-    let results = args.measure(seed, &stop).with_context(|| format!("to see it again: {replay}"))?;
-    print(results.text());
-    let path = begun.write(&results)?;
-    say(format!("report in {}", path.display()));
-    let broken = results.twice + results.broken.len() as u64;
-    anyhow::ensure!(broken == 0, "the contract was broken {broken} times; to see it again: {replay}");
-    Ok(())
+    trial::run_seeded("leases", &args.place, args.seed, |seed, stop| args.measure(seed, stop))
 }
 
 impl Args {
     fn measure(&self, seed: u64, stop: &StopFlag) -> anyhow::Result<Results> {
         let mut random = SmallRng::seed_from_u64(seed);
-        let bin_dir = self.bin_dir.clone().map_or_else(default_bin_dir, Ok)?;
+        let bin_dir = self.place.bin_dir()?;
         let binary = bin_dir.join("signpost-keypool").canonicalize();
         let binary = binary.with_context(|| format!("no signpost-keypool in {}", bin_dir.display()))?;
-        std::fs::create_dir_all(&self.dir)?;
-        let is_empty = std::fs::read_dir(&self.dir)?.next().is_none();
-        anyhow::ensure!(is_empty, "{} is not empty: a run needs pools of its own", self.dir.display());
-        let dir = self.dir.canonicalize()?;
+        let dir = self.place.dir()?;
+        trial::make(dir)?;
+        let is_empty = std::fs::read_dir(dir)?.next().is_none();
+        anyhow::ensure!(is_empty, "{} is not empty: a run needs pools of its own", dir.display());
+        let dir = dir.canonicalize()?;
         let mut ports = Ports::default();
         let half = SLOTS / 2;
         let mut pools = vec![

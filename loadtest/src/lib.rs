@@ -21,6 +21,7 @@
 //! | [`followers`] | what many followers, connecting all at once, cost those who create links |
 //! | [`promotions`] | writers lost under load, standbys promoted, everything acknowledged compared |
 //! | [`leases`] | codes from key pools that are killed, restored and split: none comes twice |
+//! | [`trial`] | what the commands that break things have in common |
 //! | [`verify`] | every key on every proxy, exact target, first try |
 //!
 //! Invariant: the system is a black box. Nothing here depends on another crate of the workspace but `wire`, the protocol; what is known of
@@ -31,6 +32,7 @@
 
 pub mod admin;
 pub mod allocations;
+mod cable;
 pub mod cli;
 pub mod clicks;
 pub mod contest;
@@ -65,7 +67,9 @@ pub mod saturation;
 pub mod schedule;
 pub mod series;
 pub mod server_cpu;
+mod shim;
 pub mod stalls;
 pub mod synthetic;
+pub mod trial;
 pub mod verdict;
 pub mod verify;

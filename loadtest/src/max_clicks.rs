@@ -21,11 +21,11 @@ use rand::{RngExt, SeedableRng};
 use serde::{Deserialize, Serialize};
 
 use crate::figures;
-use crate::fleet::{Fleet, Options, Setting, default_bin_dir};
+use crate::fleet::Fleet;
 use crate::http1::Endpoint;
 use crate::pace::StopFlag;
-use crate::progress::{print, say};
-use crate::report::{ReportArgs, command_line};
+use crate::progress::say;
+use crate::trial::{self, Findings, PlaceArgs, Seed, Settings};
 use api::Api;
 use visitors::{Seen, Visitors};
 use writers::{Writers, must};
@@ -42,9 +42,6 @@ const BETWEEN_MS: std::ops::Range<u64> = 100..1_000;
 /// What `max-clicks` takes.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Folder for the fleet; one made by an earlier run with as many proxies can be used again.
-    #[arg(long, value_name = "DIR")]
-    dir: PathBuf,
     /// Number of proxies.
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=16))]
     proxies: u16,
@@ -72,17 +69,12 @@ pub struct Args {
     /// Kills the writer for good and makes a standby the writer, while each of the last so many links is followed.
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u16).range(0..=4))]
     promotions: u16,
-    /// Seed of the faults [default: a new one, printed]
-    #[arg(long, value_name = "N")]
-    seed: Option<u64>,
-    /// A setting for the configuration of a part, as in `fleet`. May be repeated.
-    #[arg(long = "set", value_name = "PART.KEY=VALUE")]
-    set: Vec<Setting>,
-    /// Folder of the binaries [default: the folder of this program]
-    #[arg(long, value_name = "DIR", env = "SIGNPOST_BIN_DIR")]
-    bin_dir: Option<PathBuf>,
     #[command(flatten)]
-    report: ReportArgs,
+    seed: Seed,
+    #[command(flatten)]
+    settings: Settings,
+    #[command(flatten)]
+    place: PlaceArgs,
 }
 
 /// What became of one link.
@@ -138,7 +130,11 @@ pub struct Results {
     pub broken: Vec<String>,
 }
 
-impl Results {
+impl Findings for Results {
+    fn broken(&self) -> u64 {
+        self.broken.len() as u64
+    }
+
     fn text(&self) -> String {
         let mut text =
             String::from("  limit   received      used    burned  unanswered  refused 503   took\n");
@@ -164,29 +160,14 @@ impl Results {
 /// # Errors
 /// The fleet did not start, a link was not used up in time, or the contract was broken.
 pub fn run(args: Args) -> anyhow::Result<()> {
-    let stop = StopFlag::on_signals()?;
-    let seed = args.seed.unwrap_or_else(|| rand::rng().random_range(1..1_000_000));
-    let typed = command_line(std::env::args());
-    let replay = if args.seed.is_some() { typed } else { format!("{typed} --seed {seed}") };
-    say(format!("max-clicks: seed {seed}"));
-    let begun = args.report.begin();
-    let results = args.measure(seed, &stop).with_context(|| format!("to see it again: {replay}"))?;
-    print(results.text());
-    let path = begun.write(&results)?;
-    say(format!("report in {}", path.display()));
-    let broken = results.broken.len();
-    anyhow::ensure!(broken == 0, "the contract was broken {broken} times; to see it again: {replay}");
-    Ok(())
+    trial::run_seeded("max-clicks", &args.place, args.seed, |seed, stop| args.measure(seed, stop))
 }
 
 impl Args {
     fn measure(&self, seed: u64, stop: &StopFlag) -> anyhow::Result<Results> {
-        let mut options = Options::new(&self.dir, self.proxies)?;
-        options.bin_dir = self.bin_dir.clone().map_or_else(default_bin_dir, Ok)?;
         // A proxy that is started while the writer is away is to serve at once.
-        let ready = "proxy.ready.without_writer_after_ms=0";
-        options.settings.push(ready.parse().map_err(anyhow::Error::msg)?);
-        options.settings.extend(self.set.iter().cloned());
+        let own = ["proxy.ready.without_writer_after_ms=0"];
+        let mut options = self.place.options(self.place.dir()?, self.proxies, &own, &self.settings)?;
         options.standbys = self.promotions;
         let fleet = Fleet::start_stoppable(options, stop.clone())?;
         let mut random = SmallRng::seed_from_u64(seed);

@@ -8,7 +8,6 @@ mod disk;
 mod mount;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
@@ -17,12 +16,12 @@ use rand::{RngExt, SeedableRng};
 use serde::Serialize;
 
 use crate::fault::checker::{self, Objection};
-use crate::fault::steps::Steps;
+use crate::fault::steps::{LEASES_OFTEN, Steps};
 use crate::figures;
-use crate::fleet::{Fleet, Options, Setting, default_bin_dir};
+use crate::fleet::Fleet;
 use crate::pace::StopFlag;
-use crate::progress::{print, say};
-use crate::report::{ReportArgs, command_line};
+use crate::progress::say;
+use crate::trial::{self, Findings, PlaceArgs, Seed, Settings};
 use mount::Mount;
 
 /// The parts whose power is cut, each in its turn.
@@ -35,23 +34,15 @@ const PROGRESS_EVERY: u32 = 20;
 /// What `power-cuts` takes.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// New folder for the fleet.
-    #[arg(long, value_name = "DIR")]
-    dir: PathBuf,
     /// How many cuts, one after the other.
     #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     count: u32,
-    /// Seed of instants and of what is lost [default: a new one, printed]
-    #[arg(long, value_name = "N")]
-    seed: Option<u64>,
-    /// A setting for the configuration of a part, as in `fleet`. May be repeated.
-    #[arg(long = "set", value_name = "PART.KEY=VALUE")]
-    set: Vec<Setting>,
-    /// Folder of the binaries [default: the folder of this program]
-    #[arg(long, value_name = "DIR", env = "SIGNPOST_BIN_DIR")]
-    bin_dir: Option<PathBuf>,
     #[command(flatten)]
-    report: ReportArgs,
+    seed: Seed,
+    #[command(flatten)]
+    settings: Settings,
+    #[command(flatten)]
+    place: PlaceArgs,
 }
 
 /// What `power-cuts` found out.
@@ -72,53 +63,39 @@ pub struct Results {
 /// # Errors
 /// The machine has no FUSE, the fleet did not start, or the contract was broken.
 pub fn run(args: Args) -> anyhow::Result<()> {
-    let stop = StopFlag::on_signals()?;
-    let seed = args.seed.unwrap_or_else(|| rand::rng().random_range(1..1_000_000));
-    let typed = command_line(std::env::args());
-    let replay = if args.seed.is_some() { typed } else { format!("{typed} --seed {seed}") };
-    let hint = format!("seed {seed}; to see it again, in a new folder: {replay}");
-    say(format!("power-cuts: seed {seed}"));
-    let begun = args.report.begin();
-    let results = args.measure(seed, &stop).with_context(|| hint.clone())?;
-    let sum: u64 = results.cuts.values().sum();
-    print(format!(
-        "power-cuts: {} cuts ({:?}), {} changes acknowledged, {} objections\n",
-        figures::count(sum),
-        results.cuts,
-        figures::count(results.acknowledged),
-        results.objections.len()
-    ));
-    let path = begun.write(&results)?;
-    say(format!("report in {}", path.display()));
-    for objection in &results.objections {
-        print(format!("BROKEN {}: {}\n", objection.rule, objection.seen));
+    trial::run_seeded("power-cuts", &args.place, args.seed, |seed, stop| args.measure(seed, stop))
+}
+
+impl Findings for Results {
+    fn broken(&self) -> u64 {
+        self.objections.len() as u64
     }
-    anyhow::ensure!(results.objections.is_empty(), "the contract was broken: {hint}");
-    Ok(())
+
+    fn text(&self) -> String {
+        let mut text = format!(
+            "power-cuts: {} cuts ({:?}), {} changes acknowledged, {} objections\n",
+            figures::count(self.cuts.values().sum()),
+            self.cuts,
+            figures::count(self.acknowledged),
+            self.objections.len()
+        );
+        for Objection { rule, seen } in &self.objections {
+            text.push_str(&format!("BROKEN {rule}: {seen}\n"));
+        }
+        text
+    }
 }
 
 impl Args {
     fn measure(&self, seed: u64, stop: &StopFlag) -> anyhow::Result<Results> {
-        let is_new = !self.dir.join("fleet.json").exists();
-        anyhow::ensure!(is_new, "{} is in use already: give a new folder", self.dir.display());
+        let dir = self.place.new_dir()?;
         let mounts: Vec<Mount> = PARTS
             .iter()
-            .map(|part| Mount::on(&self.dir.join(part).join("data")))
+            .map(|part| Mount::on(&dir.join(part).join("data")))
             .collect::<anyhow::Result<_>>()?;
-        let mut options = Options::new(&self.dir, 1)?;
-        options.bin_dir = self.bin_dir.clone().map_or_else(default_bin_dir, Ok)?;
-        for setting in [
-            "proxy.ready.without_writer_after_ms=0",
-            "admin.codes.block=10",
-            "admin.codes.low_watermark=5",
-            "keypool.pool.low_watermark=2000",
-            "keypool.pool.high_watermark=4000",
-        ] {
-            options.settings.push(setting.parse().map_err(anyhow::Error::msg)?);
-        }
-        options.settings.extend(self.set.iter().cloned());
+        let options = self.place.options(dir, 1, &LEASES_OFTEN, &self.settings)?;
         let fleet = Fleet::start_stoppable(options, stop.clone())?;
-        let steps = Steps::of(&fleet, &self.dir.join("history.ndjson"))?;
+        let steps = Steps::of(&fleet, &dir.join("history.ndjson"))?;
         let mut results = Results { seed, ..Results::default() };
         let mut random = SmallRng::seed_from_u64(seed);
         for number in 0..self.count {

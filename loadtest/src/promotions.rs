@@ -9,7 +9,6 @@
 mod creators;
 
 use std::collections::HashSet;
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
@@ -17,11 +16,13 @@ use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use serde::Serialize;
 
-use crate::fleet::{Fleet, Options, default_bin_dir};
+use crate::fault::points::{Form, PROMOTION, Side};
+use crate::fault::reins::Reins;
+use crate::fleet::Fleet;
 use crate::http1::{Connection, Endpoint, get, post_json};
 use crate::pace::StopFlag;
-use crate::progress::{print, say};
-use crate::report::{ReportArgs, command_line};
+use crate::progress::say;
+use crate::trial::{self, Findings, PlaceArgs, Seed, Settings};
 use creators::{Created, Creators};
 
 const API_TIMEOUT: Duration = Duration::from_secs(10);
@@ -31,27 +32,27 @@ const SETTLED_WITHIN: Duration = Duration::from_secs(60);
 const LOAD_MS: std::ops::Range<u64> = 200..1_500;
 /// Promotions in a row in one fleet: one for each standby.
 const STANDBYS: u16 = 2;
+/// The one that is not promoted when the first writer is lost.
+const OTHER: &str = "standby-1";
 
 /// What `promotions` takes.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Folder for the fleets; what is in it of an earlier run is removed.
-    #[arg(long, value_name = "DIR")]
-    dir: PathBuf,
     /// Number of promotions.
     #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     times: u32,
     /// Clients that make links all the time.
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=64))]
     clients: u16,
-    /// Seed of the faults [default: a new one, printed]
-    #[arg(long, value_name = "N")]
-    seed: Option<u64>,
-    /// Folder of the binaries [default: the folder of this program]
-    #[arg(long, value_name = "DIR", env = "SIGNPOST_BIN_DIR")]
-    bin_dir: Option<PathBuf>,
+    /// Kills the standby that is promoted, or the other one, at a named point of the promotion, each in its turn, and promotes again.
+    #[arg(long)]
+    points: bool,
     #[command(flatten)]
-    report: ReportArgs,
+    seed: Seed,
+    #[command(flatten)]
+    settings: Settings,
+    #[command(flatten)]
+    place: PlaceArgs,
 }
 
 /// What became of the old writer.
@@ -71,6 +72,8 @@ pub struct Promotion {
     pub lost: String,
     /// How.
     pub how: Loss,
+    /// The named point at which the promotion was interrupted.
+    pub interrupted: Option<String>,
     /// Which took its place.
     pub promoted: String,
     /// From the command to its end, in milliseconds: then the server is the writer.
@@ -94,7 +97,11 @@ pub struct Results {
     pub broken: Vec<String>,
 }
 
-impl Results {
+impl Findings for Results {
+    fn broken(&self) -> u64 {
+        self.broken.len() as u64
+    }
+
     fn text(&self) -> String {
         let slowest = |of: fn(&Promotion) -> u64| self.promotions.iter().map(of).max().unwrap_or_default();
         let mut text = format!(
@@ -114,19 +121,18 @@ impl Results {
 /// # Errors
 /// A fleet did not start, a promotion failed, or the contract was broken.
 pub fn run(args: Args) -> anyhow::Result<()> {
-    let stop = StopFlag::on_signals()?;
-    let seed = args.seed.unwrap_or_else(|| rand::rng().random_range(1..1_000_000));
-    let typed = command_line(std::env::args());
-    let replay = if args.seed.is_some() { typed } else { format!("{typed} --seed {seed}") };
-    say(format!("promotions: seed {seed}"));
-    let begun = args.report.begin();
-    let results = args.measure(seed, &stop).with_context(|| format!("to see it again: {replay}"))?;
-    print(results.text());
-    let path = begun.write(&results)?;
-    say(format!("report in {}", path.display()));
-    let broken = results.broken.len();
-    anyhow::ensure!(broken == 0, "the contract was broken {broken} times; to see it again: {replay}");
-    Ok(())
+    trial::run_seeded("promotions", &args.place, args.seed, |seed, stop| args.measure(seed, stop))
+}
+
+/// A fleet under load.
+#[derive(Clone, Copy)]
+struct Running<'a> {
+    fleet: &'a Fleet,
+    /// What holds its standbys from inside.
+    reins: Option<&'a Reins>,
+    /// The first writer, then the standbys.
+    servers: &'a [(String, Endpoint)],
+    creators: &'a Creators,
 }
 
 impl Args {
@@ -142,13 +148,20 @@ impl Args {
 
     /// The life of one fleet.
     fn fleet(&self, random: &mut SmallRng, results: &mut Results) -> anyhow::Result<()> {
-        let dir = self.dir.join("fleet");
+        let dir = self.place.dir()?.join("fleet");
         if dir.exists() {
             std::fs::remove_dir_all(&dir).with_context(|| format!("cannot remove {}", dir.display()))?;
         }
-        let mut options = Options::new(&dir, 1)?;
+        let mut options = self.place.options(&dir, 1, &[], &self.settings)?;
         options.standbys = STANDBYS;
-        options.bin_dir = self.bin_dir.clone().map_or_else(default_bin_dir, Ok)?;
+        let standbys = (0..STANDBYS).map(|index| format!("standby-{index}"));
+        let reins = match self.points {
+            true => {
+                trial::make(&dir)?;
+                Some(Reins::put_on(&dir, standbys, &mut options)?)
+            }
+            false => None,
+        };
         // A fleet that ends sets its flag, and there are fleets after this one.
         let fleet = Fleet::start(options)?;
         let servers: Vec<(String, Endpoint)> = [("admin".to_owned(), fleet.ready().admin.parse()?)]
@@ -156,12 +169,14 @@ impl Args {
             .chain(named(&fleet.ready().standbys)?)
             .collect();
         let creators = Creators::start(&servers, &fleet.ready().token, self.clients);
+        let running =
+            Running { fleet: &fleet, reins: reins.as_ref(), servers: &servers, creators: &creators };
         let mut acknowledged = Vec::new();
         for writer in 0..usize::from(STANDBYS) {
             if results.promotions.len() as u32 == self.times {
                 break;
             }
-            let promotion = self.lose(&fleet, &servers, writer, &creators, random, results)?;
+            let promotion = self.lose(&running, writer, random, results)?;
             acknowledged.extend(creators.take());
             let check = Check { fleet: &fleet, writer: &servers[writer + 1].1, links: &acknowledged };
             results.broken.extend(check.run()?);
@@ -187,13 +202,12 @@ impl Args {
     /// Loses the writer under load, promotes the next server, and brings the old one back.
     fn lose(
         &self,
-        fleet: &Fleet,
-        servers: &[(String, Endpoint)],
+        running: &Running<'_>,
         writer: usize,
-        creators: &Creators,
         random: &mut SmallRng,
         results: &mut Results,
     ) -> anyhow::Result<Promotion> {
+        let Running { fleet, reins, servers, creators } = *running;
         let (lost, promoted) = (&servers[writer], &servers[writer + 1]);
         let before = creators.count();
         // The instant is the fault: there is no condition to wait for, but that something is under way.
@@ -202,8 +216,12 @@ impl Args {
         let how = if random.random_bool(0.5) { Loss::Killed } else { Loss::CutOff };
         command(fleet, &format!("kill {} {}", lost.0, if how == Loss::Killed { "KILL" } else { "STOP" }))?;
         let begun = Instant::now();
-        let took = command(fleet, &format!("promote {}", promoted.0))?;
         let mut api = Api::of(&promoted.1, &fleet.ready().token);
+        let interrupted = match reins {
+            Some(reins) => interrupt(fleet, reins, results.promotions.len(), &lost.0, &promoted.0, &mut api)?,
+            None => command(fleet, &format!("promote {}", promoted.0)).map(|_| None)?,
+        };
+        let promote_ms = begun.elapsed().as_millis() as u64;
         wait("the new writer takes a link", || api.creates())?;
         let first_write_ms = begun.elapsed().as_millis() as u64;
         if how == Loss::Killed {
@@ -216,11 +234,46 @@ impl Args {
             lost: lost.0.clone(),
             how,
             promoted: promoted.0.clone(),
-            promote_ms: took["took_ms"].as_u64().unwrap_or_default(),
+            promote_ms,
+            interrupted,
             first_write_ms,
             acknowledged: 0,
         })
     }
+}
+
+/// Promotes, interrupted at the point whose turn it is, and again until it is done. Returns the point if it was reached.
+fn interrupt(
+    fleet: &Fleet,
+    reins: &Reins,
+    turn: usize,
+    lost: &str,
+    promoted: &str,
+    api: &mut Api,
+) -> anyhow::Result<Option<String>> {
+    // The second writer of a fleet is a standby: when it is lost there is no other one whose answer could be interrupted.
+    let usable = PROMOTION.iter().filter(|(side, ..)| *side == Side::Promoted || lost == "admin");
+    let usable: Vec<_> = usable.collect();
+    let (side, point, pass) = usable[turn / usize::from(STANDBYS) % usable.len()];
+    let part = if *side == Side::Promoted { promoted } else { OTHER };
+    reins.arm(part, point, 0, Form::Kill, *pass)?;
+    let first = fleet.command(&format!("promote {promoted}"));
+    let reached = reins.disarm(part)?;
+    if reached {
+        // The signal is on its way at least; this one waits until the part is gone, and is refused if it is.
+        let _ = fleet.command(&format!("kill {part} KILL"));
+        command(fleet, &format!("spawn {part}"))?;
+    } else {
+        say(format!("promotions: {point}: not reached"));
+    }
+    anyhow::ensure!(reached || first["ok"] == true, "promote {promoted}: {first}");
+    if first["ok"] != true {
+        // One that was killed when all was done is the writer when it is started, and cannot be promoted again.
+        wait("the promotion is made", || {
+            Ok(fleet.command(&format!("promote {promoted}"))["ok"] == true || api.creates()?)
+        })?;
+    }
+    Ok(reached.then(|| point.to_string()))
 }
 
 fn named(standbys: &[String]) -> anyhow::Result<Vec<(String, Endpoint)>> {

@@ -37,7 +37,7 @@ use tokio::time::timeout;
 
 pub use hold::{Holding, start};
 pub use quotas::Quoted;
-use slots::{SLOTS, Slots};
+use slots::{Kept, SLOTS, Slots};
 use tell::{Step, Told};
 
 /// The file in the folder of the click rings.
@@ -192,6 +192,10 @@ impl Budgets {
             work: Mutex::default(),
             wake: Notify::new(),
         };
+        if budgets.reader().applied_seq().0 == 0 {
+            budgets.begin_anew(&kept);
+            return Ok(budgets);
+        }
         for kept in kept {
             let row = budgets.row(&kept.key).filter(|row| row.created == kept.created);
             let held = Held {
@@ -212,6 +216,19 @@ impl Budgets {
             budgets.held.insert(kept.key, held);
         }
         Ok(budgets)
+    }
+
+    /// The replica begins anew and memory may not: the records that will be applied make what was spent and settled long ago look as if it
+    /// were at hand, and what memory has of them nobody could tell from what is settled. So nothing of ours counts any more.
+    fn begin_anew(&self, kept: &[Kept]) {
+        self.slots.renew_holder();
+        kept.iter().for_each(|kept| self.slots.release(kept.place));
+        if !kept.is_empty() {
+            tracing::warn!(
+                links = kept.len(),
+                "clicks of limited links that were at hand are given up: the replica begins anew, and the writer burns them"
+            );
+        }
     }
 
     /// Which memory the budgets are in: another one after it was lost.

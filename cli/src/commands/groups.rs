@@ -5,7 +5,7 @@ use daemon::exit::Exit;
 use http::Method;
 
 use super::Members;
-use super::records::{Changed, Given, Pages, path};
+use super::records::{Changed, Given, Pages, delete, path};
 use crate::client::{Ask, Client};
 use crate::output;
 use crate::settings::Output;
@@ -72,15 +72,12 @@ impl Groups {
         };
         let ask = match self {
             Groups::List(list) => {
-                return output::show_list(output, &list.pages.read(client, PATH, &[]).await?, &COLUMNS);
+                return list.pages.show(client, output, PATH, &[], &COLUMNS).await;
             }
             Groups::Create(create) => create.given.create(PATH, named(Some(&create.name)))?,
             Groups::Get(id) => Ask::new(Method::GET, path(PATH, &id.id)),
             Groups::Edit(edit) => edit.changed.edit(path(PATH, &edit.id.id), named(edit.name.as_deref()))?,
-            Groups::Delete(id) => {
-                client.call(&Ask::new(Method::DELETE, path(PATH, &id.id))).await?;
-                return Ok(());
-            }
+            Groups::Delete(id) => return delete(client, path(PATH, &id.id)).await,
         };
         output::show(output, &client.call(&ask).await?.json()?)
     }

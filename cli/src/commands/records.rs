@@ -9,6 +9,8 @@ use serde_json::Value;
 
 use super::{Members, edit, query};
 use crate::client::{Ask, Client};
+use crate::output;
+use crate::settings::Output;
 
 /// Most records of a page, as the API has it.
 const PAGE_MAX: usize = 1000;
@@ -25,8 +27,20 @@ pub(super) struct Pages {
 }
 
 impl Pages {
+    /// Shows the records of a list.
+    pub(super) async fn show(
+        &self,
+        client: &mut Client,
+        output: Output,
+        path: &str,
+        filters: &[(&str, &str)],
+        columns: &[&str],
+    ) -> Result<(), Exit> {
+        output::show_list(output, &self.read(client, path, filters).await?, columns)
+    }
+
     /// Returns the records of a list that is passed on by `after`.
-    pub(super) async fn read(
+    async fn read(
         &self,
         client: &mut Client,
         path: &str,
@@ -118,6 +132,12 @@ pub(super) fn patch(path: String, members: Members) -> Ask {
     let mut ask = Ask::new(Method::PATCH, path).header(CONTENT_TYPE, "application/merge-patch+json");
     ask.body = Some(Value::Object(members.0).to_string().into());
     ask
+}
+
+/// Deletes a record. Nothing is printed.
+pub(super) async fn delete(client: &mut Client, path: String) -> Result<(), Exit> {
+    client.call(&Ask::new(Method::DELETE, path)).await?;
+    Ok(())
 }
 
 /// Returns the path of a record.

@@ -8,7 +8,7 @@ use http::Method;
 use serde_json::json;
 
 use super::Members;
-use super::records::{Changed, Given, Pages, path};
+use super::records::{Changed, Given, Pages, delete, path};
 use crate::client::{Ask, Client};
 use crate::output::{self, print, tell};
 use crate::settings::Output;
@@ -127,17 +127,14 @@ impl Tokens {
         let ask = match self {
             Tokens::List(list) => {
                 let of: Vec<_> = list.user.as_deref().map(|user| ("user", user)).into_iter().collect();
-                return output::show_list(output, &list.pages.read(client, PATH, &of).await?, &COLUMNS);
+                return list.pages.show(client, output, PATH, &of, &COLUMNS).await;
             }
             Tokens::Create(create) => return create.run(client, output).await,
             Tokens::Get(id) => Ask::new(Method::GET, path(PATH, &id.id)),
             Tokens::Edit(edit) => {
                 edit.changed.edit(path(PATH, &edit.id.id), edit.may.members(edit.name.as_deref())?)?
             }
-            Tokens::Revoke(id) => {
-                client.call(&Ask::new(Method::DELETE, path(PATH, &id.id))).await?;
-                return Ok(());
-            }
+            Tokens::Revoke(id) => return delete(client, path(PATH, &id.id)).await,
         };
         output::show(output, &client.call(&ask).await?.json()?)
     }

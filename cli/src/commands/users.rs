@@ -101,7 +101,7 @@ impl Users {
         };
         let ask = match self {
             Users::List(list) => {
-                return output::show_list(output, &list.pages.read(client, PATH, &[]).await?, &COLUMNS);
+                return list.pages.show(client, output, PATH, &[], &COLUMNS).await;
             }
             Users::Create(create) => create.given.create(PATH, create.person.members(Some(&create.name)))?,
             Users::Get(id) => Ask::new(Method::GET, path(PATH, &id.id)),

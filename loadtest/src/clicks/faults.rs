@@ -6,8 +6,8 @@ use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use serde::Serialize;
 
-use super::forwarder::Forwarder;
 use super::relay::{Relay, Trick};
+use crate::cable::Cable;
 use crate::fleet::Fleet;
 use crate::pace::StopFlag;
 use crate::progress::say;
@@ -67,7 +67,7 @@ pub(super) fn plan(
 /// What faults are made with.
 pub(super) struct Faults<'a> {
     pub(super) fleet: &'a Fleet,
-    pub(super) forwarder: &'a Forwarder,
+    pub(super) cable: &'a Cable,
     pub(super) relay: Option<&'a Relay>,
     pub(super) stop: &'a StopFlag,
 }
@@ -89,7 +89,7 @@ impl Faults<'_> {
                         relay.want(*trick);
                     }
                 }
-                ["cut"] => self.forwarder.cut(),
+                ["cut"] => self.cable.cut(),
                 // Two kills of one proxy may overlap: it dies once, and is started once.
                 ["kill", part, _] if down.iter().any(|name| name == part) => continue,
                 ["start", part] if !down.iter().any(|name| name == part) => continue,

@@ -25,6 +25,13 @@ pub enum Entry {
         /// What.
         what: String,
     },
+    /// The replica of a proxy was damaged: with it goes what the proxy had of limited links.
+    Damaged {
+        /// When.
+        at_us: u64,
+        /// Which proxy.
+        proxy: u16,
+    },
     /// From a kill of a proxy until it was seen to have everything again: what it had applied may be gone in between.
     Away {
         /// Which proxy.

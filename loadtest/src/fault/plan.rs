@@ -8,10 +8,14 @@ use std::str::FromStr;
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 
+use super::points::{self, Form, POINTS, When};
+
 /// Faults in one round.
 const FAULTS: std::ops::RangeInclusive<usize> = 3..=8;
 /// How long one lasts, in milliseconds.
 const LASTS_MS: std::ops::Range<u64> = 50..2_500;
+/// How often a point that comes often is let pass.
+const PASSED: std::ops::Range<u64> = 0..12;
 
 /// A kind of fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,11 +34,16 @@ pub enum Kind {
     HalfOpen,
     /// The dialling side of a cable connects again while the other one still has the old connection.
     Double,
+    /// The wall clock of a part is set forward or back, and right again later.
+    Clock,
+    /// A part is killed or stopped at a named point, each of [`points::POINTS`] in its turn. It has a beginning only: it is over when the
+    /// next step comes.
+    Points,
 }
 
 impl Kind {
     /// Each, with its name on the command line.
-    pub const ALL: [(Kind, &'static str); 7] = [
+    pub const ALL: [(Kind, &'static str); 9] = [
         (Kind::Kill, "kill"),
         (Kind::Stop, "stop"),
         (Kind::Cut, "cut"),
@@ -42,6 +51,8 @@ impl Kind {
         (Kind::Throttle, "throttle"),
         (Kind::HalfOpen, "half-open"),
         (Kind::Double, "double"),
+        (Kind::Clock, "clock"),
+        (Kind::Points, "points"),
     ];
 
     /// Its name.
@@ -50,7 +61,12 @@ impl Kind {
     }
 
     fn is_of_processes(self) -> bool {
-        matches!(self, Kind::Kill | Kind::Stop)
+        matches!(self, Kind::Kill | Kind::Stop | Kind::Clock)
+    }
+
+    /// Whether parts have to be held from inside for it.
+    pub fn needs_reins(self) -> bool {
+        matches!(self, Kind::Clock | Kind::Points)
     }
 }
 
@@ -91,6 +107,24 @@ impl std::fmt::Display for Victim {
     }
 }
 
+/// What more there is to say of a fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Detail {
+    /// Nothing.
+    None,
+    /// By how much a clock is ahead, in milliseconds.
+    Ahead(i64),
+    /// What happens at which point, when it is reached for the `pass + 1`st time.
+    At {
+        /// A place in [`points::POINTS`].
+        point: usize,
+        /// What happens there.
+        form: Form,
+        /// How often it is let pass before.
+        pass: u64,
+    },
+}
+
 /// A fault begins or ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Step {
@@ -100,6 +134,8 @@ pub struct Step {
     pub kind: Kind,
     /// Of what.
     pub victim: Victim,
+    /// And how.
+    pub detail: Detail,
     /// Whether it begins.
     pub begins: bool,
 }
@@ -113,8 +149,16 @@ pub struct Size {
     pub keypools: u16,
 }
 
-/// The steps of one round, in order. No two faults are done to one thing at a time.
-pub fn round(seed: u64, number: u64, length_ms: u64, size: Size, kinds: &[Kind]) -> Vec<Step> {
+/// The steps of one round, in order. No two faults are done to one thing at a time. `turn`: how many named points have had their turn,
+/// counted on by those of this round.
+pub fn round(
+    seed: u64,
+    number: u64,
+    length_ms: u64,
+    size: Size,
+    kinds: &[Kind],
+    turn: &mut usize,
+) -> Vec<Step> {
     let mut random = SmallRng::seed_from_u64(seed.wrapping_mul(1_000_003).wrapping_add(number));
     let mut steps = Vec::new();
     if kinds.is_empty() {
@@ -123,21 +167,55 @@ pub fn round(seed: u64, number: u64, length_ms: u64, size: Size, kinds: &[Kind])
     let mut busy: Vec<(Victim, u64, u64)> = Vec::new();
     for _ in 0..random.random_range(FAULTS) {
         let kind = kinds[random.random_range(0..kinds.len())];
-        let victim = victim(kind, size, &mut random);
+        let (victim, detail) = match kind {
+            Kind::Points => at_point(*turn, size, &mut random),
+            Kind::Clock => (victim(kind, size, &mut random), Detail::Ahead(ahead(&mut random))),
+            _ => (victim(kind, size, &mut random), Detail::None),
+        };
         let begin = random.random_range(0..length_ms.max(1));
         let end = (begin + random.random_range(LASTS_MS)).min(length_ms);
         // The same draws are made whether the fault fits or not: what follows does not depend on it.
         let overlaps =
             |(other, from, to): &(Victim, u64, u64)| *other == victim && begin <= *to && *from <= end;
-        if busy.iter().any(overlaps) {
+        let step = |at_ms, begins| Step { at_ms, kind, victim, detail, begins };
+        if kind == Kind::Points && kinds.len() == 1 {
+            // One after the other: each is over before the next begins.
+            steps.push(step(0, true));
+        } else if busy.iter().any(overlaps) {
             continue;
+        } else {
+            busy.push((victim, begin, end));
+            steps.push(step(begin, true));
+            if kind != Kind::Points {
+                steps.push(step(end, false));
+            }
         }
-        busy.push((victim, begin, end));
-        steps.push(Step { at_ms: begin, kind, victim, begins: true });
-        steps.push(Step { at_ms: end, kind, victim, begins: false });
+        *turn += usize::from(kind == Kind::Points);
     }
     steps.sort_by_key(|step| step.at_ms);
     steps
+}
+
+/// The point whose turn it is: all of them in order, killed; then all of them, stopped; and so on.
+fn at_point(turn: usize, size: Size, random: &mut SmallRng) -> (Victim, Detail) {
+    let number = turn % POINTS.len();
+    let point = &POINTS[number];
+    let form = if (turn / POINTS.len()).is_multiple_of(2) { Form::Kill } else { Form::Stop };
+    let (keypool, proxy) = (random.random_range(0..size.keypools), random.random_range(0..size.proxies));
+    let victim = match point.kind {
+        points::Kind::Admin | points::Kind::Standby => Victim::Admin,
+        points::Kind::Keypool => Victim::Keypool(keypool),
+        points::Kind::Proxy => Victim::Proxy(proxy),
+    };
+    let drawn = random.random_range(PASSED);
+    let pass = if point.when == When::Often { drawn } else { 0 };
+    (victim, Detail::At { point: number, form, pass })
+}
+
+/// A second to a day, forward or back; every size as likely as its tenfold.
+fn ahead(random: &mut SmallRng) -> i64 {
+    let ms = 1_000.0 * 86_400f64.powf(random.random_range(0.0..=1.0));
+    if random.random_range(0..2) == 0 { ms as i64 } else { -(ms as i64) }
 }
 
 fn victim(kind: Kind, size: Size, random: &mut SmallRng) -> Victim {
@@ -166,7 +244,7 @@ mod tests {
 
     #[test]
     fn a_round_follows_from_its_seed_and_its_number() {
-        let steps = |seed, number| round(seed, number, 5_000, SIZE, &all());
+        let steps = |seed, number| round(seed, number, 5_000, SIZE, &all(), &mut 0);
         assert_eq!(steps(7, 1), steps(7, 1));
         assert_ne!(steps(7, 1), steps(7, 2));
         assert_ne!(steps(7, 1), steps(8, 1));
@@ -176,9 +254,11 @@ mod tests {
     fn every_fault_ends_within_its_round_and_nothing_has_two_at_a_time() {
         for seed in 0..500 {
             let mut bad: Vec<Victim> = Vec::new();
-            for step in round(seed, 0, 5_000, SIZE, &all()) {
+            for step in round(seed, 0, 5_000, SIZE, &all(), &mut 0) {
                 assert!(step.at_ms <= 5_000);
-                if step.begins {
+                if step.kind == Kind::Points {
+                    assert!(!bad.contains(&step.victim), "seed {seed}: {step:?}");
+                } else if step.begins {
                     assert!(!bad.contains(&step.victim), "seed {seed}: {step:?}");
                     bad.push(step.victim);
                 } else {
@@ -187,6 +267,33 @@ mod tests {
             }
             assert_eq!(bad, [], "seed {seed}");
         }
+    }
+
+    #[test]
+    fn every_point_has_its_turn_killed_and_then_stopped() {
+        let (mut turn, mut seen) = (0, Vec::new());
+        for number in 0.. {
+            let steps = round(7, number, 5_000, SIZE, &[Kind::Points], &mut turn);
+            seen.extend(steps.iter().filter(|step| step.begins).map(|step| step.detail));
+            if turn >= 2 * POINTS.len() {
+                break;
+            }
+        }
+        for form in [Form::Kill, Form::Stop] {
+            for (point, named) in POINTS.iter().enumerate() {
+                let is = |detail: &&Detail| matches!(detail, Detail::At { point: other, form: how, .. } if (*other, *how) == (point, form));
+                assert!(seen.iter().any(|detail| is(&detail)), "{form:?} {named}");
+            }
+        }
+    }
+
+    #[test]
+    fn clocks_are_set_by_a_second_to_a_day_both_ways() {
+        let mut random = SmallRng::seed_from_u64(7);
+        let steps: Vec<i64> = (0..1_000).map(|_| ahead(&mut random)).collect();
+        assert!(steps.iter().all(|ms| (1_000..=86_400_000).contains(&ms.abs())));
+        assert!(steps.iter().any(|ms| *ms < -36_000_000) && steps.iter().any(|ms| *ms > 36_000_000));
+        assert!(steps.iter().any(|ms| ms.abs() < 10_000));
     }
 
     #[test]

@@ -12,6 +12,16 @@ use crate::fleet::Fleet;
 /// Links made in one go, most of them with generated codes: more than the writer has at hand, so that codes are leased.
 const CREATES: u64 = 12;
 
+/// Settings of a fleet for this: codes are leased with nearly every step, so that leases fall among what fails, and a proxy that is started
+/// while the writer is away serves at once.
+pub const LEASES_OFTEN: [&str; 5] = [
+    "proxy.ready.without_writer_after_ms=0",
+    "admin.codes.block=10",
+    "admin.codes.low_watermark=5",
+    "keypool.pool.low_watermark=2000",
+    "keypool.pool.high_watermark=4000",
+];
+
 /// The requests, and the history they are in.
 #[derive(Debug)]
 pub struct Steps<'a> {

@@ -7,6 +7,7 @@
 //! | `answers`, `domains`, `ends`, `where_to` | what a link can say about its answer and its life, through the API and a proxy |
 //! | `bootstrap` | a replica that will not do is replaced by another one |
 //! | `clicks` | clicks are counted once, and none is lost |
+//! | `clocks` | wall clocks that are stepped |
 //! | `faults` | nothing acknowledged is lost, whatever fails: the fault harness, small |
 //! | `files` | no file descriptors left: nothing spins, and it goes on when there are some |
 //! | `framing` | requests end where the strictest reader says |
@@ -32,6 +33,7 @@ mod allocations;
 mod answers;
 mod bootstrap;
 mod clicks;
+mod clocks;
 mod domains;
 mod ends;
 mod faults;

@@ -50,6 +50,15 @@ impl Budgets {
         match self.held.entry(link.into()) {
             Entry::Occupied(mut entry) if entry.get().created == row.created => {
                 let held = entry.get_mut();
+                // The log knows more than memory only while old records are applied again.
+                if row.spent > held.spent {
+                    held.spent = row.spent;
+                    self.slots.set_spent(held.place, held.spent);
+                }
+                if row.returned > held.returned {
+                    held.returned = row.returned;
+                    self.slots.set_returned(held.place, held.returned);
+                }
                 let more = (row.granted - row.burned).max(held.granted);
                 if more > held.granted {
                     held.granted = more;

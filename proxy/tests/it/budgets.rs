@@ -80,6 +80,41 @@ fn what_is_granted_is_spent_once_whenever_the_process_dies() {
 }
 
 #[test]
+fn a_replica_that_begins_anew_brings_nothing_back_that_was_spent() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut author = Author::new();
+    let mut proxy = Proxy::start(dir.path());
+    let holder = proxy.budgets.holder();
+    let first = Budget { granted: 5, ..Budget::none(CREATED, holder) };
+    grant(&mut author, "proxy-0", first);
+    proxy.follow(&author);
+    assert_eq!(proxy.spend_all(), 5);
+    drop(proxy);
+
+    // Nobody was told of those five: the writer takes them for at hand, and burns them with the name.
+    std::fs::remove_dir_all(dir.path().join("replica")).unwrap();
+    let mut proxy = Proxy::start(dir.path());
+    assert!(proxy.budgets.holder() != holder);
+    proxy.follow(&author);
+    assert_eq!(proxy.spend_all(), 0);
+    drop(proxy);
+    let proxy = Proxy::start(dir.path());
+    assert_eq!(proxy.spend_all(), 0);
+}
+
+#[test]
+fn what_the_log_says_is_spent_is_spent_also_if_memory_knows_nothing_of_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut author = Author::new();
+    let mut proxy = Proxy::start(dir.path());
+    let first = Budget { granted: 5, ..Budget::none(CREATED, proxy.budgets.holder()) };
+    grant(&mut author, "proxy-0", first);
+    grant(&mut author, "proxy-0", Budget { spent: 2, returned: 1, ..first });
+    proxy.follow(&author);
+    assert_eq!(proxy.spend_all(), 2);
+}
+
+#[test]
 fn what_another_member_or_a_lost_memory_was_granted_is_not_ours() {
     let dir = tempfile::tempdir().unwrap();
     let mut author = Author::new();

@@ -49,6 +49,10 @@ pub(super) struct Index<'a> {
     pub(super) targets: HashMap<&'a str, Option<&'a str>>,
     pub(super) quiets: Vec<(u64, u64, &'a [Replica])>,
     pub(super) away: Vec<(u16, u64, u64)>,
+    /// A proxy lost its replica, and what it had of limited links with it.
+    damaged: bool,
+    /// Clicks burned of limited links, as the end shows them.
+    burned: HashMap<&'a str, u64>,
 }
 
 impl<'a> Index<'a> {
@@ -57,6 +61,8 @@ impl<'a> Index<'a> {
         for entry in entries {
             match entry {
                 Entry::Call(call) => index.call(call),
+                Entry::Damaged { .. } => index.damaged = true,
+                Entry::Standing { code, burned, .. } => drop(index.burned.insert(code, *burned)),
                 Entry::Away { proxy, begin_us, end_us } => index.away.push((*proxy, *begin_us, *end_us)),
                 Entry::Quiet { at_us, head_seq, replicas } => {
                     index.quiets.push((*at_us, *head_seq, replicas))
@@ -66,6 +72,12 @@ impl<'a> Index<'a> {
         }
         index.learn_versions();
         index
+    }
+
+    /// How many clicks of a link may be lost: kills leave a proxy's memory alone, but with its replica goes what it had at hand or had spent and
+    /// not told. Of a link that was deleted nobody knows how many.
+    pub(super) fn may_be_lost(&self, code: &str) -> u64 {
+        if self.damaged { self.burned.get(code).copied().unwrap_or(u64::MAX) } else { 0 }
     }
 
     fn call(&mut self, call: &'a Call) {

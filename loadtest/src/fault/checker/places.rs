@@ -12,7 +12,7 @@ pub(super) fn check(index: &Index<'_>, objections: &mut Vec<Objection>) {
         for look in &link.looks {
             match look.target {
                 Some(target) => shown(index, code, link, look, target, objections),
-                None if look.ended => ended(code, link, look, objections),
+                None if look.ended => ended(index, code, link, look, objections),
                 None => absent(index, code, link, look, objections),
             }
         }
@@ -60,9 +60,9 @@ fn absent(index: &Index<'_>, code: &str, link: &Link<'_>, look: &Look<'_>, objec
 }
 
 /// The link was said to have ended.
-fn ended(code: &str, link: &Link<'_>, look: &Look<'_>, objections: &mut Vec<Objection>) {
+fn ended(index: &Index<'_>, code: &str, link: &Link<'_>, look: &Look<'_>, objections: &mut Vec<Objection>) {
     let followed = link.attempts_us.iter().filter(|at| **at <= look.end_us).count() as u64;
-    if link.max_clicks.is_none_or(|max| followed < max) {
+    if link.max_clicks.is_none_or(|max| followed.saturating_add(index.may_be_lost(code)) < max) {
         let seen = format!("{code}: {look:?} after {followed} visits of {:?}", link.max_clicks);
         object(objections, "ended early", seen);
     }

@@ -43,9 +43,9 @@ fn replicas(index: &Index<'_>, objections: &mut Vec<Objection>) {
 fn standing(index: &Index<'_>, code: &str, used: u64, burned: u64, objections: &mut Vec<Objection>) {
     let Some(link) = index.links.get(code) else { return };
     let (received, attempted) = (link.received, link.attempts_us.len() as u64);
-    let within = (received..=attempted).contains(&used);
-    // Kills leave a proxy's memory alone, so nothing may be burned.
-    if !within || burned > 0 || link.max_clicks.is_some_and(|max| used > max) {
+    let lost = index.may_be_lost(code).min(burned);
+    let within = received <= used + lost && used <= attempted;
+    if !within || burned > lost || link.max_clicks.is_some_and(|max| used + burned > max) {
         let seen = format!(
             "{code}: {used} used and {burned} burned of {:?}, with {received} received and {attempted} attempted",
             link.max_clicks

@@ -240,6 +240,13 @@ fn one_visit_more_than_the_limit_is_noticed_and_an_end_that_comes_early() {
     visits(1).follow("x", status(410)).breaks("ended early");
     visits(2).entry(standing(1, 0)).breaks("over the limit");
     visits(1).entry(standing(1, 1)).breaks("over the limit");
+    let damaged = || visits(2).entry(Entry::Damaged { at_us: 0, proxy: 0 });
+    damaged().entry(standing(1, 1)).passes();
+    damaged().entry(standing(1, 0)).breaks("over the limit");
+    damaged().entry(standing(2, 1)).breaks("over the limit");
+    let early = || visits(1).entry(Entry::Damaged { at_us: 0, proxy: 0 }).follow("x", status(410));
+    early().entry(standing(1, 1)).passes();
+    early().entry(standing(1, 0)).breaks("ended early");
     visits(1).follow("x", unknown()).follow("x", status(410)).entry(standing(2, 0)).passes();
 }
 

@@ -1,44 +1,18 @@
-//! The library that makes calls fail, and the words it shares with us.
+//! Which call fails: the words that the library in the part and this program share.
 
 use std::cell::Cell;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use anyhow::Context;
 
 use super::Mode;
 
-/// The library's source.
-const SOURCE: &str = include_str!("../../shim/fail_nth.c");
+/// The source of the library that makes calls fail.
+pub(super) const SOURCE: &str = include_str!("../../shim/fail_nth.c");
 /// Bytes of a plan: at, mode, seen, failed.
 const PLAN_BYTES: usize = 32;
-
-/// The library, compiled.
-#[derive(Debug)]
-pub(super) struct Shim(PathBuf);
-
-impl Shim {
-    /// Compiles it into a folder.
-    ///
-    /// # Errors
-    /// There is no C compiler.
-    pub(super) fn build(dir: &Path) -> anyhow::Result<Shim> {
-        let dir = dir.canonicalize()?;
-        let (source, library) = (dir.join("fail_nth.c"), dir.join("fail_nth.so"));
-        std::fs::write(&source, SOURCE).with_context(|| format!("cannot write {}", source.display()))?;
-        let mut command = Command::new("cc");
-        command.args(["-shared", "-fPIC", "-O2", "-o"]).arg(&library).arg(&source).arg("-ldl");
-        let status = command.status().context("there is no C compiler: install Debian's package gcc")?;
-        anyhow::ensure!(status.success(), "cc failed on {}", source.display());
-        Ok(Shim(library))
-    }
-
-    pub(super) fn file(&self) -> &Path {
-        &self.0
-    }
-}
 
 /// Which call fails.
 #[derive(Debug)]

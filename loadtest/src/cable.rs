@@ -2,6 +2,8 @@
 //!
 //! What happens to the bytes under way is what a network does: with a cut they are lost, with the other faults they come late. Nothing is
 //! changed, left out in the middle or reordered, since TCP would not let that through either.
+//!
+//! What sees messages, and sends one twice, is `clicks/relay`.
 
 use std::collections::HashMap;
 use std::io::{Read, Write};
@@ -13,6 +15,8 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::Context;
+use rand::rngs::SmallRng;
+use rand::{RngExt, SeedableRng};
 
 /// Bytes passed on at a time.
 const PIECE_BYTES: usize = 16 << 10;
@@ -27,7 +31,7 @@ const THROTTLED_BYTES_PER_S: f64 = 20_000.0;
 
 /// What is wrong with a cable.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Quality {
+pub(crate) enum Quality {
     /// Nothing.
     #[default]
     Good,
@@ -35,6 +39,8 @@ pub(super) enum Quality {
     Cut,
     /// Every piece of data comes late.
     Delayed,
+    /// Every piece of data is held back for a time of its own, at most this long.
+    Uneven(Duration),
     /// Few bytes a second.
     Throttled,
     /// Nothing comes through from the side that listens, and nobody is told. Those connections end with the fault.
@@ -45,7 +51,7 @@ pub(super) enum Quality {
 
 /// A cable; dropping it cuts everything.
 #[derive(Debug)]
-pub(super) struct Cable {
+pub(crate) struct Cable {
     address: SocketAddr,
     shared: Arc<Shared>,
 }
@@ -59,15 +65,18 @@ struct Shared {
     /// Sides that are kept open although nobody is at the other end.
     orphans: Mutex<Vec<TcpStream>>,
     next: AtomicU64,
+    /// Connections that were cut.
+    cut: AtomicU64,
+    seed: u64,
     ended: AtomicBool,
 }
 
 /// Where a cable leads: an address in a configuration, which is there when the first connection comes.
 #[derive(Debug)]
-pub(super) struct Upstream {
-    pub(super) config: PathBuf,
+pub(crate) struct Upstream {
+    pub(crate) config: PathBuf,
     /// The table with `listen`.
-    pub(super) table: &'static str,
+    pub(crate) table: &'static str,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -75,8 +84,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Cable {
-    /// Starts to accept on a port of its own.
-    pub(super) fn start(upstream: Upstream) -> anyhow::Result<Cable> {
+    /// Starts to accept on a port of its own. What is random about it follows from `seed`.
+    pub(crate) fn start(upstream: Upstream, seed: u64) -> anyhow::Result<Cable> {
         let listener = TcpListener::bind("127.0.0.1:0").context("cannot listen for the parts")?;
         let address = listener.local_addr()?;
         let shared = Arc::new(Shared {
@@ -85,6 +94,8 @@ impl Cable {
             open: Mutex::default(),
             orphans: Mutex::default(),
             next: AtomicU64::new(0),
+            cut: AtomicU64::new(0),
+            seed,
             ended: AtomicBool::new(false),
         });
         let on_thread = shared.clone();
@@ -106,12 +117,27 @@ impl Cable {
     }
 
     /// What the dialling part is told to connect to.
-    pub(super) fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("https://{}", self.address)
     }
 
+    /// Where it listens.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Cuts every connection there is; new ones go through.
+    pub(crate) fn cut(&self) {
+        self.shared.cut();
+    }
+
+    /// Connections that were cut so far.
+    pub(crate) fn cut_so_far(&self) -> u64 {
+        self.shared.cut.load(Ordering::Relaxed)
+    }
+
     /// Makes the cable good or bad.
-    pub(super) fn set(&self, quality: Quality) {
+    pub(crate) fn set(&self, quality: Quality) {
         let before = *lock(&self.shared.quality);
         if before == Quality::HalfOpen {
             // What was held back is lost, not late.
@@ -142,7 +168,9 @@ impl Drop for Cable {
 
 impl Shared {
     fn cut(&self) {
-        for stream in std::mem::take(&mut *lock(&self.open)).into_values().flatten() {
+        let open = std::mem::take(&mut *lock(&self.open));
+        self.cut.fetch_add(open.len() as u64, Ordering::Relaxed);
+        for stream in open.into_values().flatten() {
             // It may have ended by itself just now.
             let _ = stream.shutdown(Shutdown::Both);
         }
@@ -175,8 +203,12 @@ impl Shared {
     /// Passes bytes on until either side ends, and then ends both, unless one is to stay.
     fn pass_on(&self, id: u64, mut from: TcpStream, mut to: TcpStream, is_answer: bool) {
         let mut piece = vec![0; PIECE_BYTES];
+        let mut random = SmallRng::seed_from_u64(self.seed ^ (id << 1 | u64::from(is_answer)));
         while let Ok(read @ 1..) = from.read(&mut piece) {
-            match *lock(&self.quality) {
+            // Copied: nobody else may be kept waiting while a piece is.
+            let quality = *lock(&self.quality);
+            match quality {
+                Quality::Uneven(most) => thread::sleep(most.mul_f64(random.random_range(0.0..1.0))),
                 Quality::Delayed => thread::sleep(DELAY),
                 Quality::Throttled => {
                     thread::sleep(Duration::from_secs_f64(read as f64 / THROTTLED_BYTES_PER_S))
@@ -205,7 +237,7 @@ impl Upstream {
 }
 
 /// The address of a table of a part's configuration.
-pub(super) fn listen_of(config: &Path, table: &str) -> anyhow::Result<SocketAddr> {
+pub(crate) fn listen_of(config: &Path, table: &str) -> anyhow::Result<SocketAddr> {
     let text = std::fs::read_to_string(config);
     let parsed: toml::Table = text.with_context(|| format!("cannot read {}", config.display()))?.parse()?;
     let listen = parsed.get(table).and_then(|table| table.get("listen")?.as_str());
@@ -231,7 +263,7 @@ mod tests {
         let config = dir.path().join("config.toml");
         std::fs::write(&config, format!("[feed]\nlisten = \"{}\"\n", accepting.local_addr().unwrap()))
             .unwrap();
-        let cable = Cable::start(Upstream { config, table: "feed" }).unwrap();
+        let cable = Cable::start(Upstream { config, table: "feed" }, 1).unwrap();
         let dialler = TcpStream::connect(cable.address).unwrap();
         let (listener, _) = accepting.accept().unwrap();
         Ends { cable, dialler, listener, accepting, _dir: dir }
@@ -252,6 +284,20 @@ mod tests {
         let mut refused = TcpStream::connect(ends.cable.address).unwrap();
         assert_eq!(refused.read(&mut [0]).unwrap_or(0), 0);
         ends.cable.set(Quality::Good);
+        let mut dialler = TcpStream::connect(ends.cable.address).unwrap();
+        let (mut listener, _) = ends.accepting.accept().unwrap();
+        assert!(says(&mut dialler, &mut listener));
+    }
+
+    #[test]
+    fn bytes_that_are_held_back_come_in_whole_until_every_connection_is_cut_once() {
+        let mut ends = ends();
+        ends.cable.set(Quality::Uneven(Duration::from_millis(1)));
+        assert!(says(&mut ends.dialler, &mut ends.listener) && says(&mut ends.listener, &mut ends.dialler));
+        ends.cable.cut();
+        assert_eq!(ends.dialler.read(&mut [0]).unwrap_or(0), 0);
+        assert_eq!(ends.listener.read(&mut [0]).unwrap_or(0), 0);
+        assert_eq!(ends.cable.cut_so_far(), 1);
         let mut dialler = TcpStream::connect(ends.cable.address).unwrap();
         let (mut listener, _) = ends.accepting.accept().unwrap();
         assert!(says(&mut dialler, &mut listener));

@@ -1,24 +1,26 @@
 //! Measures snapshots by themselves: cutting one out of a writer's log, making a replica of it, and the scrub of both.
 //!
-//! `cargo run --release -p linklog --example snapshot -- DIR [LINKS]` prints one line per measurement; 10,000,000 links take some 8 GB of
+//! `cargo run --release -p linklog --example snapshots -- DIR [LINKS]` prints one line per measurement; 10,000,000 links take some 8 GB of
 //! disk. The network is not in it: a snapshot crosses it at `[feed] snapshot_bytes_per_s`.
 #![allow(clippy::print_stdout, clippy::unwrap_used)]
 
-use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+#[path = "shared/a_writer.rs"]
+mod a_writer;
 
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use linklog::Change;
 use linklog::replica::Replica;
 use linklog::scrub::{self, Verdict};
 use linklog::snapshot::{self, Cut, Source};
 use linklog::store::{Contents, StoreOptions};
-use linklog::writer::{Writer, WriterOptions};
-use linklog::{Change, Code7, DomainId, Key, Link, LinkManage, Operation, Part, Precondition, StateKey};
 
 fn main() {
     let mut args = std::env::args().skip(1);
-    let dir = PathBuf::from(args.next().expect("usage: snapshot DIR [LINKS]"));
+    let dir = PathBuf::from(args.next().expect("usage: snapshots DIR [LINKS]"));
     let links: u64 = args.next().map_or(1_000_000, |n| n.parse().unwrap());
-    let writer = open(&dir.join("writer"));
+    let writer = a_writer::open(&dir.join("writer"), 64 << 20);
     for batch in 0..links / 1_000 {
         let changes = (0..1_000).map(|n| create(batch * 1_000 + n)).collect();
         writer.handle().propose_and_wait(changes).unwrap();
@@ -61,40 +63,9 @@ fn report(what: &str, rows: u64, bytes: u64, took: Duration) {
     );
 }
 
-fn open(dir: &Path) -> Writer {
-    let mut nonce = 0u128;
-    let options = WriterOptions {
-        store: StoreOptions::default(),
-        journal_bytes_kept: 64 << 20,
-        queue_max: 1_000,
-        clock_us: Box::new(|| SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_micros() as u64),
-        nonce: Box::new(move || {
-            nonce = nonce.wrapping_mul(0x2d99_787e_0000_0001_0000_0000_0000_0001).wrapping_add(1);
-            nonce.to_le_bytes()
-        }),
-        on_commit: Box::new(|_| {}),
-        on_fatal: Box::new(|error| panic!("{error}")),
-    };
-    Writer::open(dir, options).unwrap()
-}
-
-/// A target of 84 bytes under a code that looks like a generated one.
+/// A target of 84 bytes.
 fn create(n: u64) -> Change {
-    let code = Code7::new(n.wrapping_mul(0x9e37_79b9_7f4a_7c15) % Code7::COUNT).unwrap().to_code();
-    let link = Link {
-        target: format!(
-            "https://shop-{:04}.example.com/catalogue/items/{n:012}?utm_source=mail&c=7",
-            n % 5_000
-        ),
-        ..Link::default()
-    };
-    let manage = LinkManage {
-        created_at_ms: 1_700_000_000_000 + n,
-        updated_at_ms: 1_700_000_000_000 + n,
-        created_by: "measure".into(),
-        ..LinkManage::default()
-    };
-    let operation = Operation::Put { serve: link.encode(), manage: manage.encode() };
-    let key = StateKey::Link(Key::new(DomainId::DEFAULT, code));
-    Change::new("measure", vec![Part { key, precondition: Precondition::Any, operation }])
+    let shop = n % 5_000;
+    let path = format!("catalogue/items/{n:012}?utm_source=mail&c=7");
+    a_writer::create(n, format!("https://shop-{shop:04}.example.com/{path}"))
 }

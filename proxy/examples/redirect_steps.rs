@@ -1,7 +1,7 @@
 //! Measures the parts of a redirect one by one, in nanoseconds of processor time, without sockets: parsing, lookup, the answer,
 //! limits, recording.
 //!
-//! `cargo run --release -p signpost-proxy --example measure -- [LINKS]` prints one line per measurement: the median of nine rounds and
+//! `cargo run --release -p signpost-proxy --example redirect_steps -- [LINKS]` prints one line per measurement: the median of nine rounds and
 //! their spread. LINKS are in memory; 1,000,000 unless said otherwise. Best pinned to a core (`taskset -c 0`) of a quiet machine.
 #![allow(clippy::print_stdout, clippy::unwrap_used)]
 

@@ -1,12 +1,15 @@
 //! Measures the log by itself: batches through the writer, single changes from many threads, and a replica that applies them.
 //!
-//! `cargo run --release -p linklog --example measure -- DIR [LINKS]` prints one line per measurement. CPU time is the process's.
+//! `cargo run --release -p linklog --example write_and_apply -- DIR [LINKS]` prints one line per measurement. CPU time is the process's.
 //! Bytes on disk are those of the files at the end, RocksDB's log and whatever it has not compacted yet included.
 #![allow(clippy::print_stdout, clippy::unwrap_used)]
 
+#[path = "shared/a_writer.rs"]
+mod a_writer;
+
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::Instant;
 
 use linklog::codec::frame::{FrameRecord, FrameWriter, Section};
 use linklog::digest::SectionHash;
@@ -14,14 +17,13 @@ use linklog::journal::JournalRead;
 use linklog::limits::FRAME_BYTES_MAX;
 use linklog::replica::Replica;
 use linklog::store::{Contents, StoreOptions};
-use linklog::writer::{Writer, WriterOptions};
-use linklog::{Change, Code7, DomainId, Key, Link, LinkManage, Operation, Part, Precondition, Seq, StateKey};
+use linklog::{Change, Seq};
 
 fn main() {
     let mut args = std::env::args().skip(1);
-    let dir = PathBuf::from(args.next().expect("usage: measure DIR [LINKS]"));
+    let dir = PathBuf::from(args.next().expect("usage: write_and_apply DIR [LINKS]"));
     let links: u64 = args.next().map_or(1_000_000, |n| n.parse().unwrap());
-    let writer = open(&dir.join("writer"));
+    let writer = a_writer::open(&dir.join("writer"), 10 << 30);
     report("batches of 1,000, fsynced", links, || {
         for batch in 0..links / 1_000 {
             let changes = (0..1_000).map(|n| create(batch * 1_000 + n)).collect();
@@ -73,35 +75,8 @@ fn bytes_in(dir: &Path) -> u64 {
         .sum()
 }
 
-fn open(dir: &Path) -> Writer {
-    let options = WriterOptions {
-        store: StoreOptions::default(),
-        journal_bytes_kept: 10 << 30,
-        queue_max: 10_000,
-        clock_us: Box::new(|| SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_micros() as u64),
-        nonce: Box::new(|| [7; 16]),
-        on_commit: Box::new(|_| {}),
-        on_fatal: Box::new(|error| panic!("{error}")),
-    };
-    Writer::open(dir, options).unwrap()
-}
-
-/// Spreads codes over the code space as a key pool does, without one.
 fn create(n: u64) -> Change {
-    let code = Code7::new(n.wrapping_mul(0x9e37_79b9_7f4a_7c15) % Code7::COUNT).unwrap().to_code();
-    let link = Link {
-        target: format!("https://www.example.org/articles/{n}/a-title-of-common-length?ref=feed"),
-        ..Link::default()
-    };
-    let manage = LinkManage {
-        created_at_ms: n,
-        updated_at_ms: n,
-        created_by: "0123456789abcdef".into(),
-        ..LinkManage::default()
-    };
-    let operation = Operation::Put { serve: link.encode(), manage: manage.encode() };
-    let key = StateKey::Link(Key::new(DomainId::DEFAULT, code));
-    Change::new("0123456789abcdef", vec![Part { key, precondition: Precondition::NeverUsed, operation }])
+    a_writer::create(n, format!("https://www.example.org/articles/{n}/a-title-of-common-length?ref=feed"))
 }
 
 fn frame(journal: &dyn JournalRead, from: Seq) -> Vec<u8> {
