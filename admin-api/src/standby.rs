@@ -10,6 +10,7 @@
 //! - `engine`: the log, one thing at a time · `follow`: the stream from the writer · `promote`: what happens in which order ·
 //!   [`quorum`]: how many have to be asked · [`status`]: how it goes · `tell`: a new writer tells the old ones
 
+pub mod ballot;
 mod engine;
 mod follow;
 mod promote;

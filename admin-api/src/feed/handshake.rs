@@ -2,7 +2,7 @@
 
 use linklog::entity::{Member, MemberRole, MemberState};
 use linklog::journal::{JournalRead, ReadError};
-use linklog::{Digest, Position};
+use linklog::{Digest, Position, Seq};
 use wire::feed::refusal::Reason;
 use wire::feed::{Hello, Refusal};
 use wire::identity::{PeerIdentity, Role};
@@ -43,6 +43,42 @@ impl Follower {
     }
 }
 
+/// Returns the last record a follower may be sent, of a log that ends at `head` and of which enough sync members have `confirmed`. Members
+/// that would not survive a loss are shown nothing that a promotion may lose: it must never have been served, or spent from.
+pub fn shown(head: Position, confirmed: u64, is_sync: bool) -> Position {
+    match is_sync {
+        true => head,
+        // The epoch may be an earlier one there; nobody looks at it.
+        false => Position { seq: head.seq.min(Seq(confirmed)), ..head },
+    }
+}
+
+/// Says whether a follower may confirm `applied`: nothing it was not sent, and nothing before what it has confirmed.
+pub fn may_confirm(applied: Position, confirmed: Position, sent: Position) -> bool {
+    confirmed <= applied && applied <= sent
+}
+
+/// What a writer makes of a follower that knows more than its own log holds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Beyond {
+    /// A sync member has accepted a higher epoch: this writer was replaced, for good.
+    Replaced,
+    /// A proxy says so, which need not be believed for longer than this process lives.
+    Claimed,
+    /// A sync member has records that this writer has lost.
+    Behind,
+}
+
+/// Compares what a follower knows with the writer's own head; `None`: nothing is beyond it.
+pub fn beyond(head: Position, highest_epoch: u32, applied: Position, role: MemberRole) -> Option<Beyond> {
+    match role {
+        MemberRole::Sync if highest_epoch > head.epoch.0 => Some(Beyond::Replaced),
+        MemberRole::Read if highest_epoch > head.epoch.0 => Some(Beyond::Claimed),
+        MemberRole::Sync if applied.seq > head.seq => Some(Beyond::Behind),
+        _ => None,
+    }
+}
+
 /// Builds a refusal.
 pub(super) fn refuse(reason: Reason, detail: impl Into<String>) -> Refusal {
     Refusal { reason: reason as i32, detail: detail.into(), first_retained_seq: 0 }
@@ -70,13 +106,11 @@ pub(super) fn admit(
     };
     let applied = hello.applied.map_or(Position::ZERO, |at| Position::new(at.epoch, at.seq));
     let level = source.commits.borrow().format_level;
-    if hello.highest_epoch > source.journal.head().position.epoch.0 {
-        match member.role {
-            MemberRole::Sync => (source.on_higher_epoch)(hello.highest_epoch),
-            MemberRole::Read => (source.on_claimed_epoch)(hello.highest_epoch),
-        }
-    } else if member.role == MemberRole::Sync && applied.seq > source.journal.head().position.seq {
-        (source.on_behind)(&hello.member, applied);
+    match beyond(source.journal.head().position, hello.highest_epoch, applied, member.role) {
+        Some(Beyond::Replaced) => (source.on_higher_epoch)(hello.highest_epoch),
+        Some(Beyond::Claimed) => (source.on_claimed_epoch)(hello.highest_epoch),
+        Some(Beyond::Behind) => (source.on_behind)(&hello.member, applied),
+        None => {}
     }
     if source.replaced.is_cancelled() {
         return Ok(Err(refuse_replaced()));
@@ -118,7 +152,11 @@ fn known_member(source: &FeedSource, peer: Option<&PeerIdentity>, hello: &Hello)
     Ok(member)
 }
 
-fn check_place(
+/// Decides whether a follower at `applied` may follow a log that is written at `level`; `None`: it may.
+///
+/// # Errors
+/// As reading the journal.
+pub fn check_place(
     journal: &dyn JournalRead,
     hello: &Hello,
     applied: Position,
