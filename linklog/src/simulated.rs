@@ -72,8 +72,8 @@ struct Undo {
 #[derive(Default)]
 struct Bytes {
     now: Vec<u8>,
-    /// Writes that are not durable: where, and what was there before.
-    unsynced: Vec<(usize, Vec<u8>)>,
+    /// What there was before each write that is not durable. A file grows with its bytes, never before them.
+    unsynced: Vec<Vec<u8>>,
 }
 
 impl Disk {
@@ -100,8 +100,8 @@ impl Disk {
         for file in contents.files.values_mut() {
             let lost = choose(file.unsynced.len()).min(file.unsynced.len());
             let kept = file.unsynced.len() - lost;
-            for (at, before) in file.unsynced.split_off(kept).into_iter().rev() {
-                file.now[at..at + before.len()].copy_from_slice(&before);
+            if let Some(before) = file.unsynced.split_off(kept).into_iter().next() {
+                file.now = before;
             }
             file.unsynced.clear();
         }
@@ -242,11 +242,10 @@ impl Opened {
             return false;
         }
         let Some(file) = contents.files.get_mut(&self.path) else { return false };
+        file.unsynced.push(file.now.clone());
         if file.now.len() < at + bytes.len() {
             file.now.resize(at + bytes.len(), 0);
         }
-        let before = file.now[at..at + bytes.len()].to_vec();
-        file.unsynced.push((at, before));
         file.now[at..at + bytes.len()].copy_from_slice(bytes);
         true
     }

@@ -328,7 +328,11 @@ impl Store {
     }
 
     pub(crate) fn has_table(&self, name: &'static str) -> bool {
-        self.db().cf_handle(name).is_some()
+        match &self.engine {
+            Engine::Rocks(db) => db.cf_handle(name).is_some(),
+            #[cfg(feature = "simulation")]
+            Engine::Simulated(_) => tables::names(self.contents).contains(&name),
+        }
     }
 
     pub(crate) fn get(&self, table: &'static str, key: &[u8]) -> Result<Option<Value<'_>>, StoreError> {

@@ -93,6 +93,11 @@ enum Event {
         node: Node,
         life: u64,
     },
+    /// A follower looks whether it has heard anything.
+    Silence {
+        node: Node,
+        stream: Stream,
+    },
     /// A stream is over for one side.
     Over {
         node: Node,
@@ -143,6 +148,8 @@ struct World {
     clocks: Vec<std::sync::Arc<std::sync::atomic::AtomicU64>>,
     skews_us: Vec<i64>,
     cut: BTreeSet<(Node, Node)>,
+    /// When a node last heard of a server, as a follower.
+    heard_us: BTreeMap<Node, u64>,
     /// Streams that have lost a message.
     broken: BTreeSet<Stream>,
     /// When the last message of a stream arrives, each way.
@@ -224,6 +231,7 @@ impl World {
             clocks: (0..nodes).map(|_| std::sync::Arc::default()).collect(),
             skews_us: vec![0; nodes],
             cut: BTreeSet::new(),
+            heard_us: BTreeMap::new(),
             broken: BTreeSet::new(),
             busy_until_us: BTreeMap::new(),
             next_number: 0,
@@ -319,6 +327,7 @@ impl World {
             Event::Turn { server, life } => self.turn(server, life),
             Event::Heartbeat { server, life } => self.heartbeat(server, life),
             Event::Dial { node, life } => self.dial(node, life),
+            Event::Silence { node, stream } => self.silence(node, stream),
             Event::Over { node, stream } => self.over(node, stream),
             Event::Unconfirmed { server, life, ticket } => self.unconfirmed(server, life, ticket),
             Event::PollEnds { server, life, question } => self.poll_ends(server, life, question),
@@ -383,6 +392,7 @@ impl World {
     }
 
     fn deliver(&mut self, from: Node, to: Node, message: Message) -> Result<(), String> {
+        self.heard_us.insert(to, self.queue.now_us());
         match message {
             Message::Hello { stream, member, at, highest_epoch } => {
                 self.admit(from, to, stream, &member, at, highest_epoch)

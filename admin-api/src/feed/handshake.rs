@@ -74,7 +74,8 @@ pub fn beyond(head: Position, highest_epoch: u32, applied: Position, role: Membe
     match role {
         MemberRole::Sync if highest_epoch > head.epoch.0 => Some(Beyond::Replaced),
         MemberRole::Read if highest_epoch > head.epoch.0 => Some(Beyond::Claimed),
-        MemberRole::Sync if applied.seq > head.seq => Some(Beyond::Behind),
+        // Records of an earlier epoch were left behind when this one began, however many there are.
+        MemberRole::Sync if applied.epoch == head.epoch && applied.seq > head.seq => Some(Beyond::Behind),
         _ => None,
     }
 }
@@ -185,6 +186,13 @@ pub fn check_place(
         let refusal = refuse(Reason::SnapshotRequired, detail);
         return Ok(Some(Refusal { first_retained_seq: first_retained.0, ..refusal }));
     }
+    if applied.seq > head.seq && applied.epoch < head.epoch {
+        let detail = format!(
+            "the follower's history ends at record {applied}, which this writer's epoch {} left behind",
+            head.epoch
+        );
+        return Ok(Some(refuse(Reason::Diverged, detail)));
+    }
     if applied.seq > head.seq {
         let detail = format!(
             "the follower is at record {applied}, beyond this writer's head {head}: the writer has lost records that this follower has"
@@ -198,4 +206,29 @@ pub fn check_place(
             format!("the follower's history up to record {applied} is not this writer's"),
         )
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use linklog::journal::{Journal, MemoryJournal};
+
+    #[test]
+    fn a_writer_that_took_over_goes_on_when_one_with_a_longer_log_of_an_earlier_epoch_comes_back() {
+        let (ours, theirs) = (Position::new(2, 11), Position::new(1, 16));
+        assert_eq!(beyond(ours, 2, theirs, MemberRole::Sync), None);
+        assert_eq!(beyond(ours, 2, Position::new(2, 16), MemberRole::Sync), Some(Beyond::Behind));
+        assert_eq!(beyond(ours, 3, theirs, MemberRole::Sync), Some(Beyond::Replaced));
+        assert_eq!(beyond(ours, 3, theirs, MemberRole::Read), Some(Beyond::Claimed));
+
+        let mut journal = MemoryJournal::default();
+        journal.start_epoch(1, 0).unwrap();
+        journal.start_epoch(1, 0).unwrap();
+        let hello = Hello { format_level: 1, highest_epoch: 2, digest: vec![7; 16], ..Hello::default() };
+        let refusal = check_place(&*journal.reader(), &hello, theirs, 1).unwrap().unwrap();
+        assert_eq!(refusal.reason(), Reason::Diverged);
+        let refusal = check_place(&*journal.reader(), &hello, Position::new(2, 16), 1).unwrap().unwrap();
+        assert_eq!(refusal.reason(), Reason::WriterBehind);
+    }
 }

@@ -26,6 +26,9 @@ pub(super) struct Proxy {
     next: usize,
 }
 
+/// Longest silence on a stream, microseconds.
+const SILENCE_US: u64 = 10_000_000;
+
 impl Proxy {
     pub(super) fn new(dir: PathBuf, number: usize) -> Proxy {
         Proxy {
@@ -125,11 +128,25 @@ impl World {
             *own = Some(stream);
         }
         self.send(node, to, stream, Message::Hello { stream, member, at, highest_epoch });
-        // Whoever does not answer is given up.
-        let patience = self.random.between(500_000, 10_000_000);
-        if self.broken.contains(&stream) || matches!(self.servers[to].role, Role::Down) {
-            self.queue.after(patience, Event::Over { node, stream });
+        if matches!(self.servers[to].role, Role::Down) {
+            // Nobody listens there.
+            self.queue.after(1_000, Event::Over { node, stream });
         }
+        self.heard_us.insert(node, self.queue.now_us());
+        self.queue.after(SILENCE_US, Event::Silence { node, stream });
+        Ok(())
+    }
+
+    /// Whoever says nothing for long is given up.
+    pub(super) fn silence(&mut self, node: Node, stream: Stream) -> Result<(), String> {
+        if !self.is_on(node, stream) {
+            return Ok(());
+        }
+        let until = self.heard_us.get(&node).copied().unwrap_or(0) + SILENCE_US;
+        if until <= self.queue.now_us() {
+            return self.over(node, stream);
+        }
+        self.queue.at(until, Event::Silence { node, stream });
         Ok(())
     }
 
