@@ -9,8 +9,6 @@
 //! process has to end.
 
 mod group;
-#[cfg(feature = "simulation")]
-mod stepped;
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -29,8 +27,6 @@ use crate::batch::{Batch, BatchNumber, LedgerId};
 use crate::cell::{Counts, Subject};
 use crate::entry::Introduction;
 use group::Clerk;
-#[cfg(feature = "simulation")]
-pub use stepped::SteppedAccounts;
 
 /// Most ledgers there may ever have been: all of them are held in memory, and each is the directory of a proxy.
 pub const LEDGERS_MAX: usize = 100_000;
@@ -171,27 +167,6 @@ pub struct AccountsHandle {
     rows: RowReader,
 }
 
-/// Accounts that nobody works for yet.
-struct Ready {
-    clerk: Clerk,
-    on_fatal: Box<dyn FnOnce(&AccountsFailure) + Send>,
-    shared: Arc<Shared>,
-    rows: RowReader,
-    journal: JournalReader,
-}
-
-impl Ready {
-    fn open(dir: &Path, options: AccountsOptions) -> Result<Ready, OpenError> {
-        let mut guarded = open_guarded(dir, Contents::Journal, &options.store)?;
-        guarded.begin(ENTRY_LEVEL, (options.clock_ms)())?;
-        let rows = guarded.journal.row_reader();
-        let shared = Arc::new(Shared { accounts: RwLock::new(load(&rows)?), ..Shared::default() });
-        let journal = guarded.journal.concrete_reader();
-        let (clerk, on_fatal) = Clerk::new(guarded, options, shared.clone())?;
-        Ok(Ready { clerk, on_fatal, shared, rows, journal })
-    }
-}
-
 impl Accounts {
     /// Opens the journal in `dir`, making an empty one if there is none, and starts the thread.
     ///
@@ -199,7 +174,12 @@ impl Accounts {
     /// A database that cannot be opened or holds rows that cannot be right; a journal that ends before the HEAD file says it did.
     pub fn open(dir: &Path, options: AccountsOptions) -> Result<Accounts, OpenError> {
         let (queue, waiting) = bounded(options.queue_max.max(1));
-        let Ready { clerk, on_fatal, shared, rows, journal } = Ready::open(dir, options)?;
+        let mut guarded = open_guarded(dir, Contents::Journal, &options.store)?;
+        guarded.begin(ENTRY_LEVEL, (options.clock_ms)())?;
+        let rows = guarded.journal.row_reader();
+        let shared = Arc::new(Shared { accounts: RwLock::new(load(&rows)?), ..Shared::default() });
+        let journal = guarded.journal.concrete_reader();
+        let (clerk, on_fatal) = Clerk::new(guarded, options, shared.clone())?;
         let run = move || {
             let work = std::panic::AssertUnwindSafe(|| clerk.run(&waiting));
             match std::panic::catch_unwind(work) {

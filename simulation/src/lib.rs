@@ -1,7 +1,7 @@
 //! Signpost on virtual time: servers, proxies, clients and an operator under faults drawn from a seed.
 //!
 //! What decides is what ships: [`linklog`]'s writer, standby, replica, journal, codec and digests run on disks in memory
-//! ([`linklog::simulated`]), clicks are counted by [`clicklog::accounts`], and `signpost_admin` says who may follow from where
+//! ([`linklog::simulated`]), and `signpost_admin` says who may follow from where
 //! (`feed::handshake`), when a change counts as replicated (`replication::table`) and what a promotion makes of its answers
 //! (`standby::ballot`). What is left out is what carries their words: connections, tasks and threads are events of one [`queue::Queue`].
 //!

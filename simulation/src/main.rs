@@ -40,9 +40,20 @@ struct Run {
     /// How many seeds run at the same time.
     #[arg(long, default_value_t = 1)]
     threads: u64,
+    /// The operator promotes several standbys at once and does not look what the others know: what is known to be wrong then is in
+    /// docs/faults.md.
+    #[arg(long)]
+    contests: bool,
     /// Plants a bug, to see it found.
     #[arg(long)]
     plant: Option<Plant>,
+}
+
+impl Run {
+    fn plan(&self, seed: u64) -> Plan {
+        let plan = if self.contests { Plan::contested } else { Plan::of_seed };
+        plan(seed, self.steps, self.plant)
+    }
 }
 
 fn seeds(text: &str) -> Result<Range<u64>, String> {
@@ -86,7 +97,7 @@ fn main() -> Result<ExitCode> {
                     if seed >= run.seeds.end || failed.load(Ordering::Relaxed) < seed {
                         return;
                     }
-                    let outcome = world::run(&Plan::of_seed(seed, run.steps, run.plant), false);
+                    let outcome = world::run(&run.plan(seed), false);
                     sums.add(&outcome);
                     if outcome.violation.is_some() {
                         failed.fetch_min(seed, Ordering::Relaxed);
@@ -112,13 +123,13 @@ fn main() -> Result<ExitCode> {
     );
     let shown = if failed == u64::MAX { run.seeds.end - 1 } else { failed };
     if let Some(path) = &run.trace {
-        let outcome = world::run(&Plan::of_seed(shown, run.steps, run.plant), true);
+        let outcome = world::run(&run.plan(shown), true);
         std::fs::write(path, &outcome.trace).with_context(|| format!("cannot write {}", path.display()))?;
     }
     if failed == u64::MAX {
         return Ok(ExitCode::SUCCESS);
     }
-    let plan = Plan::of_seed(failed, run.steps, run.plant);
+    let plan = run.plan(failed);
     let outcome = world::run(&plan, false);
     println!("seed {failed}: {}", outcome.violation.unwrap_or_else(|| "not the same twice".to_owned()));
     println!("{plan:?}");
@@ -126,8 +137,9 @@ fn main() -> Result<ExitCode> {
         use clap::ValueEnum;
         plant.to_possible_value().map_or(String::new(), |value| format!(" --plant {}", value.get_name()))
     });
+    let contests = if run.contests { " --contests" } else { "" };
     println!(
-        "again: signpost-simulation run --seeds {failed} --steps {}{plant} --trace trace.txt",
+        "again: signpost-simulation run --seeds {failed} --steps {}{plant}{contests} --trace trace.txt",
         run.steps
     );
     Ok(ExitCode::FAILURE)

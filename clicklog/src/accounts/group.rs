@@ -84,23 +84,16 @@ impl Clerk {
     /// # Errors
     /// A failed write: nothing may be acknowledged any more.
     pub(super) fn run(mut self, queue: &Receiver<Option<Work>>) -> Result<(), AccountsFailure> {
-        while self.turn(queue, HOUSEKEEPING_EVERY)? {
+        loop {
+            let (group, stop) = gather(queue);
+            if !group.is_empty() {
+                self.commit_group(group)?;
+            }
+            if stop {
+                return Ok(self.head_file.sync()?);
+            }
             self.housekeeping()?;
         }
-        Ok(self.head_file.sync()?)
-    }
-
-    /// Decides what is waiting, or comes within `wait`; false: the queue said stop.
-    pub(super) fn turn(
-        &mut self,
-        queue: &Receiver<Option<Work>>,
-        wait: Duration,
-    ) -> Result<bool, AccountsFailure> {
-        let (group, stop) = gather(queue, wait);
-        if !group.is_empty() {
-            self.commit_group(group)?;
-        }
-        Ok(!stop)
     }
 
     fn commit_group(&mut self, work: Vec<Work>) -> Result<(), AccountsFailure> {
@@ -256,8 +249,8 @@ impl Group {
 }
 
 /// Waits for messages and takes all that are there, up to a group's limits. True: the queue has been closed.
-fn gather(queue: &Receiver<Option<Work>>, wait: Duration) -> (Vec<Work>, bool) {
-    let first = match queue.recv_timeout(wait) {
+fn gather(queue: &Receiver<Option<Work>>) -> (Vec<Work>, bool) {
+    let first = match queue.recv_timeout(HOUSEKEEPING_EVERY) {
         Ok(Some(first)) => first,
         Err(RecvTimeoutError::Timeout) => return (Vec::new(), false),
         Ok(None) | Err(RecvTimeoutError::Disconnected) => return (Vec::new(), true),

@@ -105,15 +105,33 @@ impl World {
         let server = self.random.below(self.plan.servers as u64) as Node;
         let Some(writer) = self.newest_writer() else {
             let patient = !self.at_peace && self.random.percent(60);
-            return if patient || !self.plan.promotes { Ok(()) } else { self.promote(server) };
+            return if patient || !self.may_promote(server) { Ok(()) } else { self.promote(server) };
         };
-        if !self.at_peace && self.plan.promotes && self.random.percent(8) {
+        if !self.at_peace && self.may_promote(server) && self.random.percent(8) {
             return self.promote(server);
         }
-        if server == writer || !self.servers[server].is_standby {
+        if server == writer || !self.servers[server].is_standby || !self.plan.contests {
             return Ok(());
         }
         self.look_after(writer, server)
+    }
+
+    /// Says whether a careful operator promotes this one: one promotion at a time, after every other standby has heard of the newest epoch, and
+    /// with the writer there if nobody else has what it acknowledged. With [`super::Plan::contests`] the operator is not careful.
+    fn may_promote(&self, server: Node) -> bool {
+        if !self.plan.promotes || self.plan.contests {
+            return self.plan.promotes;
+        }
+        let is_settled = self.servers.iter().all(|other| match &other.role {
+            Role::Down => false,
+            Role::Standby(node) => {
+                node.promotion.is_none() && node.standby.head().position.epoch == self.newest
+            }
+            Role::Writer(_) => other.head().position.epoch == self.newest,
+        });
+        let is_cut =
+            (0..self.servers.len()).any(|other| self.cut.contains(&(other.min(server), other.max(server))));
+        self.promotions == 0 || is_settled && !is_cut
     }
 
     /// Makes a standby a member, replaces one whose log is not the writer's, or takes it out for a while.

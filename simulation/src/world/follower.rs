@@ -289,6 +289,10 @@ impl World {
                 .standby_of(node)
                 .map_or(Ok(()), |node| node.standby.check(at.position, at.digest, serve_sum)),
         };
+        let failed = self.standby_of(node).is_some_and(|node| node.standby.housekeeping().is_err());
+        if failed {
+            return self.kill(node);
+        }
         same.map_err(|mismatch| format!("node {node} differs from its writer: {mismatch}"))?;
         let (Some((head, _)), Some(from)) = (self.place(node), self.server_of(stream)) else { return Ok(()) };
         let synced_seq = if node < self.plan.servers { head.position.seq.0 } else { 0 };
