@@ -8,13 +8,16 @@
 //! members keep what they got until the period is over or it is asked back, and what they say they have spent is kept in memory until there
 //! is a record to be written anyway. It only makes numbers that people see more recent; nothing is granted by it.
 //!
-//! - `book`: a link's clicks or a quota as the log has them · `quota`: a token's quota, set · `freed`: what goes with a link that is deleted · `stream`: what members say and are asked
+//! - `book`: a link's clicks or a quota as the log has them · `quota`: a token's quota, set · `freed`: what goes with a link that is deleted
+//! - `stream`: what members say and are asked · `settle`: what comes back from them · `room`: a limit that is lowered
 //! - Spending itself, and giving back what is idle, is the proxies'.
 
 mod book;
 mod burning;
 mod freed;
 mod quota;
+mod room;
+mod settle;
 mod stream;
 
 pub use burning::burning;
@@ -25,11 +28,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use daemon::metrics::{Counter, Registry};
-use linklog::entity::{Budget, MemberState, Quota};
+use linklog::entity::{Budget, MemberState};
 use linklog::link::extras::Limit;
 use linklog::store::{Reader, StoreError};
 use linklog::writer::Decision;
-use linklog::{Allowance, Change, Key, Operation, Part, Position, Precondition, StateKey};
+use linklog::{Allowance, Change, Operation, Part, Position, Precondition, StateKey};
 use parking_lot::Mutex;
 use tokio::sync::{MutexGuard, mpsc};
 use tonic::Status;
@@ -44,7 +47,7 @@ use crate::clock;
 use crate::links::ChangeError;
 use crate::log::Log;
 use crate::members::Members;
-use book::{Book, Record, Row};
+use book::{Book, Row};
 
 /// Who makes these records.
 const ACTOR: &str = "budgets";
@@ -54,12 +57,8 @@ const TURNS: usize = 64;
 const TRIES_MAX: usize = 8;
 /// Budgets that are closed by one record, which has 8 parts.
 const CLOSED_AT_ONCE: usize = 7;
-/// How long a wish is remembered: whoever still wants it says so again.
-const WISH_KEPT: Duration = Duration::from_secs(1);
 /// How often members are asked to give back the same link's clicks.
 const RECALL_EVERY: Duration = Duration::from_millis(20);
-/// How long lowering a limit waits for members to give back.
-const GIVEN_BACK_WITHIN: Duration = Duration::from_secs(3);
 
 /// The key's exclusive right to be decided about.
 pub(crate) type Turn<'a> = MutexGuard<'a, ()>;
@@ -322,196 +321,6 @@ impl Budgets {
                 let _ = holder.outbox.try_send(Ok(WriterMessage { message: Some(recall) }));
             }
         }
-    }
-
-    /// Takes note of what a member has spent and given back; false: it cannot have.
-    async fn report(
-        &self,
-        of: &Of,
-        holder: [u8; 16],
-        spent: u64,
-        returned: u64,
-    ) -> Result<bool, ChangeError> {
-        let _turn = self.turn(&of.what).await;
-        for _ in 0..TRIES_MAX {
-            let book = self.book(of.what).await?;
-            let Some(row) = book.row(&of.member) else { return Ok(true) };
-            if row.budget.created != of.created || row.budget.holder != holder {
-                return Ok(true);
-            }
-            let new = Budget {
-                spent: row.budget.spent.max(spent),
-                returned: row.budget.returned.max(returned),
-                ..row.budget
-            };
-            let gone = new.spent.checked_add(new.returned).and_then(|gone| gone.checked_add(new.burned));
-            if gone.is_none_or(|gone| gone > new.granted) {
-                return Ok(false);
-            }
-            if book.label != Some(of.created) {
-                // The link is gone, or the period over: so is the budget.
-                if self.propose(vec![part(&of.what, &of.member, Some(row), Operation::Delete)]).await? {
-                    self.note(&of.what, &of.member, 0);
-                    return Ok(true);
-                }
-            } else if self.keeps_in_mind(of, &book, row, &new) {
-                return Ok(true);
-            } else if new == row.written || self.put(&of.what, &of.member, Some(row), new).await? {
-                self.serve_wishes(of.what, of.created).await?;
-                return Ok(true);
-            }
-        }
-        Err(ChangeError::Contended)
-    }
-
-    /// Takes note of what a member has spent of a quota without a record; false: it takes one, because something can be granted again or
-    /// all of it is used up.
-    fn keeps_in_mind(&self, of: &Of, book: &Book, row: &Row, new: &Budget) -> bool {
-        let Allowance::Quota(_) = of.what else { return false };
-        let told = Told { label: of.created, holder: new.holder, spent: new.spent };
-        self.0.state.lock().told.insert((of.what, of.member.clone()), told);
-        new.returned == row.budget.returned && (new.at_hand() > 0 || book.left() > 0)
-    }
-
-    /// Grants what members want of a link, now that something has come back. In its turn.
-    async fn serve_wishes(&self, what: Allowance, created: Position) -> Result<(), ChangeError> {
-        let wishes = self.0.state.lock().wishes.remove(&what).unwrap_or_default();
-        for (member, at) in wishes {
-            if at.elapsed() < WISH_KEPT {
-                self.grant(&Of { what, created, member }).await?;
-            }
-        }
-        let book = self.book(what).await?;
-        if book.limit().is_some() && book.left() == 0 && book.at_large() == 0 {
-            self.close(what).await?;
-        }
-        Ok(())
-    }
-
-    /// Adds budgets of which nothing is at hand to the link itself or to the quota, and removes them: from then on it says by itself that it
-    /// is used up. In its turn.
-    async fn close(&self, of: Allowance) -> Result<(), ChangeError> {
-        for _ in 0..TRIES_MAX {
-            let book = self.book(of).await?;
-            let (Some(record), Some(mut limit)) = (&book.record, book.limit()) else { return Ok(()) };
-            let closed: Vec<&Row> =
-                book.rows().filter(|row| row.budget.at_hand() == 0).take(CLOSED_AT_ONCE).collect();
-            if closed.is_empty() {
-                return Ok(());
-            }
-            for row in &closed {
-                limit.used += row.budget.spent;
-                limit.burned += row.budget.burned;
-            }
-            let (serve, manage, version) = match record {
-                Record::Link(stored) => {
-                    let mut link = stored.link.clone();
-                    link.extras.limit = Some(limit.noticed(clock::now_ms()));
-                    (link.encode(), stored.manage.encode(), stored.stamp.version)
-                }
-                Record::Quota { quota, version } => {
-                    let start_s = book.label.map_or(quota.start_s, |label| label.seq.0);
-                    let quota = Quota { start_s, used: limit.used, burned: limit.burned, ..*quota };
-                    (quota.encode(), Vec::new(), *version)
-                }
-            };
-            let operation = Operation::Put { serve, manage };
-            let mut parts =
-                vec![Part { key: of.state_key(), precondition: Precondition::Version(version), operation }];
-            parts.extend(closed.iter().map(|row| part(&of, &row.member, Some(row), Operation::Delete)));
-            self.propose(parts).await?;
-        }
-        Ok(())
-    }
-
-    /// Burns what other memories of a member than `holder` have at hand, or all of it; returns how much.
-    async fn burn(&self, member: &str, holder: Option<[u8; 16]>) -> Result<u64, ChangeError> {
-        let links: Vec<Allowance> =
-            self.0.state.lock().at_large.get(member).into_iter().flatten().copied().collect();
-        let mut burned = 0;
-        for what in links {
-            let _turn = self.turn(&what).await;
-            for _ in 0..TRIES_MAX {
-                let book = self.book(what).await?;
-                let Some(row) = book.row(member).filter(|row| Some(row.budget.holder) != holder) else {
-                    break;
-                };
-                let at_hand = row.budget.at_hand();
-                let new = Budget {
-                    burned: row.budget.burned + at_hand,
-                    holder: holder.unwrap_or(row.budget.holder),
-                    ..row.budget
-                };
-                if matches!(what, Allowance::Quota(_)) && book.label != Some(row.budget.created) {
-                    // Its period is over: nobody misses it.
-                    self.note(&what, member, 0);
-                    break;
-                }
-                if at_hand == 0 || self.put(&what, member, Some(row), new).await? {
-                    burned += at_hand;
-                    self.serve_wishes(what, row.budget.created).await?;
-                    break;
-                }
-            }
-        }
-        self.0.counts.burned.inc_by(burned);
-        Ok(burned)
-    }
-
-    /// Burns whatever a member that was forgotten has at hand; returns how much.
-    ///
-    /// # Errors
-    /// The log cannot be read or written.
-    pub async fn burn_all(&self, member: &str) -> Result<u64, ChangeError> {
-        self.burn(member, None).await
-    }
-
-    /// Makes sure that no more than `max` clicks of a link are used or in anybody's hands, or at least that none is in anybody's hands:
-    /// whoever then lowers its limit in the turn that is returned knows that it holds.
-    ///
-    /// # Errors
-    /// Members do not give back in time, or the log cannot be read.
-    pub(crate) async fn make_room(&self, key: Key, max: u64) -> Result<Turn<'_>, ChangeError> {
-        let until = Instant::now() + GIVEN_BACK_WITHIN;
-        let of = Allowance::Link(key);
-        self.0.state.lock().paused.insert(of);
-        let _paused = Paused { budgets: self, of };
-        loop {
-            let turn = self.turn(&of).await;
-            let book = self.book(of).await?;
-            if book.at_large() == 0 || book.taken() <= max {
-                return Ok(turn);
-            }
-            if Instant::now() >= until {
-                let held = book.rows().filter(|row| row.budget.at_hand() > 0);
-                return Err(ChangeError::LimitHeld(held.map(|row| row.member.clone()).collect()));
-            }
-            self.recall(&book, &of, None);
-            drop(turn);
-            tokio::time::sleep(RECALL_EVERY).await;
-        }
-    }
-
-    /// As [`Budgets::make_room`], for a limit that is taken off: nobody has any click, and no budget is left.
-    ///
-    /// # Errors
-    /// As [`Budgets::make_room`].
-    pub(crate) async fn clear(&self, key: Key) -> Result<Turn<'_>, ChangeError> {
-        let turn = self.make_room(key, 0).await?;
-        self.close(Allowance::Link(key)).await?;
-        Ok(turn)
-    }
-}
-
-/// Takes the pause back, whatever becomes of the request.
-struct Paused<'a> {
-    budgets: &'a Budgets,
-    of: Allowance,
-}
-
-impl Drop for Paused<'_> {
-    fn drop(&mut self) {
-        self.budgets.0.state.lock().paused.remove(&self.of);
     }
 }
 

@@ -9,6 +9,7 @@ mod clicks;
 mod domains;
 pub mod dropin;
 pub mod export;
+mod groups;
 pub mod health;
 mod history;
 pub mod import;
@@ -110,8 +111,8 @@ fn routes() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(history::of_link))
         .routes(routes!(users::create_user, users::list_users))
         .routes(routes!(users::get_user, users::patch_user))
-        .routes(routes!(users::create_group, users::list_groups))
-        .routes(routes!(users::get_group, users::patch_group, users::delete_group))
+        .routes(routes!(groups::create_group, groups::list_groups))
+        .routes(routes!(groups::get_group, groups::patch_group, groups::delete_group))
         .routes(routes!(tokens::create, tokens::list))
         .routes(routes!(tokens::own))
         .routes(routes!(tokens::get, tokens::patch, tokens::revoke))

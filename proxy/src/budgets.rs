@@ -5,16 +5,18 @@
 //! the link allows. What is idle goes back within a second; what the writer asks for goes back at once. The same holds for a quota in each
 //! of its periods, but what is idle of it stays until the period is over: it is large, and moving it costs records.
 //!
-//! - Granted and settled: what the log says, applied by the follower ([`Budgets::apply`]).
+//! - Granted and settled: what the log says, applied by the follower ([`Budgets::apply`], in `replayed`).
 //! - Spent and given back: `slots`. Both only ever grow, so telling the writer twice changes nothing.
 //! - `quotas`: what links of a token may answer together, and when that begins anew.
-//! - `hold`: the stream on which the writer is told and asked.
+//! - `hold`: the stream on which the writer is told and asked; `tell`: of what, and when.
 //!
 //! Deliberately not here: whether the link has ended, which its record says.
 
 mod hold;
 mod quotas;
+mod replayed;
 mod slots;
+mod tell;
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
@@ -25,11 +27,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use dashmap::{DashMap, Entry};
-use linklog::codec::value;
-use linklog::entity::{Budget, Quota, QuotaId};
+use dashmap::DashMap;
+use linklog::Position;
+use linklog::entity::{Quota, QuotaId};
 use linklog::store::Reader;
-use linklog::{Allowance, Position, StateKey};
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::Notify;
 use tokio::time::timeout;
@@ -37,6 +38,7 @@ use tokio::time::timeout;
 pub use hold::{Holding, start};
 pub use quotas::Quoted;
 use slots::{SLOTS, Slots};
+use tell::{Step, Told};
 
 /// The file in the folder of the click rings.
 const FILE: &str = "budgets";
@@ -46,16 +48,6 @@ const WAIT_MAX: Duration = Duration::from_secs(1);
 const WAITING_MAX: usize = 4_096;
 /// Visitors that may wait at once; beyond, they are told to come back.
 const VISITORS_MAX: usize = 16_384;
-/// A budget nobody has spent of for this long goes back.
-const IDLE: Duration = Duration::from_millis(400);
-/// How often the writer is told of what is spent while more is at hand.
-const TELL_EVERY: Duration = Duration::from_millis(200);
-/// How often it is told again what it has not settled.
-const REPEAT_EVERY: Duration = Duration::from_secs(1);
-/// How often it is told of what is spent of a quota: that makes no record.
-const TELL_OF_QUOTA_EVERY: Duration = Duration::from_secs(1);
-/// How often it is told that again: it may have begun anew since.
-const REPEAT_OF_QUOTA_EVERY: Duration = Duration::from_secs(5);
 
 /// The budgets of this proxy.
 pub struct Budgets {
@@ -167,15 +159,6 @@ impl Held {
     const fn at_hand(&self) -> u64 {
         self.granted.saturating_sub(self.spent).saturating_sub(self.returned)
     }
-}
-
-/// What the writer is to be told of a budget.
-#[derive(Clone, PartialEq, Eq, Debug)]
-struct Told {
-    key: Box<[u8]>,
-    created: Position,
-    spent: u64,
-    returned: u64,
 }
 
 impl fmt::Debug for Budgets {
@@ -297,39 +280,6 @@ impl Budgets {
         }
     }
 
-    /// Takes note of a served key that has changed; to be called when the replica has it.
-    pub fn apply(&self, key: &[u8], serve_value: Option<&[u8]>) {
-        match StateKey::decode(key) {
-            Ok(StateKey::Link(_)) => self.tell_waiting(key, true),
-            Ok(StateKey::Quota(id)) => {
-                self.set_quota(id, serve_value);
-                self.tell_waiting(key, true);
-            }
-            Ok(StateKey::Budget(of, member)) if member == self.member => {
-                let link = of.encode();
-                match serve_value.and_then(read_row) {
-                    Some(row) if row.holder == self.slots.holder() => self.granted(&link, &row),
-                    // Another holder's: nothing of ours is in it.
-                    Some(_) => {}
-                    None => self.forget(&link),
-                }
-                self.tell_waiting(&link, false);
-            }
-            _ => {}
-        }
-    }
-
-    fn tell_waiting(&self, link: &[u8], it_has_changed: bool) {
-        if !self.waiting.is_empty()
-            && let Some(news) = self.waiting.get(link)
-        {
-            if it_has_changed {
-                news.link_changes.fetch_add(1, Ordering::Release);
-            }
-            news.told.notify_waiters();
-        }
-    }
-
     fn want(&self, key: &[u8], created: Position) {
         let mut work = self.work.lock();
         work.wanted.insert(key.into(), created);
@@ -337,198 +287,4 @@ impl Budgets {
         drop(work);
         self.wake.notify_one();
     }
-
-    /// Takes over what the log says about our budget of a link.
-    fn granted(&self, link: &[u8], row: &Budget) {
-        match self.held.entry(link.into()) {
-            Entry::Occupied(mut entry) if entry.get().created == row.created => {
-                let held = entry.get_mut();
-                let more = (row.granted - row.burned).max(held.granted);
-                if more > held.granted {
-                    held.granted = more;
-                    held.share = held.at_hand();
-                    held.asked = false;
-                    held.used_at = Instant::now();
-                }
-                held.settled = (held.settled.0.max(row.spent), held.settled.1.max(row.returned));
-            }
-            Entry::Occupied(mut entry) => {
-                // The link was deleted, and another one made in its place.
-                if entry.get().created > row.created {
-                    return;
-                }
-                self.slots.release(entry.get().place);
-                match self.held_of(link, row) {
-                    Some(held) => drop(entry.insert(held)),
-                    None => drop(entry.remove()),
-                }
-            }
-            Entry::Vacant(entry) => {
-                // What is settled to the last click needs no place.
-                if row.at_hand() > 0
-                    && let Some(held) = self.held_of(link, row)
-                {
-                    drop(entry.insert(held));
-                }
-            }
-        }
-        self.work.lock().active.insert(link.into());
-        self.wake.notify_one();
-    }
-
-    fn held_of(&self, link: &[u8], row: &Budget) -> Option<Held> {
-        let place = self.slots.take(link, row.created, row.spent, row.returned)?;
-        let granted = row.granted - row.burned;
-        let settled = (row.spent, row.returned);
-        Some(Held {
-            created: row.created,
-            place,
-            granted,
-            spent: row.spent,
-            returned: row.returned,
-            settled,
-            told: settled,
-            told_at: None,
-            used_at: Instant::now(),
-            share: row.at_hand(),
-            asked: false,
-        })
-    }
-
-    /// The log has no budget of ours any more: the link is gone, or used up and all of it settled.
-    fn forget(&self, link: &[u8]) {
-        if let Some((_, held)) = self.held.remove(link) {
-            self.slots.release(held.place);
-        }
-    }
-
-    /// Takes over a grant that the replica has and memory does not: an earlier process applied it.
-    fn adopt(&self, link: &[u8]) {
-        // Under the entry's lock: what is forgotten meanwhile must not come back with an old row.
-        if let Entry::Vacant(entry) = self.held.entry(link.into())
-            && let Some(row) = self.row(link).filter(|row| row.at_hand() > 0)
-            && let Some(held) = self.held_of(link, &row)
-        {
-            drop(entry.insert(held));
-            self.work.lock().active.insert(link.into());
-        }
-    }
-
-    /// Our own budget of a link, as the replica has it.
-    fn row(&self, link: &[u8]) -> Option<Budget> {
-        let key = StateKey::Budget(Allowance::decode(link)?, self.member.clone()).encode();
-        let row = self.reader().serve_value(&key, |value| value.and_then(read_row));
-        match row {
-            Ok(row) => row.filter(|row| row.holder == self.slots.holder()),
-            Err(error) => {
-                tracing::error!(%error, "cannot read a budget in the replica");
-                None
-            }
-        }
-    }
-
-    /// Never held across a wait: another replica may take the place of this one.
-    fn reader(&self) -> Reader {
-        self.reader.read().clone()
-    }
-
-    /// Reads from another replica from now on, and takes over what its records, which nobody has applied one by one, say about our budgets.
-    ///
-    /// If it is of another history, what was spent and settled may be at hand again in it. So nothing of ours counts any more: we hold budgets
-    /// under another name from now on, and the writer burns what the old one had.
-    pub fn switch(&self, reader: Reader, is_other_history: bool) {
-        self.reload_quotas(&reader);
-        *self.reader.write() = reader;
-        if is_other_history {
-            self.give_up();
-        } else {
-            let held: Vec<Box<[u8]>> = self.held.iter().map(|entry| entry.key().clone()).collect();
-            for link in held {
-                let Some(of) = Allowance::decode(&link) else { continue };
-                let row = StateKey::Budget(of, self.member.clone()).encode();
-                match self.reader().serve_value(&row, |value| value.map(<[u8]>::to_vec)) {
-                    Ok(value) => self.apply(&row, value.as_deref()),
-                    Err(error) => tracing::error!(%error, "cannot read a budget in the new replica"),
-                }
-            }
-        }
-        // Whatever they wait for may have changed.
-        for news in &self.waiting {
-            news.link_changes.fetch_add(1, Ordering::Release);
-            news.told.notify_waiters();
-        }
-    }
-
-    fn give_up(&self) {
-        let held = self.held.len();
-        self.slots.renew_holder();
-        // An entry is taken out under its lock: no click of it is spent any more.
-        self.held.retain(|_, held| {
-            self.slots.release(held.place);
-            false
-        });
-        *self.work.lock() = Work::default();
-        self.wake.notify_one();
-        tracing::warn!(
-            links = held,
-            "clicks of limited links that were at hand are given up: the log has another history, and the writer burns them"
-        );
-    }
-
-    /// What is to be told of a budget now; gives back what is idle, or all of it if it `must`. Forgets what is settled.
-    fn step(&self, link: &[u8], now: Instant, must: bool) -> Step {
-        let quota = quotas::id_of(link);
-        let Entry::Occupied(mut entry) = self.held.entry(link.into()) else { return Step::Done };
-        let held = entry.get_mut();
-        if quota.is_some_and(|id| self.is_over(id, held.created)) {
-            // Nobody misses what is left of it.
-            self.slots.release(held.place);
-            entry.remove();
-            return Step::Done;
-        }
-        let at_hand = held.at_hand();
-        let is_idle = || quota.is_none() && now.saturating_duration_since(held.used_at) >= IDLE;
-        if at_hand > 0 && (must || is_idle()) {
-            held.returned += at_hand;
-            self.slots.set_returned(held.place, held.returned);
-        }
-        let is = (held.spent, held.returned);
-        if held.at_hand() == 0 && is == held.settled {
-            self.slots.release(held.place);
-            entry.remove();
-            return Step::Done;
-        }
-        let (tell_every, repeat_every) = match quota {
-            None => (TELL_EVERY, REPEAT_EVERY),
-            // What was given back is waited for.
-            Some(_) if held.returned > held.settled.1 => (TELL_OF_QUOTA_EVERY, REPEAT_EVERY),
-            Some(_) => (TELL_OF_QUOTA_EVERY, REPEAT_OF_QUOTA_EVERY),
-        };
-        let since = held.told_at.map(|at| now.saturating_duration_since(at));
-        let is_due = match is == held.told {
-            false => held.at_hand() == 0 || since.is_none_or(|since| since >= tell_every),
-            true => is != held.settled && since.is_none_or(|since| since >= repeat_every),
-        };
-        if !is_due && !must {
-            return Step::Later;
-        }
-        (held.told, held.told_at) = (is, Some(now));
-        Step::Tell(Told { key: link.into(), created: held.created, spent: is.0, returned: is.1 })
-    }
-}
-
-/// What comes of looking at a budget.
-#[derive(Clone, PartialEq, Eq, Debug)]
-enum Step {
-    /// The writer is to be told.
-    Tell(Told),
-    /// To be looked at again.
-    Later,
-    /// There is nothing to it any more.
-    Done,
-}
-
-fn read_row(value: &[u8]) -> Option<Budget> {
-    let (stamp, body) = value::split(value).ok()?;
-    Budget::decode(body).ok().filter(|_| stamp.live)
 }

@@ -1,4 +1,9 @@
 //! `/v1/tokens`: who may ask for what, and how much. The scope `admin` is asked for, but for a look at one's own token.
+//!
+//! - `view`: tokens as answers show them · `body`: what requests say about them
+
+mod body;
+mod view;
 
 use std::sync::Arc;
 
@@ -6,208 +11,24 @@ use axum::extract::{Path, Request, State};
 use axum::response::Response;
 use http::StatusCode;
 use http::request::Parts;
-use linklog::entity::{Period, QuotaId, Scopes, TOKEN_DOMAINS_MAX, Token, TokenLimits};
-use linklog::{Allowance, Precondition};
-use serde::Serialize;
+use linklog::Precondition;
+use linklog::entity::{QuotaId, Scopes, Token};
 
-use super::object::{Object, person, whole};
+use super::object::Object;
 use super::openapi::{
     Conflict, IdParam, NewToken as NewTokenBody, NotFound, PageParams, TokenPatch, UserParam,
 };
 use super::query::Query;
 use super::users::{IdInPath, PAGE_DEFAULT, PAGE_MAX, admitted, with_tag, write};
 use super::{Api, answer, respond};
-use crate::alias;
 use crate::auth::pass::change_token;
-use crate::auth::{self, NewToken, TOKENS_MAX, TokenId, scope_named, scope_names};
-use crate::budgets::Standing;
+use crate::auth::{self, NewToken, TOKENS_MAX, TokenId};
 use crate::clock;
-use crate::domains::DomainTable;
-use crate::json::Json;
 use crate::links::ChangeError;
-use crate::links::extras::members;
-use crate::links::fields::Judge;
-use crate::links::order::domain_named;
-use crate::links::view::Rfc3339;
-use crate::people::People;
 use crate::problem::Problem;
-
-/// Longest period of a quota, in seconds: a leap year.
-const PERIOD_S_MAX: u64 = 366 * 24 * 3600;
-/// Most requests per second a token can be given.
-const REQUESTS_PER_S_MAX: u64 = 1_000_000;
-/// Most redirects of a quota.
-const REDIRECTS_MAX: u64 = 1_000_000_000_000;
-/// Longest prefix of aliases, in characters: something has to follow.
-const PREFIX_CHARS_MAX: usize = 40;
-
-const FIELDS: [&str; 10] = [
-    "name",
-    "scopes",
-    "user",
-    "expires_at",
-    "domains",
-    "alias_prefix",
-    "creates",
-    "redirects",
-    "requests_per_s",
-    "own_links_only",
-];
-
-/// A token as answers show it.
-#[derive(Serialize, utoipa::ToSchema)]
-#[schema(as = Token)]
-pub(super) struct TokenView<'a> {
-    /// 16 hex digits.
-    id: String,
-    /// The whole token; only when it is made.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false)]
-    token: Option<&'a str>,
-    /// A name for people.
-    name: &'a str,
-    /// What it may do.
-    scopes: Vec<&'static str>,
-    /// The id of its user.
-    #[schema(required)]
-    user: Option<String>,
-    /// When it was made.
-    created_at: Rfc3339,
-    /// From when on it is refused.
-    #[schema(required)]
-    expires_at: Option<Rfc3339>,
-    /// Since when it is refused for good.
-    #[schema(required)]
-    revoked_at: Option<Rfc3339>,
-    /// When it was last used, as far as this process knows, or to within 5 s of what the one before knew.
-    #[schema(required)]
-    last_used_at: Option<Rfc3339>,
-    /// The hosts of the domains on which it makes and changes links; null: all.
-    #[schema(required)]
-    domains: Option<Vec<&'a str>>,
-    /// What the codes begin with that it makes and changes.
-    #[schema(required)]
-    alias_prefix: Option<&'a str>,
-    /// How many links it may make.
-    #[schema(required)]
-    creates: Option<CreatesView>,
-    /// How many redirects the links it makes may answer.
-    #[schema(required)]
-    redirects: Option<RedirectsView>,
-    /// How many requests it may make per second; null: as configured.
-    #[schema(required)]
-    requests_per_s: Option<u32>,
-    /// Whether it sees and changes its user's links only.
-    own_links_only: bool,
-}
-
-/// A quota of links and what is left of it.
-#[derive(Serialize, utoipa::ToSchema)]
-#[schema(as = CreatesLeft)]
-struct CreatesView {
-    /// How many in a period.
-    count: u64,
-    /// How long a period is, in seconds.
-    period_s: u64,
-    /// How many are left in this one.
-    left: u64,
-}
-
-/// A quota of redirects and how far it is used up. `used`, `burned`, `left` and `held` are `count`, unless that was lowered below what was used.
-#[derive(Serialize, utoipa::ToSchema)]
-#[schema(as = RedirectsLeft)]
-struct RedirectsView {
-    /// How many in a period.
-    count: u64,
-    /// `day` or `month`, of UTC.
-    period: &'static str,
-    /// When the next period begins.
-    resets_at: Rfc3339,
-    /// Redirects that proxies are known to have answered in this period; they say so within some seconds.
-    used: u64,
-    /// Redirects that were lost with a proxy's memory.
-    burned: u64,
-    /// Redirects that no proxy has.
-    left: u64,
-    /// Redirects in the hands of proxies, some of which may be answered already.
-    held: u64,
-}
-
-impl RedirectsView {
-    fn new((count, period): (u64, Period), standing: Option<&Standing>) -> RedirectsView {
-        let of = |number: fn(&Standing) -> u64| standing.map_or(0, number);
-        RedirectsView {
-            count,
-            period: period_name(period),
-            resets_at: Rfc3339(period.end_s(clock::now_ms()) * 1_000),
-            used: of(|standing| standing.used),
-            burned: of(|standing| standing.burned),
-            left: standing.map_or(count, |standing| standing.left),
-            held: of(|standing| standing.held.iter().map(|(_, held)| held).sum()),
-        }
-    }
-}
-
-fn period_name(period: Period) -> &'static str {
-    match period {
-        Period::Day => "day",
-        Period::Month => "month",
-    }
-}
-
-/// How the quota of a token's redirects stands, if it has one.
-async fn standing_of(api: &Api, id: TokenId, record: &Token) -> Result<Option<Standing>, Problem> {
-    match record.limits.redirects {
-        None => Ok(None),
-        Some(_) => Ok(api.links.budgets.standing(Allowance::Quota(QuotaId::of_token(id.0))).await?),
-    }
-}
-
-/// A page of tokens.
-#[derive(Serialize, utoipa::ToSchema)]
-#[schema(as = TokenPage)]
-pub(super) struct TokenPage<'a> {
-    /// The tokens.
-    data: Vec<TokenView<'a>>,
-    /// Passed on as `after`; null: there are no more.
-    #[schema(required)]
-    next_after: Option<String>,
-}
-
-impl<'a> TokenView<'a> {
-    fn new(
-        api: &Api,
-        (id, record): (TokenId, &'a Token),
-        redirects: Option<&Standing>,
-        domains: &'a DomainTable,
-    ) -> TokenView<'a> {
-        let limits = &record.limits;
-        let hosts = || limits.domains.iter().filter_map(|id| domains.get(*id)).map(|known| known.base.host());
-        let usage = api.tokens.usage(id);
-        let left = |quota| usage.as_ref().map_or(0, |usage| usage.left(quota, clock::now_ms()).0);
-        TokenView {
-            id: id.to_string(),
-            token: None,
-            name: &record.name,
-            scopes: scope_names(record.scopes),
-            user: record.user.map(|user| user.to_string()),
-            created_at: Rfc3339(record.created_at_ms),
-            expires_at: record.expires_at_ms.map(Rfc3339),
-            revoked_at: record.revoked_at_ms.map(Rfc3339),
-            last_used_at: usage.as_ref().and_then(|usage| usage.last_used_ms()).map(Rfc3339),
-            domains: (!limits.domains.is_empty()).then(|| hosts().collect()),
-            alias_prefix: limits.alias_prefix.as_deref(),
-            creates: limits.creates.map(|(count, period_s)| CreatesView {
-                count,
-                period_s,
-                left: left((count, period_s)),
-            }),
-            redirects: limits.redirects.map(|quota| RedirectsView::new(quota, redirects)),
-            requests_per_s: limits.requests_per_s,
-            own_links_only: limits.own_links_only,
-        }
-    }
-}
+pub(crate) use body::described;
+use body::{FIELDS, said};
+use view::{TokenPage, TokenView, standing_of};
 
 fn id_of(id: IdInPath) -> Result<TokenId, Problem> {
     id.ok().and_then(|Path(id)| id.parse().ok()).ok_or_else(Problem::no_token)
@@ -239,174 +60,9 @@ async fn try_create(api: &Arc<Api>, request: Request) -> Result<Response, Proble
     change.parts.extend(quota.part.clone());
     let version = write(api, change, in_force(api, new.id(), &record)).await?;
     tracing::info!(token = %new.id(), by = %caller.token, "made a token");
-    let view =
-        TokenView { token: Some(new.text()), ..TokenView::new(api, (new.id(), &record), None, &domains) };
+    let mut view = TokenView::new(api, (new.id(), &record), None, &domains);
+    view.token = Some(new.text());
     Ok(with_tag(respond::json(StatusCode::CREATED, &view), version))
-}
-
-/// Returns the token that a body describes, yet without a secret. The operator's command says what a token is to be in the same words.
-pub(crate) fn described(people: &People, domains: &DomainTable, body: &[u8]) -> Result<Token, Problem> {
-    let (object, mut judge) = Object::read(body, &FIELDS)?;
-    let blank = Token { created_at_ms: clock::now_ms(), ..Token::default() };
-    let name = object.name(&mut judge).unwrap_or_default();
-    if matches!(object.get("scopes"), None | Some(Json::Null)) {
-        judge.find("scopes", "required", "the field is required");
-    }
-    let record = said(people, &mut judge, &object, domains, Token { name, ..blank });
-    judge.end(Some(record)).map_err(Problem::invalid)
-}
-
-/// Judges what is said about a token; what is not said stays as it is in `token`.
-fn said(
-    people: &People,
-    judge: &mut Judge,
-    object: &Object<'_>,
-    domains: &DomainTable,
-    token: Token,
-) -> Token {
-    let mut token = token;
-    if object.get("scopes").is_some_and(|json| *json != Json::Null) {
-        token.scopes = scopes(judge, object);
-    }
-    if let Some(json) = object.get("user") {
-        token.user = person(judge, "user", Some(json));
-        if token.user.is_some_and(|user| people.user(user).is_none()) {
-            judge.find("user", "user_not_found", "there is no such user");
-        }
-    }
-    if let Some(json) = object.get("expires_at") {
-        token.expires_at_ms = judge.expires_at_ms(Some(json));
-        if token.expires_at_ms.is_some_and(|at| at <= clock::now_ms()) {
-            judge.find("expires_at", "expires_at_in_the_past", "expires_at is not in the future");
-        }
-    }
-    let limits = &mut token.limits;
-    if object.get("domains").is_some() {
-        limits.domains.clear();
-        for host in object.texts(judge, "domains", TOKEN_DOMAINS_MAX) {
-            match domain_named(Some(&host), domains) {
-                Ok(id) if !limits.domains.contains(&id) => limits.domains.push(id),
-                Ok(_) => {}
-                Err(host) => {
-                    judge.find(
-                        "domains",
-                        "domain_not_found",
-                        format!("{host:?} is not a domain of this fleet"),
-                    );
-                }
-            }
-        }
-    }
-    if let Some(json) = object.get("alias_prefix") {
-        limits.alias_prefix = prefix(judge, json);
-    }
-    if let Some(json) = object.get("creates") {
-        limits.creates = creates(judge, json);
-    }
-    if let Some(json) = object.get("redirects") {
-        limits.redirects = redirects(judge, json);
-    }
-    if object.get("requests_per_s").is_some() {
-        let per_s = object.whole(judge, "requests_per_s", 1..=REQUESTS_PER_S_MAX);
-        limits.requests_per_s = per_s.and_then(|per_s| u32::try_from(per_s).ok());
-    }
-    if object.get("own_links_only").is_some() {
-        limits.own_links_only = object.flag(judge, "own_links_only");
-    } else if object.get("user").is_some() && token.user.is_some() {
-        // Whoever gets a token for a person means that person's links, unless said otherwise.
-        limits.own_links_only = !token.scopes.contains(Scopes::ADMIN);
-    }
-    if limits.own_links_only && token.user.is_none() {
-        // Taking the user away is not to let it see everybody's links in passing.
-        let detail =
-            "only a token of a user has links of its own; say own_links_only false if it is to see all";
-        judge.find("own_links_only", "user_missing", detail);
-    }
-    if token.scopes.contains(Scopes::ADMIN) && token.limits != TokenLimits::default() {
-        let only = TokenLimits { requests_per_s: token.limits.requests_per_s, ..TokenLimits::default() };
-        if token.limits != only {
-            let detail = "a token with the scope admin can be limited in requests_per_s only";
-            judge.find("scopes", "admin_with_limits", detail);
-        }
-    }
-    token
-}
-
-fn scopes(judge: &mut Judge, object: &Object<'_>) -> Scopes {
-    let names = object.texts(judge, "scopes", 8);
-    let allowed = "links:read, links:write, stats:read or admin";
-    if names.is_empty() {
-        judge.find("scopes", "scopes_empty", format!("a token needs at least one of {allowed}"));
-    }
-    names.iter().fold(Scopes::default(), |scopes, name| match scope_named(name) {
-        Some(scope) => scopes.union(scope),
-        None => {
-            judge.find("scopes", "scope_not_allowed", format!("a scope is {allowed}"));
-            scopes
-        }
-    })
-}
-
-fn prefix(judge: &mut Judge, json: &Json<'_>) -> Option<String> {
-    let text = judge.text("alias_prefix", Some(json))?;
-    let fits = (1..=PREFIX_CHARS_MAX).contains(&text.len());
-    if !fits || alias::check(text, &alias::AliasRules::any()).is_err() {
-        let detail = format!("1 to {PREFIX_CHARS_MAX} characters of A-Z a-z 0-9 _ -, no reserved word");
-        judge.find("alias_prefix", "alias_prefix_not_allowed", detail);
-        return None;
-    }
-    Some(text.to_owned())
-}
-
-fn creates(judge: &mut Judge, json: &Json<'_>) -> Option<(u64, u64)> {
-    let members = match json {
-        Json::Null => return None,
-        Json::Object(members, _) => members,
-        other => {
-            judge.wrong_type("creates", "an object with count and period_s", other);
-            return None;
-        }
-    };
-    let expected = format!(
-        "expected count, a whole number from 0, and period_s, a whole number of seconds from 1 to {PERIOD_S_MAX}"
-    );
-    let mut value = |name: &str, range| {
-        let (_, json) = members.iter().find(|(known, _)| known.0 == name)?;
-        whole(judge, "creates", json, range)
-    };
-    let creates = (value("count", 0..=u64::MAX >> 1), value("period_s", 1..=PERIOD_S_MAX));
-    match creates {
-        (Some(count), Some(period_s)) if members.len() == 2 => Some((count, period_s)),
-        _ => {
-            judge.find("creates", "creates_not_allowed", expected);
-            None
-        }
-    }
-}
-
-fn redirects(judge: &mut Judge, json: &Json<'_>) -> Option<(u64, Period)> {
-    const FIELD: &str = "redirects";
-    if matches!(json, Json::Null) {
-        return None;
-    }
-    let [count, period] = members(judge, FIELD, json, ["count", "period"])?;
-    let period = match period {
-        Some(Json::Text(period)) if period == "day" => Some(Period::Day),
-        Some(Json::Text(period)) if period == "month" => Some(Period::Month),
-        _ => None,
-    };
-    match (count, period) {
-        (Some(Json::Whole(count)), Some(period)) if (1..=REDIRECTS_MAX).contains(count) => {
-            Some((*count, period))
-        }
-        _ => {
-            let expected = format!(
-                "expected count, a whole number from 1 to {REDIRECTS_MAX}, and period, \"day\" or \"month\""
-            );
-            judge.find(FIELD, "redirects_not_allowed", expected);
-            None
-        }
-    }
 }
 
 /// Lists tokens

@@ -1,12 +1,17 @@
 //! Making links: one or a thousand, in one proposal to the writer.
+//!
+//! - `replay`: what was decided before · `refuse`: what may not be made · `same`: what need not be made
+
+mod refuse;
+mod replay;
+mod same;
 
 use linklog::apply::Conflict;
 use linklog::entity::QuotaId;
-use linklog::store::{Reader, StoreError, StoredLink};
+use linklog::store::StoredLink;
 use linklog::writer::{Decision, ProposeError};
-use linklog::{Code, Code7, Key, LinkManage, Part, Position, Precondition, Seq};
+use linklog::{Code, Code7, Key, LinkManage, Part, Position, Precondition};
 
-use super::dedupe;
 use super::idempotency::IdempotencyKey;
 use super::order::{By, Order};
 use super::targets::RefusedTarget;
@@ -15,6 +20,7 @@ use crate::auth::Caller;
 use crate::auth::allow::{Denied, Taken};
 use crate::clock;
 use crate::replication::ReplicationReport;
+use replay::made_at;
 
 /// How often an order whose generated code turned out to be in use gets another one.
 const ROUNDS_MAX: usize = 8;
@@ -166,49 +172,6 @@ struct Work<'a> {
 }
 
 impl Work<'_> {
-    /// Settles what earlier requests with the same key have decided, without needing codes or asking the writer.
-    async fn replay(&mut self) -> Result<(), ChangeError> {
-        let Some((key, hash)) = self.request.key else { return Ok(()) };
-        let asked =
-            |order: &&Order| Asked { alias: order.alias.is_some(), external: order.names_external(1) };
-        let asked: Vec<_> = self.request.orders.iter().map(asked).collect();
-        let found = self.links.log.read(move |reader| replay_all(reader, &key, hash, &asked)).await??;
-        let mut found = found.into_iter();
-        let caller = self.request.caller;
-        self.open.retain_mut(|open| match found.next() {
-            Some(Earlier::Decided { made, position }) => {
-                self.made[open.index] = Some(made.seen_by(caller));
-                self.last = self.last.max(position);
-                false
-            }
-            Some(Earlier::Undecided { attempt }) => {
-                open.attempt = attempt;
-                true
-            }
-            None => true,
-        });
-        Ok(())
-    }
-
-    fn refuse_expired(&mut self) {
-        let now_ms = self.now_ms;
-        self.open.retain(|open| {
-            let order = self.request.orders[open.index];
-            let refused = match (order.expires_at_ms(now_ms), order.link.extras.not_before_ms) {
-                // What is imported was somebody's link before, whatever became of it.
-                _ if order.kept.is_some() => None,
-                (Some(end), _) if end <= now_ms => Some(Made::AlreadyExpired),
-                (Some(end), Some(begin)) if end <= begin => Some(Made::EndsFirst),
-                _ => None,
-            };
-            let stays = refused.is_none();
-            if let Some(refused) = refused {
-                self.made[open.index] = Some(refused);
-            }
-            stays
-        });
-    }
-
     async fn release_reservations(&self) -> Result<(), ChangeError> {
         let orders = self.open.iter().map(|open| self.request.orders[open.index]);
         let keys = orders.filter_map(|order| order.alias.map(|alias| Key::new(order.domain, alias)));
@@ -218,104 +181,6 @@ impl Work<'_> {
 
     fn by(&self) -> By<'_> {
         By { actor: self.actor, user: self.request.caller.user, quota: self.quota }
-    }
-
-    fn refuse_denied(&mut self) {
-        let (links, caller) = (self.links, self.request.caller);
-        let denied = |order: &Order| {
-            let code = order.alias.as_ref().map(Code::as_str);
-            links.tokens.may_make(caller, order.domain, code)?;
-            links.may_give(caller, &order.keeping, caller.user)?;
-            // What is imported may be for people of another fleet: nobody here then.
-            if order.kept.is_some() { Ok(()) } else { links.may_allow(&order.link, None) }
-        };
-        self.open.retain(|open| match denied(self.request.orders[open.index]) {
-            Ok(()) => true,
-            Err(denied) => {
-                self.made[open.index] = Some(Made::Denied(denied));
-                false
-            }
-        });
-    }
-
-    /// Settles the orders for which a link that is there will do. What is returned keeps others from making the same meanwhile.
-    async fn find_duplicates(&mut self) -> Result<Option<dedupe::Alone>, ChangeError> {
-        let caller = self.request.caller;
-        let mut looked: Vec<(usize, dedupe::Wanted)> = Vec::new();
-        for index in self.open.iter().map(|open| open.index) {
-            let order = self.request.orders[index];
-            let owner = order.keeping.owner.unwrap_or(caller.user);
-            let mut link = order.settled(self.now_ms).link;
-            link.extras.quota = self.quota;
-            let link = &link;
-            // An end that is counted from now on is never that of a link that is there.
-            let any_end = order.link.expires_at_ms.is_none() && link.expires_at_ms.is_some();
-            let wanted =
-                order.dedupe.then(|| dedupe::Wanted::of(order.domain, owner, link, any_end)).flatten();
-            let Some(wanted) = wanted else { continue };
-            match looked.iter().find(|(_, before)| *before == wanted) {
-                Some((before, _)) => self.same.push((index, *before)),
-                None => looked.push((index, wanted)),
-            }
-        }
-        if looked.is_empty() {
-            return Ok(None);
-        }
-        let alone = self.links.duplicates.alone(looked.iter().map(|(_, wanted)| wanted)).await;
-        let now_ms = self.now_ms;
-        let find = move |reader: &Reader| {
-            let find = |(index, wanted): &(usize, dedupe::Wanted)| Ok((*index, wanted.find(reader, now_ms)?));
-            looked.iter().map(find).collect::<Result<Vec<_>, StoreError>>()
-        };
-        for (index, found) in self.links.log.read(find).await?? {
-            if let Some(found) = found {
-                self.made[index] = Some(Made::Found(Box::new(found)));
-            }
-        }
-        let (made, same) = (&self.made, &self.same);
-        self.open
-            .retain(|open| made[open.index].is_none() && !same.iter().any(|(index, _)| *index == open.index));
-        Ok(alone)
-    }
-
-    /// Settles the orders that ask for the same as an earlier one of this request.
-    async fn settle_same(&mut self) -> Result<(), ChangeError> {
-        for (index, before) in std::mem::take(&mut self.same) {
-            let made = match &self.made[before] {
-                Some(Made::Created { code, .. }) => {
-                    let key = Key::new(self.request.orders[before].domain, *code);
-                    let link = self.links.log.read(move |reader| reader.link(&key)).await??;
-                    link.map_or(Made::Gone, |link| Made::Found(Box::new((key, link))))
-                }
-                other => other.clone().unwrap_or(Made::NoCode),
-            };
-            self.made[index] = Some(made);
-        }
-        Ok(())
-    }
-
-    /// Asked before anything is proposed: a request is not to be half done for it.
-    fn check_level(&self) -> Result<(), ChangeError> {
-        if self.links.levels.is_highest() {
-            return Ok(());
-        }
-        let code = Code::from_bytes(b"a").expect("one letter is a code");
-        let orders = self.open.iter().map(|open| self.request.orders[open.index]);
-        orders
-            .map(|order| order.change(code, self.by(), self.now_ms, None, [0; 16]))
-            .try_for_each(|change| Ok(self.links.levels.check(&change)?))
-    }
-
-    /// Asks about the targets of what is open.
-    async fn refuse_targets(&mut self) {
-        let orders = self.request.orders;
-        let links: Vec<_> = self.open.iter().map(|open| &orders[open.index].link).collect();
-        let mut judged = self.links.judge_targets(&links).await.into_iter();
-        self.open.retain(|open| {
-            let Some(refused) = judged.next().flatten() else { return true };
-            self.made[open.index] = Some(Made::Refused(refused));
-            false
-        });
     }
 
     /// Proposes everything that is open; what hit a used code stays open.
@@ -463,57 +328,4 @@ impl Work<'_> {
         }
         Ok(())
     }
-}
-
-/// What names an order asks for.
-struct Asked {
-    alias: bool,
-    external: bool,
-}
-
-/// What earlier requests with the same key have decided about an order.
-enum Earlier {
-    Decided { made: Made, position: Position },
-    Undecided { attempt: usize },
-}
-
-fn replay_all(
-    reader: &Reader,
-    key: &IdempotencyKey,
-    hash: [u8; 16],
-    asked: &[Asked],
-) -> Result<Vec<Earlier>, ChangeError> {
-    let mut all = Vec::with_capacity(asked.len());
-    for (index, asked) in asked.iter().enumerate() {
-        let mut attempt = 0;
-        all.push(loop {
-            let Some(outcome) = reader.outcome(key.command(index, attempt))? else {
-                break Earlier::Undecided { attempt };
-            };
-            if outcome.request_hash != hash {
-                return Err(ChangeError::KeyReused);
-            }
-            let position = outcome.position;
-            match outcome.conflict {
-                None => break Earlier::Decided { made: made_at(reader, position)?, position },
-                Some(1) if asked.external => {
-                    break Earlier::Decided { made: Made::ExternalIdTaken, position };
-                }
-                Some(_) if asked.alias => break Earlier::Decided { made: Made::AliasTaken, position },
-                Some(_) => attempt += 1,
-            }
-        });
-    }
-    Ok(all)
-}
-
-/// Returns the link that a record made, as it is now.
-fn made_at(reader: &Reader, position: Position) -> Result<Made, StoreError> {
-    let after = Seq(position.seq.0 + 1);
-    let newest = reader.links_by_age(Some(after), 1)?;
-    let Some(row) = newest.first().filter(|row| row.created_seq == position.seq) else {
-        return Ok(Made::Gone);
-    };
-    let link = reader.link(&row.key)?.filter(|link| link.stamp.created == position);
-    Ok(link.map_or(Made::Gone, |link| Made::Replayed(Box::new((row.key, link)))))
 }

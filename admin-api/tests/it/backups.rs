@@ -122,11 +122,14 @@ fn a_damaged_backup_is_refused_and_leaves_nothing_behind() {
     link(&admin.client(), "one");
     admin.control("backup.now", Value::Null).unwrap();
     admin.forget_data();
-    let mut parts: Vec<_> =
-        walk(place.path()).into_iter().filter(|path| path.extension().is_some_and(|e| e == "sst")).collect();
-    // One is made at the start, too; what counts is the newest.
-    let newest = parts.iter().map(|part| part.parent().unwrap().parent().unwrap().to_owned()).max().unwrap();
-    parts.retain(|part| part.starts_with(&newest));
+    // One is made at the start, too, of whatever was there then; what is wanted is the newest alone.
+    let mut snapshots: Vec<_> = snapshots(place.path());
+    let newest = snapshots.pop().unwrap();
+    for older in snapshots {
+        std::fs::remove_dir_all(older).unwrap();
+    }
+    let parts: Vec<_> =
+        walk(&newest).into_iter().filter(|path| path.extension().is_some_and(|e| e == "sst")).collect();
     assert!(!parts.is_empty());
     for part in parts {
         let whole = std::fs::read(&part).unwrap();
@@ -149,6 +152,18 @@ fn a_damaged_backup_is_refused_and_leaves_nothing_behind() {
     let empty = tempfile::tempdir().unwrap();
     assert!(matches!(try_restore(&admin, empty.path(), Until::End), Err(RestoreError::Nothing { .. })));
     try_restore(&admin, place.path(), Until::End).unwrap();
+}
+
+/// The folders of the snapshots in a place, the oldest first.
+fn snapshots(place: &Path) -> Vec<std::path::PathBuf> {
+    let complete = |path: &std::path::PathBuf| path.file_name().is_some_and(|name| name == "COMPLETE");
+    let mut found: Vec<_> = walk(place)
+        .iter()
+        .filter(|path| complete(path))
+        .map(|path| path.parent().unwrap().to_owned())
+        .collect();
+    found.sort();
+    found
 }
 
 fn walk(dir: &Path) -> Vec<std::path::PathBuf> {

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
+use nix::time::{ClockId, clock_gettime};
 use serde_json::{Value, json};
 
 use crate::run;
@@ -214,12 +215,22 @@ fn redirects_flat_out(target: &str, more: &[&str]) -> crate::Run {
     run(dir.path(), &[&arguments[..], &["--target", target], more].concat())
 }
 
+/// Uses that much processor time, which even a clock that counts in ticks shows.
+fn work_for(time: Duration) {
+    let used = || Duration::from(clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).unwrap());
+    let until = used() + time;
+    while used() < until {
+        std::hint::spin_loop();
+    }
+}
+
 #[test]
 fn a_closed_loop_can_ask_for_every_key_once_and_tell_what_that_cost_the_server() {
     let asked = Arc::new(Mutex::new(Vec::new()));
     let seen = Arc::clone(&asked);
     let target = serve_anywhere(move |request| {
         seen.lock().unwrap().push(request.path.clone());
+        work_for(Duration::from_millis(20));
         redirect("https://a.example/")
     });
     let own_pid = std::process::id().to_string();
