@@ -3,8 +3,8 @@
 //! One task per follower. It sends from the journal what the follower lacks, never more than the follower's window of
 //! unacknowledged bytes, so a slow follower falls behind by itself and delays nobody. What is sent was durable before it was read.
 
-pub(crate) mod frames;
-mod handshake;
+pub mod frames;
+pub mod handshake;
 mod stream;
 
 use std::net::SocketAddr;

@@ -8,7 +8,7 @@
 //! Everything is one table under one lock, held for a few hundred nanoseconds; waiting costs one oneshot channel a request.
 
 mod gate;
-mod table;
+pub mod table;
 
 pub use table::{MemberStatus, ReplicationReport};
 

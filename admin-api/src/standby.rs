@@ -10,6 +10,7 @@
 //! - `copy_clicks`: the counts, beside the log · `engine`: the log, one thing at a time · `follow`: the stream from the writer · `promote`: what happens in which order ·
 //!   [`quorum`]: how many have to be asked · [`status`]: how it goes · `tell`: a new writer tells the old ones
 
+pub mod ballot;
 mod copy_clicks;
 mod engine;
 mod follow;

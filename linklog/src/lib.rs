@@ -20,6 +20,8 @@ pub mod manifest;
 pub mod position;
 pub mod replica;
 pub mod scrub;
+#[cfg(feature = "simulation")]
+pub mod simulated;
 pub mod slot;
 pub mod snapshot;
 pub mod stamp;

@@ -205,8 +205,7 @@ impl Replica {
     /// # Errors
     /// A failed fsync is fatal: end the process and recover by reopening.
     pub fn sync(&self) -> Result<(), StoreError> {
-        let flushed = self.store.db().flush_wal(true);
-        flushed.map_err(|source| StoreError::Io { action: "fsync", source })
+        self.store.sync()
     }
 }
 

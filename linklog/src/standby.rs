@@ -294,6 +294,8 @@ impl Standby {
             return Err(StandbyFailure::NotFenced { own, accepted });
         }
         check_recovered(&self.dir, &self.journal, self.promised)?;
+        // A log that is a writer's has its HEAD file, whatever happens before the one below is written.
+        self.head_file.sync()?;
         let sections = record::epoch_start(self.journal.staged(), self.level, now_ms.max(self.last_at_ms));
         self.journal.enter_epoch(accepted);
         let mut batch = rocksdb::WriteBatch::default();

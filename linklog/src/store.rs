@@ -35,7 +35,9 @@ pub(crate) use tables::{CREATED, INDEX, JOURNAL, MANAGE, META, OUTCOME_TIMES, OU
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rocksdb::{ColumnFamily, DB, WriteBatch, WriteOptions};
+use rocksdb::{
+    ColumnFamily, DB, DBPinnableSlice, Direction, IteratorMode, ReadOptions, WriteBatch, WriteOptions,
+};
 
 use crate::codec::{DecodeError, DecodeErrorKind, FORMAT_LEVEL, value};
 use crate::entity::Fleet;
@@ -161,9 +163,48 @@ impl StoreError {
 const STORE_VERSION: u8 = 1;
 const FORMAT: &[u8] = b"format";
 
+/// What the tables lie in.
+enum Engine {
+    Rocks(DB),
+    #[cfg(feature = "simulation")]
+    Simulated(crate::simulated::Opened),
+}
+
+/// A value that was read; it holds on to what it was read from.
+pub(crate) enum Value<'a> {
+    Pinned(DBPinnableSlice<'a>),
+    #[cfg(feature = "simulation")]
+    Owned(Vec<u8>),
+}
+
+impl std::ops::Deref for Value<'_> {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Value::Pinned(value) => value,
+            #[cfg(feature = "simulation")]
+            Value::Owned(value) => value,
+        }
+    }
+}
+
+/// A row of a table: key and value.
+pub(crate) type Row = (Box<[u8]>, Box<[u8]>);
+
+/// Names every table there is.
+#[cfg(feature = "simulation")]
+pub(crate) fn every_table() -> Vec<&'static str> {
+    let all = [Contents::Full, Contents::Journal, Contents::Serve];
+    let mut names: Vec<_> = all.iter().flat_map(|contents| tables::names(*contents)).copied().collect();
+    names.sort_unstable();
+    names.dedup();
+    names
+}
+
 /// An open database. The last owner closes it in order.
 pub(crate) struct Store {
-    db: DB,
+    engine: Engine,
     contents: Contents,
     options: StoreOptions,
 }
@@ -174,14 +215,8 @@ impl Store {
         contents: Contents,
         options: &StoreOptions,
     ) -> Result<Arc<Store>, StoreError> {
-        manifest::check(dir)?;
-        let open_error = |source| StoreError::Open { dir: dir.to_owned(), source };
-        let db = DB::open_cf_descriptors(
-            &tables::database_options(options),
-            dir,
-            tables::descriptors(contents, options),
-        );
-        let store = Store { db: db.map_err(open_error)?, contents, options: *options };
+        let engine = Engine::open(dir, contents, options)?;
+        let store = Store { engine, contents, options: *options };
         store.check_format(dir, contents)?;
         if contents == Contents::Full {
             index::ensure(&store)?;
@@ -195,6 +230,11 @@ impl Store {
         contents: Contents,
         options: &StoreOptions,
     ) -> Result<Option<Store>, StoreError> {
+        #[cfg(feature = "simulation")]
+        if let Some(disk) = crate::simulated::mounted(dir) {
+            let engine = disk.has_database(dir).then(|| Engine::Simulated(disk.database(dir)));
+            return Ok(engine.map(|engine| Store { engine, contents, options: *options }));
+        }
         if !dir.join("CURRENT").exists() {
             return Ok(None);
         }
@@ -207,7 +247,8 @@ impl Store {
         tables.retain(|table| there.iter().any(|name| name == table.name()));
         let open_error = |source| StoreError::Open { dir: dir.to_owned(), source };
         let db = DB::open_cf_descriptors_read_only(&database, dir, tables, false);
-        Ok(Some(Store { db: db.map_err(open_error)?, contents, options: *options }))
+        let engine = Engine::Rocks(db.map_err(open_error)?);
+        Ok(Some(Store { engine, contents, options: *options }))
     }
 
     /// Opens a checkpoint to read all of it once, past the page cache if `direct`.
@@ -224,7 +265,7 @@ impl Store {
         let tables = tables::descriptors(contents, &options);
         let db = DB::open_cf_descriptors_read_only(&database, dir, tables, false);
         let open_error = |source| StoreError::Open { dir: dir.to_owned(), source };
-        Ok(Store { db: db.map_err(open_error)?, contents, options })
+        Ok(Store { engine: Engine::Rocks(db.map_err(open_error)?), contents, options })
     }
 
     /// A directory says what it is, so that a proxy's replica is never taken for a log.
@@ -248,8 +289,13 @@ impl Store {
         }
     }
 
+    /// Returns the database itself, for what the tables' own reads and writes do not do. A simulated disk has none but an empty one.
     pub(crate) fn db(&self) -> &DB {
-        &self.db
+        match &self.engine {
+            Engine::Rocks(db) => db,
+            #[cfg(feature = "simulation")]
+            Engine::Simulated(_) => crate::simulated::nameless(),
+        }
     }
 
     /// Returns a table.
@@ -257,7 +303,7 @@ impl Store {
     /// # Panics
     /// If the database was opened without it: which tables exist is fixed when opening.
     pub(crate) fn table(&self, name: &'static str) -> &ColumnFamily {
-        self.db.cf_handle(name).expect("the database was opened with this table")
+        self.db().cf_handle(name).expect("the database was opened with this table")
     }
 
     /// Returns what the database holds.
@@ -274,7 +320,7 @@ impl Store {
     /// Returns how many bytes of a table on disk and in memory are no older versions of something, roughly.
     pub(crate) fn live_bytes(&self, table: &'static str) -> Result<u64, StoreError> {
         let property = |name| {
-            let value = self.db.property_int_value_cf(self.table(table), name);
+            let value = self.db().property_int_value_cf(self.table(table), name);
             value.map_err(|source| StoreError::Io { action: "read", source })
         };
         let on_disk = property(rocksdb::properties::ESTIMATE_LIVE_DATA_SIZE)?.unwrap_or(0);
@@ -282,29 +328,141 @@ impl Store {
     }
 
     pub(crate) fn has_table(&self, name: &'static str) -> bool {
-        self.db.cf_handle(name).is_some()
+        match &self.engine {
+            Engine::Rocks(db) => db.cf_handle(name).is_some(),
+            #[cfg(feature = "simulation")]
+            Engine::Simulated(_) => tables::names(self.contents).contains(&name),
+        }
     }
 
-    pub(crate) fn get(
+    pub(crate) fn get(&self, table: &'static str, key: &[u8]) -> Result<Option<Value<'_>>, StoreError> {
+        let read = match &self.engine {
+            Engine::Rocks(db) => {
+                db.get_pinned_cf(self.table(table), key).map(|value| value.map(Value::Pinned))
+            }
+            #[cfg(feature = "simulation")]
+            Engine::Simulated(disk) => disk.get(table, key).map(|value| value.map(Value::Owned)),
+        };
+        read.map_err(|source| StoreError::Io { action: "read", source })
+    }
+
+    /// Reads many keys of a table, in their order.
+    pub(crate) fn get_many<K: AsRef<[u8]>>(
         &self,
         table: &'static str,
-        key: &[u8],
-    ) -> Result<Option<rocksdb::DBPinnableSlice<'_>>, StoreError> {
-        let read = self.db.get_pinned_cf(self.table(table), key);
-        read.map_err(|source| StoreError::Io { action: "read", source })
+        keys: &[K],
+        sorted: bool,
+    ) -> Result<Vec<Option<Value<'_>>>, StoreError> {
+        match &self.engine {
+            Engine::Rocks(db) => {
+                let found = db.batched_multi_get_cf(self.table(table), keys, sorted);
+                let found = found.into_iter().map(|value| value.map(|value| value.map(Value::Pinned)));
+                found.map(|value| value.map_err(|source| StoreError::Io { action: "read", source })).collect()
+            }
+            #[cfg(feature = "simulation")]
+            Engine::Simulated(_) => keys.iter().map(|key| self.get(table, key.as_ref())).collect(),
+        }
+    }
+
+    /// Returns the rows of a table from `from` to below `below`, in the order of their keys. `caches`: what is read may be asked for again.
+    pub(crate) fn rows<'a>(
+        &'a self,
+        table: &'static str,
+        from: &[u8],
+        below: Option<&[u8]>,
+        caches: bool,
+    ) -> Box<dyn Iterator<Item = Result<Row, StoreError>> + 'a> {
+        let failed = |source| StoreError::Io { action: "read", source };
+        match &self.engine {
+            Engine::Rocks(db) => {
+                let mut options = ReadOptions::default();
+                options.fill_cache(caches);
+                if let Some(below) = below {
+                    options.set_iterate_upper_bound(below);
+                }
+                let mode = IteratorMode::From(from, Direction::Forward);
+                let rows = db.iterator_cf_opt(self.table(table), options, mode);
+                Box::new(rows.map(move |row| row.map_err(failed)))
+            }
+            #[cfg(feature = "simulation")]
+            Engine::Simulated(disk) => match disk.rows(table, from, below) {
+                Ok(rows) => Box::new(rows.into_iter().map(Ok)),
+                Err(source) => Box::new(std::iter::once(Err(failed(source)))),
+            },
+        }
+    }
+
+    /// Adds the removal of a range of keys to a batch.
+    pub(crate) fn delete_range(
+        &self,
+        batch: &mut WriteBatch,
+        table: &'static str,
+        from: &[u8],
+        below: &[u8],
+    ) -> Result<(), StoreError> {
+        match &self.engine {
+            Engine::Rocks(_) => batch.delete_range_cf(self.table(table), from, below),
+            #[cfg(feature = "simulation")]
+            Engine::Simulated(_) => {
+                for row in self.rows(table, from, Some(below), false) {
+                    batch.delete_cf(self.table(table), row?.0);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Says whether there is no database: then nobody else writes between two reads.
+    #[cfg(feature = "simulation")]
+    pub(crate) const fn is_simulated(&self) -> bool {
+        matches!(self.engine, Engine::Simulated(_))
+    }
+
+    /// Makes durable everything written so far.
+    pub(crate) fn sync(&self) -> Result<(), StoreError> {
+        let synced = match &self.engine {
+            Engine::Rocks(db) => db.flush_wal(true),
+            #[cfg(feature = "simulation")]
+            Engine::Simulated(disk) => disk.sync(),
+        };
+        synced.map_err(|source| StoreError::Io { action: "fsync", source })
     }
 
     /// Writes a batch; with `sync` it is on disk when this returns.
     pub(crate) fn write(&self, batch: WriteBatch, sync: bool) -> Result<(), StoreError> {
-        let mut options = WriteOptions::default();
-        options.set_sync(sync);
-        self.db.write_opt(batch, &options).map_err(|source| StoreError::Io { action: "write to", source })
+        let written = match &self.engine {
+            Engine::Rocks(db) => {
+                let mut options = WriteOptions::default();
+                options.set_sync(sync);
+                db.write_opt(batch, &options)
+            }
+            #[cfg(feature = "simulation")]
+            Engine::Simulated(disk) => disk.write(&batch, sync),
+        };
+        written.map_err(|source| StoreError::Io { action: "write to", source })
+    }
+}
+
+impl Engine {
+    fn open(dir: &Path, contents: Contents, options: &StoreOptions) -> Result<Engine, StoreError> {
+        #[cfg(feature = "simulation")]
+        if let Some(disk) = crate::simulated::mounted(dir) {
+            return Ok(Engine::Simulated(disk.database(dir)));
+        }
+        manifest::check(dir)?;
+        let database = tables::database_options(options);
+        let db = DB::open_cf_descriptors(&database, dir, tables::descriptors(contents, options));
+        db.map(Engine::Rocks).map_err(|source| StoreError::Open { dir: dir.to_owned(), source })
     }
 }
 
 impl Drop for Store {
     fn drop(&mut self) {
-        // RocksDB's threads must be gone before static destructors run at the end of the process.
-        self.db.cancel_all_background_work(true);
+        match &self.engine {
+            // RocksDB's threads must be gone before static destructors run at the end of the process.
+            Engine::Rocks(db) => db.cancel_all_background_work(true),
+            #[cfg(feature = "simulation")]
+            Engine::Simulated(_) => {}
+        }
     }
 }

@@ -9,8 +9,12 @@
 
 mod group;
 mod open;
+#[cfg(feature = "simulation")]
+mod stepped;
 
 pub(crate) use group::level_of;
+#[cfg(feature = "simulation")]
+pub use stepped::SteppedWriter;
 
 pub use crate::journal::OpenError;
 

@@ -18,7 +18,7 @@ const CACHED_FRAME_BYTES_MAX: usize = 1 << 20;
 
 /// Records in the feed's format.
 #[derive(Clone, Debug)]
-pub(crate) struct Frame {
+pub struct Frame {
     /// The bytes ([`linklog::codec::frame`]).
     pub bytes: Bytes,
     /// The last record in it.
@@ -66,7 +66,7 @@ impl FrameCache {
 ///
 /// # Errors
 /// As reading the journal.
-pub(crate) fn make(
+pub fn make(
     journal: &dyn JournalRead,
     from: Seq,
     head: Position,

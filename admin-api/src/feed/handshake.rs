@@ -2,7 +2,7 @@
 
 use linklog::entity::{Member, MemberRole, MemberState};
 use linklog::journal::{JournalRead, ReadError};
-use linklog::{Digest, Position};
+use linklog::{Digest, Position, Seq};
 use wire::feed::refusal::Reason;
 use wire::feed::{Hello, Refusal};
 use wire::identity::{PeerIdentity, Role};
@@ -43,6 +43,43 @@ impl Follower {
     }
 }
 
+/// Returns the last record a follower may be sent, of a log that ends at `head` and of which enough sync members have `confirmed`. Members
+/// that would not survive a loss are shown nothing that a promotion may lose: it must never have been served, or spent from.
+pub fn shown(head: Position, confirmed: u64, is_sync: bool) -> Position {
+    match is_sync {
+        true => head,
+        // The epoch may be an earlier one there; nobody looks at it.
+        false => Position { seq: head.seq.min(Seq(confirmed)), ..head },
+    }
+}
+
+/// Says whether a follower may confirm `applied`: nothing it was not sent, and nothing before what it has confirmed.
+pub fn may_confirm(applied: Position, confirmed: Position, sent: Position) -> bool {
+    confirmed <= applied && applied <= sent
+}
+
+/// What a writer makes of a follower that knows more than its own log holds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Beyond {
+    /// A sync member has accepted a higher epoch: this writer was replaced, for good.
+    Replaced,
+    /// A proxy says so, which need not be believed for longer than this process lives.
+    Claimed,
+    /// A sync member has records that this writer has lost.
+    Behind,
+}
+
+/// Compares what a follower knows with the writer's own head; `None`: nothing is beyond it.
+pub fn beyond(head: Position, highest_epoch: u32, applied: Position, role: MemberRole) -> Option<Beyond> {
+    match role {
+        MemberRole::Sync if highest_epoch > head.epoch.0 => Some(Beyond::Replaced),
+        MemberRole::Read if highest_epoch > head.epoch.0 => Some(Beyond::Claimed),
+        // Records of an earlier epoch were left behind when this one began, however many there are.
+        MemberRole::Sync if applied.epoch == head.epoch && applied.seq > head.seq => Some(Beyond::Behind),
+        _ => None,
+    }
+}
+
 /// Builds a refusal.
 pub(super) fn refuse(reason: Reason, detail: impl Into<String>) -> Refusal {
     Refusal { reason: reason as i32, detail: detail.into(), first_retained_seq: 0 }
@@ -70,13 +107,11 @@ pub(super) fn admit(
     };
     let applied = hello.applied.map_or(Position::ZERO, |at| Position::new(at.epoch, at.seq));
     let level = source.commits.borrow().format_level;
-    if hello.highest_epoch > source.journal.head().position.epoch.0 {
-        match member.role {
-            MemberRole::Sync => (source.on_higher_epoch)(hello.highest_epoch),
-            MemberRole::Read => (source.on_claimed_epoch)(hello.highest_epoch),
-        }
-    } else if member.role == MemberRole::Sync && applied.seq > source.journal.head().position.seq {
-        (source.on_behind)(&hello.member, applied);
+    match beyond(source.journal.head().position, hello.highest_epoch, applied, member.role) {
+        Some(Beyond::Replaced) => (source.on_higher_epoch)(hello.highest_epoch),
+        Some(Beyond::Claimed) => (source.on_claimed_epoch)(hello.highest_epoch),
+        Some(Beyond::Behind) => (source.on_behind)(&hello.member, applied),
+        None => {}
     }
     if source.replaced.is_cancelled() {
         return Ok(Err(refuse_replaced()));
@@ -119,7 +154,11 @@ fn known_member(source: &FeedSource, peer: Option<&PeerIdentity>, hello: &Hello)
     Ok(member)
 }
 
-fn check_place(
+/// Decides whether a follower at `applied` may follow a log that is written at `level`; `None`: it may.
+///
+/// # Errors
+/// As reading the journal.
+pub fn check_place(
     journal: &dyn JournalRead,
     hello: &Hello,
     applied: Position,
@@ -148,6 +187,13 @@ fn check_place(
         let refusal = refuse(Reason::SnapshotRequired, detail);
         return Ok(Some(Refusal { first_retained_seq: first_retained.0, ..refusal }));
     }
+    if applied.seq > head.seq && applied.epoch < head.epoch {
+        let detail = format!(
+            "the follower's history ends at record {applied}, which this writer's epoch {} left behind",
+            head.epoch
+        );
+        return Ok(Some(refuse(Reason::Diverged, detail)));
+    }
     if applied.seq > head.seq {
         let detail = format!(
             "the follower is at record {applied}, beyond this writer's head {head}: the writer has lost records that this follower has"
@@ -161,4 +207,29 @@ fn check_place(
             format!("the follower's history up to record {applied} is not this writer's"),
         )
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use linklog::journal::{Journal, MemoryJournal};
+
+    #[test]
+    fn a_writer_that_took_over_goes_on_when_one_with_a_longer_log_of_an_earlier_epoch_comes_back() {
+        let (ours, theirs) = (Position::new(2, 11), Position::new(1, 16));
+        assert_eq!(beyond(ours, 2, theirs, MemberRole::Sync), None);
+        assert_eq!(beyond(ours, 2, Position::new(2, 16), MemberRole::Sync), Some(Beyond::Behind));
+        assert_eq!(beyond(ours, 3, theirs, MemberRole::Sync), Some(Beyond::Replaced));
+        assert_eq!(beyond(ours, 3, theirs, MemberRole::Read), Some(Beyond::Claimed));
+
+        let mut journal = MemoryJournal::default();
+        journal.start_epoch(1, 0).unwrap();
+        journal.start_epoch(1, 0).unwrap();
+        let hello = Hello { format_level: 1, highest_epoch: 2, digest: vec![7; 16], ..Hello::default() };
+        let refusal = check_place(&*journal.reader(), &hello, theirs, 1).unwrap().unwrap();
+        assert_eq!(refusal.reason(), Reason::Diverged);
+        let refusal = check_place(&*journal.reader(), &hello, Position::new(2, 16), 1).unwrap().unwrap();
+        assert_eq!(refusal.reason(), Reason::WriterBehind);
+    }
 }

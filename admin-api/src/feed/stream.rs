@@ -137,11 +137,7 @@ impl<'a> Stream<'a> {
     fn shown(&mut self) -> Position {
         let head = self.commits.borrow_and_update().head.position;
         let confirmed = *self.limit.borrow_and_update();
-        match self.follower.is_sync {
-            true => head,
-            // The epoch may be an earlier one there; nobody looks at it.
-            false => Position { seq: head.seq.min(Seq(confirmed)), ..head },
-        }
+        handshake::shown(head, confirmed, self.follower.is_sync)
     }
 
     async fn run(&mut self, inbound: &mut Inbound, stop: &CancellationToken) -> End {
@@ -266,7 +262,7 @@ impl<'a> Stream<'a> {
 
     fn confirm(&mut self, ack: &Ack) -> Result<(), Refusal> {
         let applied = ack.applied.map_or(Position::ZERO, |at| Position::new(at.epoch, at.seq));
-        if applied > self.sent || applied < self.confirmed {
+        if !handshake::may_confirm(applied, self.confirmed, self.sent) {
             let detail =
                 format!("confirms {applied}, was sent up to {}, had confirmed {}", self.sent, self.confirmed);
             return Err(refuse(Reason::BadRequest, detail));

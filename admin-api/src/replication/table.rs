@@ -71,7 +71,8 @@ impl Follower {
 /// How far behind the head a proxy may be to be waited for again: about what is under way at once under full load.
 const REJOIN_LAG_RECORDS: u64 = 20_000;
 
-pub(super) struct Table {
+/// Who has applied and fsynced what, as of their acknowledgements.
+pub struct Table {
     followers: HashMap<String, Follower>,
     next_stream: u64,
     min_sync_replicas: usize,
@@ -83,7 +84,8 @@ pub(super) struct Table {
 }
 
 impl Table {
-    pub(super) fn new(min_sync_replicas: usize, healthy_within: Duration) -> Table {
+    /// Returns a table in which nobody is connected.
+    pub fn new(min_sync_replicas: usize, healthy_within: Duration) -> Table {
         let mut table = Table {
             followers: HashMap::new(),
             next_stream: 0,
@@ -97,7 +99,8 @@ impl Table {
         table
     }
 
-    pub(super) fn connected(
+    /// Registers a member's new stream, with the writer's head; it resolves when a still newer one takes over.
+    pub fn connected(
         &mut self,
         member: &str,
         is_sync: bool,
@@ -129,7 +132,8 @@ impl Table {
         (stream, on_superseded)
     }
 
-    pub(super) fn disconnected(&mut self, member: &str, stream: StreamId) {
+    /// Notes that a member's stream has ended.
+    pub fn disconnected(&mut self, member: &str, stream: StreamId) {
         if let Some(follower) = self.current(member, stream) {
             follower.connected = false;
             follower.waited_for = false;
@@ -138,7 +142,8 @@ impl Table {
         }
     }
 
-    pub(super) fn acknowledged(
+    /// Notes an acknowledgement. Late ones of a stream that is over change nothing.
+    pub fn acknowledged(
         &mut self,
         member: &str,
         stream: StreamId,
@@ -164,7 +169,7 @@ impl Table {
     }
 
     /// Notes that a member has become active, or has stopped being so.
-    pub(super) fn member_changed(&mut self, member: &str, is_active: bool) {
+    pub fn member_changed(&mut self, member: &str, is_active: bool) {
         if let Some(follower) = self.followers.get_mut(member) {
             follower.may_be_waited_for = is_active;
             follower.waited_for &= is_active;
@@ -177,7 +182,7 @@ impl Table {
     }
 
     /// Returns what resolves when everybody who is waited for has applied `seq`; `None` if they have.
-    pub(super) fn when_applied(&mut self, seq: u64, now: Instant) -> Option<oneshot::Receiver<()>> {
+    pub fn when_applied(&mut self, seq: u64, now: Instant) -> Option<oneshot::Receiver<()>> {
         let healthy_within = self.healthy_within;
         let mut silent = false;
         for follower in self.followers.values_mut().filter(|follower| follower.waited_for) {
@@ -193,16 +198,18 @@ impl Table {
         self.applied_gate.wait(seq)
     }
 
-    pub(super) fn when_synced(&mut self, seq: u64) -> Option<oneshot::Receiver<()>> {
+    /// Returns what resolves when enough sync members have fsynced `seq`; `None` if they have.
+    pub fn when_synced(&mut self, seq: u64) -> Option<oneshot::Receiver<()>> {
         self.synced_gate.wait(seq)
     }
 
-    pub(super) fn synced_members(&self, seq: u64) -> usize {
+    /// Returns how many sync members have fsynced `seq`.
+    pub fn synced_members(&self, seq: u64) -> usize {
         self.followers.values().filter(|follower| follower.confirms() && follower.synced_seq >= seq).count()
     }
 
     /// How many sync members are connected and were heard within `silence_max`.
-    pub(super) fn listening(&self, now: Instant, silence_max: Duration) -> usize {
+    pub fn listening(&self, now: Instant, silence_max: Duration) -> usize {
         let heard = |follower: &&Follower| {
             follower.last_ack.is_some_and(|at| now.saturating_duration_since(at) <= silence_max)
         };
@@ -214,12 +221,12 @@ impl Table {
     }
 
     /// Returns what enough sync members have, as it rises.
-    pub(super) fn confirmed(&self) -> watch::Receiver<u64> {
+    pub fn confirmed(&self) -> watch::Receiver<u64> {
         self.confirmed.subscribe()
     }
 
     /// Stops waiting for everybody who has not applied `seq`; returns their names.
-    pub(super) fn drop_stragglers(&mut self, seq: u64) -> Vec<String> {
+    pub fn drop_stragglers(&mut self, seq: u64) -> Vec<String> {
         let mut names = Vec::new();
         for (name, follower) in &mut self.followers {
             if follower.waited_for && follower.applied.seq.0 < seq {
@@ -254,7 +261,8 @@ impl Table {
         });
     }
 
-    pub(super) fn report(&self, seq: u64, members: &MemberTable) -> ReplicationReport {
+    /// Returns who has applied `seq`.
+    pub fn report(&self, seq: u64, members: &MemberTable) -> ReplicationReport {
         let active = || members.iter().filter(|(_, member)| member.state == MemberState::Active);
         let has_applied = |name: &str| {
             let follower = self.followers.get(name);
@@ -267,7 +275,7 @@ impl Table {
     }
 
     /// Returns every member's place but for the age of what it lacks, which takes reads of the journal.
-    pub(super) fn status(&self, members: &MemberTable, head: u64, now: Instant) -> Vec<MemberStatus> {
+    pub fn status(&self, members: &MemberTable, head: u64, now: Instant) -> Vec<MemberStatus> {
         let one = |(name, member): (&String, &Member)| {
             let follower = self.followers.get(name);
             let applied_seq = follower.map_or(0, |follower| follower.applied.seq.0);

@@ -7,13 +7,12 @@
 
 use std::sync::Arc;
 
-use linklog::entity::{MemberRole, MemberState};
 use linklog::{Epoch, Position};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::ballot;
 use super::engine::Engine;
-use super::quorum::Poll;
 use super::status::{State, Status};
 use crate::members::Members;
 use crate::succession::peer::Asker;
@@ -57,8 +56,7 @@ impl Promotion {
         let warning = self
             .enough(&own, &answers, args.accept_loss)
             .map_err(|error| format!("{error}. Nothing was changed; --accept-loss goes on all the same"))?;
-        let known = answers.iter().map(|answer| answer.standing.highest_epoch).max();
-        let mut epoch = after(known.unwrap_or_default().max(own.highest_epoch))?;
+        let mut epoch = ballot::first_try(own.highest_epoch, answers.iter().map(|answer| &answer.standing))?;
         // Whoever is silent now would only be waited for again.
         let there: Vec<String> = answers.into_iter().map(|answer| answer.url).collect();
         tracing::warn!(%epoch, "promotion begins");
@@ -68,13 +66,8 @@ impl Promotion {
             let answers = self.ask(&there, epoch).await;
             let (accepted, others): (Vec<_>, Vec<_>) =
                 answers.into_iter().partition(|answer| answer.standing.accepted);
-            if let Some(higher) = others
-                .iter()
-                .map(|answer| answer.standing.highest_epoch)
-                .max()
-                .filter(|higher| *higher >= epoch)
-            {
-                epoch = after(higher)?;
+            if let Some(higher) = ballot::outbid(epoch, others.iter().map(|answer| &answer.standing)) {
+                epoch = ballot::after(higher)?;
                 continue;
             }
             let begun = self.begin(own, accepted, args.accept_loss).await;
@@ -99,8 +92,7 @@ impl Promotion {
         accept_loss: bool,
     ) -> Result<Position, String> {
         self.status.lost(State::Promoting, "being made the writer".to_owned());
-        let longest = accepted.iter().max_by_key(|answer| answer.standing.head.position);
-        if let Some(longest) = longest.filter(|longest| longest.standing.head.position > own.head.position) {
+        if let Some(longest) = ballot::to_adopt(own.head, &accepted, |answer| answer.standing.head) {
             self.adopt(longest).await?;
         }
         // The log may have named other members meanwhile.
@@ -149,26 +141,9 @@ impl Promotion {
         answers: &[Answer],
         accept_loss: bool,
     ) -> Result<Option<String>, String> {
-        let members = self.members.all();
-        let is_sync = |member: &linklog::entity::Member| {
-            member.role == MemberRole::Sync && member.state == MemberState::Active
-        };
-        let standings = || std::iter::once(own).chain(answers.iter().map(|answer| &answer.standing));
-        let newest = standings().map(|standing| standing.head.position.epoch).max();
-        let poll = Poll {
-            members: members
-                .iter()
-                .filter(|(_, member)| is_sync(member))
-                .map(|(name, _)| name.clone())
-                .collect(),
-            min_sync_replicas: self.min_sync_replicas,
-            present: standings().map(|standing| standing.member.clone()).collect(),
-            // One of an earlier epoch was replaced before, and knows nothing of what came after.
-            writer_present: answers
-                .iter()
-                .any(|answer| answer.standing.writes && Some(answer.standing.head.position.epoch) == newest),
-        };
-        let head_seq = standings().map(|standing| standing.head.position.seq.0).max().unwrap_or_default();
+        let standings = answers.iter().map(|answer| &answer.standing);
+        let poll = ballot::poll(&self.members.all(), self.min_sync_replicas, own, standings.clone());
+        let head_seq = ballot::longest_seq(std::iter::once(own).chain(standings));
         match poll.is_enough(head_seq) {
             Ok(()) => Ok(None),
             Err(risk) if accept_loss => {
@@ -206,10 +181,4 @@ impl Promotion {
             false => Err(words(format!("it ended at record {}", own.head.position))),
         }
     }
-}
-
-/// The epoch after all that are known.
-pub(super) fn after(epoch: Epoch) -> Result<Epoch, String> {
-    let next = epoch.0.checked_add(1).map(Epoch);
-    next.ok_or_else(|| "somebody knows the highest epoch there can be, which no promotion makes".to_owned())
 }

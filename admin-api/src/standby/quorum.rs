@@ -51,15 +51,19 @@ impl Poll {
     /// # Errors
     /// What may be missing. `head_seq` is the end of the longest log found.
     pub fn is_enough(&self, head_seq: u64) -> Result<(), TooFew> {
-        if self.writer_present {
-            return Ok(());
-        }
         if self.min_sync_replicas == 0 {
+            if self.writer_present {
+                return Ok(());
+            }
             return Err(TooFew::NoneWaitedFor { head_seq });
         }
         let is_present = |name: &&String| self.present.contains(name);
         let (present, missing): (Vec<_>, Vec<_>) = self.members.iter().partition(is_present);
-        let needed = (self.members.len() + 1).saturating_sub(self.min_sync_replicas).max(1);
+        let needed = match self.writer_present {
+            // Its log is the longest there is, unless a higher epoch was begun without it: any m members include one that would know.
+            true => self.min_sync_replicas,
+            false => (self.members.len() + 1).saturating_sub(self.min_sync_replicas).max(1),
+        };
         if present.len() >= needed {
             return Ok(());
         }
@@ -116,6 +120,24 @@ mod tests {
             "1 of 2 sync members answer and 2 have to: changes that were acknowledged with the others alone (standby-1) may be missing \
              from the log, which ends at record 9"
         );
+    }
+
+    #[test]
+    fn an_epoch_begun_without_the_writer_is_known_to_any_who_are_enough_with_it() {
+        for members in 1usize..6 {
+            for waited_for in 1..=members {
+                for present in 0..=members {
+                    let with_writer = Poll { writer_present: true, ..poll(members, waited_for, present) };
+                    // Any `members − waited_for + 1` of them may have begun it.
+                    let shares_one = present + (members + 1 - waited_for) > members;
+                    assert_eq!(
+                        with_writer.is_enough(1).is_ok(),
+                        shares_one,
+                        "{members} {waited_for} {present}"
+                    );
+                }
+            }
+        }
     }
 
     #[test]

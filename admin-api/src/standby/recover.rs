@@ -67,7 +67,7 @@ async fn recover(
         }
         epoch = epoch.max(standing.highest_epoch);
     }
-    let epoch = super::promote::after(epoch)?;
+    let epoch = super::ballot::after(epoch)?;
     let mut longest: Option<(&String, Head)> = None;
     for url in urls {
         let standing = asker.fence(url, epoch).await.map_err(|problem| format!("{url}: {problem}"))?;

@@ -114,7 +114,7 @@ pub(crate) fn open_following(
     contents: Contents,
     options: &StoreOptions,
 ) -> Result<Guarded, OpenError> {
-    std::fs::create_dir_all(dir).map_err(|source| OpenError::Directory { dir: dir.to_owned(), source })?;
+    make(dir)?;
     let (head_file, promised) = HeadFile::open(&dir.join("HEAD"))?;
     let db = dir.join("db");
     if promised != Head::EMPTY {
@@ -152,9 +152,21 @@ pub(crate) fn check_recovered(dir: &Path, journal: &RocksJournal, promised: Head
     check_nothing_lost(dir, journal, promised)
 }
 
+fn make(dir: &Path) -> Result<(), OpenError> {
+    #[cfg(feature = "simulation")]
+    if crate::simulated::mounted(dir).is_some() {
+        return Ok(());
+    }
+    std::fs::create_dir_all(dir).map_err(|source| OpenError::Directory { dir: dir.to_owned(), source })
+}
+
 /// Makes the names of the database and of its directory durable: RocksDB does that for what is inside, and a power cut could otherwise take
 /// the whole away.
 fn sync_names(dir: &Path) -> Result<(), OpenError> {
+    #[cfg(feature = "simulation")]
+    if crate::simulated::mounted(dir).is_some() {
+        return Ok(());
+    }
     let sync = |dir: &Path| {
         let synced = std::fs::File::open(dir).and_then(|dir| dir.sync_all());
         synced.map_err(|source| OpenError::Directory { dir: dir.to_owned(), source })

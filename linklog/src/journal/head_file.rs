@@ -25,6 +25,7 @@ use crate::position::{Head, Position};
 const MAGIC: [u8; 8] = *b"SPHEAD\0\x01";
 const COPY_BYTES: usize = 64;
 const COPIES_AT: [u64; 2] = [0, 4096];
+const FILE_BYTES: u64 = COPIES_AT[1] + COPY_BYTES as u64;
 
 /// Why a HEAD file cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -53,18 +54,29 @@ pub enum HeadFileError {
 /// An open HEAD file.
 #[derive(Debug)]
 pub struct HeadFile {
-    file: File,
+    file: Backing,
     path: PathBuf,
     next_copy: usize,
     unsynced: bool,
 }
 
-impl HeadFile {
-    /// Opens the file, making an empty one if there is none, and returns the furthest head it knows ([`Head::EMPTY`] if none).
-    ///
-    /// # Errors
-    /// I/O errors; a file in which neither copy is valid.
-    pub fn open(path: &Path) -> Result<(HeadFile, Head), HeadFileError> {
+/// What the bytes lie in.
+#[derive(Debug)]
+enum Backing {
+    File(File),
+    #[cfg(feature = "simulation")]
+    Simulated(crate::simulated::Opened),
+}
+
+impl Backing {
+    /// Opens the file, making an empty one if there is none, and returns what is in it.
+    fn open(path: &Path) -> Result<(Backing, Vec<u8>), HeadFileError> {
+        #[cfg(feature = "simulation")]
+        if let Some(disk) = crate::simulated::mounted(path) {
+            let file = disk.file(path);
+            let bytes = file.bytes();
+            return Ok((Backing::Simulated(file), bytes));
+        }
         let io_error = |action| move |source| HeadFileError::Io { action, path: path.to_owned(), source };
         let is_new = !path.exists();
         let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path);
@@ -73,16 +85,43 @@ impl HeadFile {
             // Without this a power cut could take the name away and leave the journal without its witness.
             File::open(dir).and_then(|dir| dir.sync_all()).map_err(io_error("fsync the directory of"))?;
         }
-        let len = file.metadata().map_err(io_error("read"))?.len();
-        let mut copies = [None; 2];
-        for (copy, at) in copies.iter_mut().zip(COPIES_AT) {
-            let mut bytes = [0u8; COPY_BYTES];
-            if at + COPY_BYTES as u64 <= len {
-                file.read_exact_at(&mut bytes, at).map_err(io_error("read"))?;
-            }
-            *copy = decode(&bytes);
+        let len = file.metadata().map_err(io_error("read"))?.len().min(FILE_BYTES);
+        let mut bytes = vec![0; len as usize];
+        file.read_exact_at(&mut bytes, 0).map_err(io_error("read"))?;
+        Ok((Backing::File(file), bytes))
+    }
+
+    fn write_all_at(&self, bytes: &[u8], at: u64) -> io::Result<()> {
+        match self {
+            Backing::File(file) => file.write_all_at(bytes, at),
+            #[cfg(feature = "simulation")]
+            Backing::Simulated(file) => file
+                .write_at(bytes, at as usize)
+                .then_some(())
+                .ok_or_else(|| io::ErrorKind::BrokenPipe.into()),
         }
-        if len > 0 && copies == [None, None] {
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        match self {
+            Backing::File(file) => file.sync_data(),
+            #[cfg(feature = "simulation")]
+            Backing::Simulated(file) => {
+                file.sync_file().then_some(()).ok_or_else(|| io::ErrorKind::BrokenPipe.into())
+            }
+        }
+    }
+}
+
+impl HeadFile {
+    /// Opens the file, making an empty one if there is none, and returns the furthest head it knows ([`Head::EMPTY`] if none).
+    ///
+    /// # Errors
+    /// I/O errors; a file in which neither copy is valid.
+    pub fn open(path: &Path) -> Result<(HeadFile, Head), HeadFileError> {
+        let (file, bytes) = Backing::open(path)?;
+        let copies = COPIES_AT.map(|at| decode(bytes.get(at as usize..)?.first_chunk()?));
+        if !bytes.is_empty() && copies == [None, None] {
             return Err(HeadFileError::Damaged { path: path.to_owned() });
         }
         let seq = |copy: &Option<Head>| copy.map(|head| head.position);

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use parking_lot::RwLock;
-use rocksdb::{Direction, IteratorMode, ReadOptions, WriteBatch};
+use rocksdb::WriteBatch;
 
 use super::{Entry, Journal, JournalRead, NewRecord, ReadError};
 use crate::codec::record;
@@ -228,10 +228,9 @@ impl Journal for RocksJournal {
 
     fn trim(&mut self, bytes_kept: u64) -> Result<(), StoreError> {
         let Some(limit) = self.bytes.checked_sub(bytes_kept) else { return Ok(()) };
-        let meta = self.store.table(META);
         let mut newest = None;
-        for row in self.store.db().iterator_cf(meta, IteratorMode::From(&[MARK], Direction::Forward)) {
-            let (key, value) = row.map_err(|source| StoreError::Io { action: "read", source })?;
+        for row in self.store.rows(META, &[MARK], None, true) {
+            let (key, value) = row?;
             if key.first() != Some(&MARK) {
                 break;
             }
@@ -247,8 +246,9 @@ impl Journal for RocksJournal {
         let (first, end) = (0u64.to_be_bytes(), base.position.seq.next().0.to_be_bytes());
         let mut batch = WriteBatch::default();
         write_head(&mut batch, &self.store, BASE, &base);
-        batch.delete_range_cf(meta, mark_row(Seq::ZERO), mark_row(base.position.seq.next()));
-        batch.delete_range_cf(journal, first, end);
+        let marks = (mark_row(Seq::ZERO), mark_row(base.position.seq.next()));
+        self.store.delete_range(&mut batch, META, &marks.0, &marks.1)?;
+        self.store.delete_range(&mut batch, JOURNAL, &first, &end)?;
         self.bounds.write().base = base;
         self.store.write(batch, true)?;
         // Whole files go at once; what is left of the range goes with compaction.
@@ -309,16 +309,13 @@ impl JournalRead for JournalReader {
         if from > head {
             return Ok(Vec::new());
         }
-        let mut options = ReadOptions::default();
-        options.set_iterate_upper_bound(head.next().0.to_be_bytes());
-        let start = from.0.to_be_bytes();
-        let mode = IteratorMode::From(&start, Direction::Forward);
-        let rows = self.store.db().iterator_cf_opt(self.store.table(JOURNAL), options, mode);
+        let below = head.next().0.to_be_bytes();
+        let rows = self.store.rows(JOURNAL, &from.0.to_be_bytes(), Some(&below), true);
         let mut entries = Vec::new();
         let mut bytes = 0;
         let mut expected = from;
         for row in rows {
-            let (key, value) = row.map_err(|source| StoreError::Io { action: "read", source })?;
+            let (key, value) = row?;
             if *key != expected.0.to_be_bytes() {
                 break;
             }

@@ -14,7 +14,7 @@
 
 use std::collections::BTreeMap;
 
-use rocksdb::{Direction, IteratorMode, WriteBatch};
+use rocksdb::WriteBatch;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::{INDEX, JOURNAL, MANAGE, META, SERVE, Store, StoreError};
@@ -254,18 +254,16 @@ pub(super) fn ensure(store: &Store) -> Result<(), StoreError> {
     if store.get(META, VERSION_ROW)?.as_deref() == Some(&[VERSION]) {
         return Ok(());
     }
-    let io = |source| StoreError::Io { action: "index", source };
     let mut batch = WriteBatch::default();
-    batch.delete_range_cf(store.table(INDEX), [0u8].as_slice(), [u8::MAX].as_slice());
+    store.delete_range(&mut batch, INDEX, &[0], &[u8::MAX])?;
     let mut links = 0u64;
-    let scan =
-        |table| store.db().iterator_cf(store.table(table), IteratorMode::From(&[], Direction::Forward));
+    let scan = |table| store.rows(table, &[], None, true);
     let mut managed = scan(MANAGE);
     for row in scan(SERVE) {
-        let (encoded, serve) = row.map_err(io)?;
+        let (encoded, serve) = row?;
         let Ok(StateKey::Link(key)) = StateKey::decode(&encoded) else { break };
         // Both tables hold the same links in the same order, and links come first.
-        let (other, manage) = managed.next().transpose().map_err(io)?.unwrap_or_default();
+        let (other, manage) = managed.next().transpose()?.unwrap_or_default();
         if other != encoded {
             let source = crate::DecodeError::invalid(0, "pair of serve and manage values");
             return Err(StoreError::Damaged { what: "link", source });
@@ -278,9 +276,8 @@ pub(super) fn ensure(store: &Store) -> Result<(), StoreError> {
             store.write(std::mem::take(&mut batch), false)?;
         }
     }
-    let journal = store.db().iterator_cf(store.table(JOURNAL), IteratorMode::Start);
-    for row in journal {
-        let (_, value) = row.map_err(io)?;
+    for row in scan(JOURNAL) {
+        let (_, value) = row?;
         index_record(store, &mut batch, &value)?;
         if batch.len() >= REBUILT_AT_ONCE * 4 {
             store.write(std::mem::take(&mut batch), false)?;

@@ -6,7 +6,7 @@
 //! ```
 //! They follow from the log: every full replica has them, and a promoted writer answers a retry as its predecessor would have.
 
-use rocksdb::{IteratorMode, WriteBatch};
+use rocksdb::WriteBatch;
 
 use super::{OUTCOME_TIMES, OUTCOMES, Store, StoreError};
 use crate::change::CommandId;
@@ -72,8 +72,8 @@ pub(crate) fn forget(
 ) -> Result<usize, StoreError> {
     let times = store.table(OUTCOME_TIMES);
     let mut forgotten = 0;
-    for row in store.db().iterator_cf(times, IteratorMode::Start).take(most) {
-        let (row, _) = row.map_err(|source| StoreError::Io { action: "read", source })?;
+    for row in store.rows(OUTCOME_TIMES, &[], None, true).take(most) {
+        let (row, _) = row?;
         let mut at = [0u8; 8];
         let Some((time, id)) = row.split_at_checked(8) else { break };
         at.copy_from_slice(time);

@@ -67,7 +67,14 @@ pub(super) fn link_in(
     encoded: &[u8],
     wanted: impl FnOnce(&LinkView<'_>, &LinkManage) -> bool,
 ) -> Result<Option<StoredLink>, StoreError> {
-    let get = |table| snapshot.get_pinned_cf(store.table(table), encoded).map_err(read_error);
+    link_of(|table| snapshot.get_pinned_cf(store.table(table), encoded).map_err(read_error), wanted)
+}
+
+/// Makes a link of its values in two tables.
+fn link_of<V: std::ops::Deref<Target = [u8]>>(
+    get: impl Fn(&'static str) -> Result<Option<V>, StoreError>,
+    wanted: impl FnOnce(&LinkView<'_>, &LinkManage) -> bool,
+) -> Result<Option<StoredLink>, StoreError> {
     let Some(serve) = get(SERVE)? else { return Ok(None) };
     let Some(view) = LinkView::of_value(&serve).map_err(damaged("link"))? else { return Ok(None) };
     let disagree = || damaged("link")(crate::DecodeError::invalid(0, "pair of serve and manage values"));
@@ -135,7 +142,12 @@ impl Reader {
     /// If the disk fails or holds bytes that cannot be right.
     pub fn link(&self, key: &Key) -> Result<Option<StoredLink>, StoreError> {
         // Two tables, one moment: a change between two plain reads would mix versions.
-        link_in(&self.store, &self.store.db().snapshot(), &key.encode(), |_, _| true)
+        let encoded = key.encode();
+        #[cfg(feature = "simulation")]
+        if self.store.is_simulated() {
+            return link_of(|table| self.store.get(table, &encoded), |_, _| true);
+        }
+        link_in(&self.store, &self.store.db().snapshot(), &encoded, |_, _| true)
     }
 
     /// Looks many links up, in their order, all of them as of one moment. Quicker than one by one where most do not exist. Full members only.
@@ -268,11 +280,8 @@ impl Reader {
         from: &[u8],
         mut each: impl FnMut(&[u8], &[u8]) -> bool,
     ) -> Result<(), StoreError> {
-        let mut options = ReadOptions::default();
-        options.fill_cache(false);
-        let mode = IteratorMode::From(from, Direction::Forward);
-        for row in self.store.db().iterator_cf_opt(self.store.table(table), options, mode) {
-            let (key, value) = row.map_err(read_error)?;
+        for row in self.store.rows(table, from, None, false) {
+            let (key, value) = row?;
             if !each(&key, &value) {
                 break;
             }

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use rocksdb::{Direction, IteratorMode, ReadOptions, WriteBatch};
+use rocksdb::WriteBatch;
 
 use super::tables::{FEW, POINTS};
 use super::{Store, StoreError};
@@ -73,6 +73,11 @@ impl RowReader {
         table: RowTable,
         keys: impl IntoIterator<Item = K>,
     ) -> Result<Vec<Option<Vec<u8>>>, StoreError> {
+        #[cfg(feature = "simulation")]
+        if self.store.is_simulated() {
+            let get = |key: K| Ok(self.store.get(table.name(), key.as_ref())?.map(|value| value.to_vec()));
+            return keys.into_iter().map(get).collect();
+        }
         let snapshot = self.store.db().snapshot();
         let table = self.store.table(table.name());
         let found = snapshot.multi_get_cf(keys.into_iter().map(|key| (table, key)));
@@ -89,11 +94,8 @@ impl RowReader {
         table: RowTable,
         mut each: impl FnMut(&[u8], &[u8]) -> bool,
     ) -> Result<(), StoreError> {
-        let mut options = ReadOptions::default();
-        options.fill_cache(false);
-        let mode = IteratorMode::From(&[], Direction::Forward);
-        for row in self.store.db().iterator_cf_opt(self.store.table(table.name()), options, mode) {
-            let (key, value) = row.map_err(|source| StoreError::Io { action: "read", source })?;
+        for row in self.store.rows(table.name(), &[], None, false) {
+            let (key, value) = row?;
             if !each(&key, &value) {
                 break;
             }

@@ -88,10 +88,8 @@ pub(crate) struct SumTable {
 impl SumTable {
     pub(crate) fn load(store: &Store) -> Result<SumTable, StoreError> {
         let mut slots = vec![SlotTotals::default(); Slot::COUNT].into_boxed_slice();
-        let meta = store.table(META);
         let keys: Vec<_> = (0..Slot::COUNT as u16).map(slot_row).collect();
-        for (slot, row) in slots.iter_mut().zip(store.db().batched_multi_get_cf(meta, &keys, true)) {
-            let row = row.map_err(|source| StoreError::Io { action: "read", source })?;
+        for (slot, row) in slots.iter_mut().zip(store.get_many(META, &keys, true)?) {
             if let Some(bytes) = row {
                 *slot = SlotTotals::decode(&bytes)
                     .map_err(|source| StoreError::Damaged { what: "slot sum", source })?;

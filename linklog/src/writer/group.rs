@@ -102,21 +102,31 @@ impl Engine {
         queue: &Receiver<Option<Proposal>>,
         shared: &Shared,
     ) -> Result<(), WriterFailure> {
-        loop {
-            let (group, stop) = gather(queue);
-            // Looked at after the group was taken: what was queued later sees it too, so that the head is final once a
-            // proposal was refused.
-            self.keep_replacement(shared)?;
-            match shared.stopped() {
-                Some(refusal) => group.into_iter().for_each(|proposal| proposal.pending.answer(Err(refusal))),
-                None if group.is_empty() => {}
-                None => self.commit_group(group, shared)?,
-            }
-            if stop {
-                return Ok(self.head_file.sync()?);
-            }
-            self.housekeeping()?;
+        while self.turn(queue, HOUSEKEEPING_EVERY, shared)? {}
+        Ok(())
+    }
+
+    /// Decides what is waiting, or comes within `wait`; false: the queue said stop.
+    pub(super) fn turn(
+        &mut self,
+        queue: &Receiver<Option<Proposal>>,
+        wait: Duration,
+        shared: &Shared,
+    ) -> Result<bool, WriterFailure> {
+        let (group, stop) = gather(queue, wait);
+        // Looked at after the group was taken: what was queued later sees it too, so that the head is final once a
+        // proposal was refused.
+        self.keep_replacement(shared)?;
+        match shared.stopped() {
+            Some(refusal) => group.into_iter().for_each(|proposal| proposal.pending.answer(Err(refusal))),
+            None if group.is_empty() => {}
+            None => self.commit_group(group, shared)?,
         }
+        match stop {
+            true => self.head_file.sync()?,
+            false => self.housekeeping()?,
+        }
+        Ok(!stop)
     }
 
     /// Notes on disk that another writer has taken over: this log is not written to after the next start either.
@@ -236,8 +246,8 @@ fn too_new(change: &Change, level: u8) -> Option<crate::change::InvalidChange> {
 }
 
 /// Waits for proposals and takes all that are there, up to a group's limits. True: the queue has been closed.
-fn gather(queue: &Receiver<Option<Proposal>>) -> (Vec<Proposal>, bool) {
-    let first = match queue.recv_timeout(HOUSEKEEPING_EVERY) {
+fn gather(queue: &Receiver<Option<Proposal>>, wait: Duration) -> (Vec<Proposal>, bool) {
+    let first = match queue.recv_timeout(wait) {
         Ok(Some(first)) => first,
         Err(RecvTimeoutError::Timeout) => return (Vec::new(), false),
         Ok(None) | Err(RecvTimeoutError::Disconnected) => return (Vec::new(), true),

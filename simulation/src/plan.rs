@@ -1,0 +1,96 @@
+//! What a run is made of: sizes and faults, all of them drawn from its seed, and the bug that is planted, if any.
+
+use crate::random::Random;
+
+/// A bug that is planted to see that it is found.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
+pub enum Plant {
+    /// The writer answers before sync members have confirmed.
+    AnswerUnconfirmed,
+    /// A standby says that it has accepted an epoch, and does not note it.
+    ForgetEpoch,
+    /// A promotion begins whoever answers.
+    PromoteWithFew,
+    /// A promotion does not take over what others have beyond its own log.
+    AdoptNothing,
+    /// Proxies are shown what sync members have not confirmed.
+    ShowUnconfirmed,
+    /// Disks say that they have synced, and have not.
+    LieAboutSync,
+    /// A writer that was told of a higher epoch goes on.
+    WriteWhenReplaced,
+    /// A client's second try comes under another command.
+    RetryAsNew,
+    /// A proxy loses a row that it has applied.
+    LoseRow,
+}
+
+/// The sizes of a run.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The seed.
+    pub seed: u64,
+    /// Servers, the writer among them.
+    pub servers: usize,
+    /// Standbys that are members from the beginning; more are added later.
+    pub members_at_first: usize,
+    /// How many sync members have to confirm a change.
+    pub min_sync_replicas: usize,
+    /// Proxies.
+    pub proxies: usize,
+    /// Names that clients fight for.
+    pub aliases: u64,
+    /// Events after which faults end.
+    pub steps: u64,
+    /// The mean time between two faults, microseconds; 0: there are none.
+    pub fault_every_us: u64,
+    /// The longest a message takes, microseconds.
+    pub delay_max_us: u64,
+    /// The longest a fsync takes, microseconds.
+    pub fsync_max_us: u64,
+    /// How far clocks are apart at most, milliseconds.
+    pub skew_max_ms: u64,
+    /// Whether writers are replaced.
+    pub promotes: bool,
+    /// Whether several standbys may be promoted at once, or one after the other by an operator who cannot see the first, and whether sync
+    /// members come and go. Off as long as docs/faults.md names findings of it that are open.
+    pub contests: bool,
+    /// The planted bug.
+    pub plant: Option<Plant>,
+}
+
+impl Plan {
+    /// Draws a plan with a careful operator.
+    pub fn of_seed(seed: u64, steps: u64, plant: Option<Plant>) -> Plan {
+        let plan = Plan::contested(seed, steps, plant);
+        // More than half, and promotions need not know of one another.
+        let min_sync_replicas = plan.min_sync_replicas.min(plan.members_at_first.div_ceil(2));
+        Plan { min_sync_replicas, contests: false, ..plan }
+    }
+
+    /// Draws a plan with an operator who is not careful.
+    pub fn contested(seed: u64, steps: u64, plant: Option<Plant>) -> Plan {
+        let mut random = Random::of_seed(seed ^ 0x706c_616e);
+        let standbys = random.below(3) as usize;
+        let members_at_first =
+            if standbys == 0 { 0 } else { random.between(1, standbys as u64 + 1) as usize };
+        let delay_below = if random.percent(20) { 400_000 } else { 5_000 };
+        let fsync_below = if random.percent(20) { 200_000 } else { 3_000 };
+        Plan {
+            seed,
+            servers: 1 + standbys,
+            members_at_first,
+            min_sync_replicas: random.below(members_at_first as u64 + 1) as usize,
+            proxies: random.between(1, 4) as usize,
+            aliases: random.between(1, 12),
+            steps,
+            fault_every_us: if random.percent(10) { 0 } else { random.between(20_000, 800_000) },
+            delay_max_us: random.between(300, delay_below),
+            fsync_max_us: random.between(100, fsync_below),
+            skew_max_ms: if random.percent(30) { 90_000 } else { 50 },
+            promotes: standbys > 0 && random.percent(80),
+            contests: true,
+            plant,
+        }
+    }
+}

@@ -1,0 +1,466 @@
+//! A run: nodes, what they say to each other, and what goes wrong.
+//!
+//! Streams keep the order of their messages, as TCP does, and end when one is lost; which side notices when is chance. Different streams
+//! of one node overtake each other. A node that is killed keeps what it had synced and some of what it had not.
+
+mod client;
+mod faults;
+mod follower;
+mod promotion;
+mod server;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::time::Instant;
+
+use linklog::journal::JournalRead;
+use linklog::simulated::{self, Disk};
+use linklog::{Change, Epoch, Head, Position, SlotSum};
+use signpost_admin::succession::Standing;
+use wire::feed::refusal::Reason;
+
+use crate::model::Served;
+use crate::oracle::Oracle;
+use crate::plan::{Plan, Plant};
+use crate::queue::Queue;
+use crate::random::Random;
+use server::{Role, Server};
+
+/// When a run begins, milliseconds since the Unix epoch.
+const BEGIN_MS: u64 = 1_800_000_000_000;
+/// How long everybody is left in peace at the end, microseconds.
+const PEACE_US: u64 = 60_000_000;
+
+/// A node: servers come first, then proxies.
+type Node = usize;
+/// A stream between a follower and a server.
+type Stream = u64;
+
+/// What a run came to.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// Events.
+    pub events: u64,
+    /// Commands that clients were told had taken effect.
+    pub acknowledged: usize,
+    /// Promotions that went through.
+    pub promotions: u64,
+    /// Nodes that were killed.
+    pub kills: u64,
+    /// The last record of the last writer.
+    pub head: Position,
+    /// What happened, a line an event, if it was asked for.
+    pub trace: String,
+    /// What must not have happened.
+    pub violation: Option<String>,
+}
+
+/// What is said on a stream, or asked and answered.
+#[derive(Clone, Debug)]
+enum Message {
+    Hello { stream: Stream, member: String, at: Head, highest_epoch: Epoch },
+    Welcome { stream: Stream, head: Position },
+    Refused { stream: Stream, reason: Reason },
+    Records { stream: Stream, frame: bytes::Bytes },
+    Heartbeat { stream: Stream, at: Head, serve_sum: Option<SlotSum> },
+    Ack { stream: Stream, applied: Position, synced_seq: u64 },
+    Fence { question: u64, epoch: Epoch },
+    Standing { question: u64, standing: Standing },
+    Tail { question: u64, after: Head },
+    Tailed { question: u64, frames: Option<Vec<bytes::Bytes>> },
+    Request { command: u64, attempt: u64, change: Change },
+    Response { command: u64, attempt: u64, answer: client::Answer },
+}
+
+/// What happens.
+#[derive(Debug)]
+enum Event {
+    Deliver {
+        from: Node,
+        to: Node,
+        message: Message,
+    },
+    /// A server's writer works.
+    Turn {
+        server: Node,
+        life: u64,
+    },
+    Heartbeat {
+        server: Node,
+        life: u64,
+    },
+    /// A follower looks for a writer.
+    Dial {
+        node: Node,
+        life: u64,
+    },
+    /// A follower looks whether it has heard anything.
+    Silence {
+        node: Node,
+        stream: Stream,
+    },
+    /// A stream is over for one side.
+    Over {
+        node: Node,
+        stream: Stream,
+    },
+    /// Nobody has confirmed in time.
+    Unconfirmed {
+        server: Node,
+        life: u64,
+        ticket: u64,
+    },
+    /// A promotion waits no longer.
+    PollEnds {
+        server: Node,
+        life: u64,
+        question: u64,
+    },
+    Client {
+        client: usize,
+    },
+    /// A client waits no longer.
+    GiveUp {
+        command: u64,
+        attempt: u64,
+    },
+    Fault,
+    Operator,
+    Start {
+        node: Node,
+    },
+    Heal {
+        a: Node,
+        b: Node,
+    },
+    Peace,
+}
+
+struct World {
+    plan: Plan,
+    random: Random,
+    queue: Queue<Event>,
+    /// What durations are counted from; only differences are looked at.
+    base: Instant,
+    dir: PathBuf,
+    servers: Vec<Server>,
+    proxies: Vec<follower::Proxy>,
+    /// How far a node's clock is ahead of the time, microseconds.
+    clocks: Vec<std::sync::Arc<std::sync::atomic::AtomicU64>>,
+    skews_us: Vec<i64>,
+    cut: BTreeSet<(Node, Node)>,
+    /// When a node last heard of a server, as a follower.
+    heard_us: BTreeMap<Node, u64>,
+    /// Streams that have lost a message.
+    broken: BTreeSet<Stream>,
+    /// When the last message of a stream arrives, each way.
+    busy_until_us: BTreeMap<(Stream, Node), u64>,
+    next_number: u64,
+    clients: client::Clients,
+    oracle: Oracle,
+    /// The highest epoch that has begun.
+    newest: Epoch,
+    at_peace: bool,
+    promotions: u64,
+    kills: u64,
+    tracing: bool,
+    trace: String,
+}
+
+/// Runs a plan to its end. `tracing`: every event is noted.
+pub fn run(plan: &Plan, tracing: bool) -> Outcome {
+    let mut world = World::new(plan.clone(), tracing);
+    let (mut events, mut violation) = (0, None);
+    let until = world.begin();
+    if let Err(problem) = until {
+        violation = Some(problem);
+    }
+    while violation.is_none()
+        && let Some(event) = world.queue.pop()
+    {
+        events += 1;
+        world.note(&event);
+        if events == world.plan.steps {
+            world.make_peace();
+        }
+        let ends = matches!(event, Event::Peace);
+        let done = world.happen(event);
+        let done = if ends { done.and_then(|()| world.check_end()) } else { done };
+        violation = done.err();
+        if ends {
+            break;
+        }
+    }
+    let head = world.newest_writer().map_or(Position::ZERO, |writer| world.servers[writer].head().position);
+    let acknowledged = world.oracle.acknowledged();
+    simulated_off(&world);
+    Outcome {
+        events,
+        acknowledged,
+        promotions: world.promotions,
+        kills: world.kills,
+        head,
+        trace: std::mem::take(&mut world.trace),
+        violation,
+    }
+}
+
+fn simulated_off(world: &World) {
+    for server in &world.servers {
+        simulated::unmount(&server.dir);
+    }
+    for proxy in &world.proxies {
+        simulated::unmount(&proxy.dir);
+    }
+}
+
+impl World {
+    fn new(plan: Plan, tracing: bool) -> World {
+        static RUNS: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
+        let run = RUNS.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let dir = PathBuf::from(format!("/simulated/{run}"));
+        let nodes = plan.servers + plan.proxies;
+        World {
+            random: Random::of_seed(plan.seed),
+            queue: Queue::default(),
+            base: Instant::now(),
+            servers: (0..plan.servers).map(|n| Server::new(dir.join(format!("server-{n}")), n)).collect(),
+            proxies: (0..plan.proxies)
+                .map(|n| follower::Proxy::new(dir.join(format!("proxy-{n}")), n))
+                .collect(),
+            dir,
+            clocks: (0..nodes).map(|_| std::sync::Arc::default()).collect(),
+            skews_us: vec![0; nodes],
+            cut: BTreeSet::new(),
+            heard_us: BTreeMap::new(),
+            broken: BTreeSet::new(),
+            busy_until_us: BTreeMap::new(),
+            next_number: 0,
+            clients: client::Clients::default(),
+            oracle: Oracle::default(),
+            newest: Epoch(0),
+            at_peace: false,
+            promotions: 0,
+            kills: 0,
+            tracing,
+            trace: String::new(),
+            plan,
+        }
+    }
+
+    fn begin(&mut self) -> Result<(), String> {
+        debug_assert!(self.dir.is_absolute(), "disks are found by their whole path");
+        for node in 0..self.plan.servers + self.plan.proxies {
+            let skew = self.random.below(2 * self.plan.skew_max_ms + 1) as i64 - self.plan.skew_max_ms as i64;
+            self.skews_us[node] = skew * 1_000;
+        }
+        self.tick();
+        self.found_fleet()?;
+        for node in 1..self.plan.servers + self.plan.proxies {
+            self.start(node)?;
+        }
+        for client in 0..3 {
+            self.queue.after(1_000 * client as u64, Event::Client { client });
+        }
+        if self.plan.fault_every_us > 0 {
+            self.queue.after(self.plan.fault_every_us, Event::Fault);
+        }
+        self.queue.after(300_000, Event::Operator);
+        Ok(())
+    }
+
+    fn note(&mut self, event: &Event) {
+        if self.tracing {
+            use std::fmt::Write;
+            let _ = match event {
+                Event::Deliver { from, to, message: Message::Records { stream, frame } } => {
+                    writeln!(
+                        self.trace,
+                        "{:>12} {from}>{to} records {stream} {}",
+                        self.queue.now_us(),
+                        frame.len()
+                    )
+                }
+                event => writeln!(self.trace, "{:>12} {event:?}", self.queue.now_us()),
+            };
+        }
+    }
+
+    fn say(&mut self, what: impl FnOnce() -> String) {
+        if self.tracing {
+            let what = what();
+            self.trace.push_str("             ");
+            self.trace.push_str(&what);
+            self.trace.push('\n');
+        }
+    }
+
+    /// Sets every node's clock to what it shows now.
+    fn tick(&mut self) {
+        let now_us = BEGIN_MS * 1_000 + self.queue.now_us();
+        for (clock, skew) in self.clocks.iter().zip(&self.skews_us) {
+            clock.store(now_us.saturating_add_signed(*skew), std::sync::atomic::Ordering::Relaxed);
+        }
+    }
+
+    /// What a node's clock shows, microseconds since the Unix epoch.
+    fn clock_us(&self, node: Node) -> u64 {
+        self.clocks[node].load(std::sync::atomic::Ordering::Relaxed)
+    }
+
+    fn now(&self) -> Instant {
+        self.base + std::time::Duration::from_micros(self.queue.now_us())
+    }
+
+    fn number(&mut self) -> u64 {
+        self.next_number += 1;
+        self.next_number
+    }
+
+    fn plants(&self, plant: Plant) -> bool {
+        self.plan.plant == Some(plant)
+    }
+
+    fn happen(&mut self, event: Event) -> Result<(), String> {
+        self.tick();
+        match event {
+            Event::Deliver { from, to, message } => self.deliver(from, to, message),
+            Event::Turn { server, life } => self.turn(server, life),
+            Event::Heartbeat { server, life } => self.heartbeat(server, life),
+            Event::Dial { node, life } => self.dial(node, life),
+            Event::Silence { node, stream } => self.silence(node, stream),
+            Event::Over { node, stream } => self.over(node, stream),
+            Event::Unconfirmed { server, life, ticket } => self.unconfirmed(server, life, ticket),
+            Event::PollEnds { server, life, question } => self.poll_ends(server, life, question),
+            Event::Client { client } => self.client_acts(client),
+            Event::GiveUp { command, attempt } => self.client_gives_up(command, attempt),
+            Event::Fault => self.fault(),
+            Event::Operator => self.operator(),
+            Event::Start { node } => self.start(node),
+            Event::Heal { a, b } => {
+                self.cut.remove(&(a.min(b), a.max(b)));
+                Ok(())
+            }
+            Event::Peace => Ok(()),
+        }
+    }
+
+    /// Sends what is asked or answered by itself: it may be lost, late or there twice.
+    fn post(&mut self, from: Node, to: Node, message: Message) {
+        let copies = 1 + u64::from(!self.at_peace && self.random.percent(2));
+        for _ in 0..copies {
+            if self.loses(from, to) {
+                continue;
+            }
+            let delay = self.delay_us();
+            self.queue.after(delay, Event::Deliver { from, to, message: message.clone() });
+        }
+    }
+
+    /// Sends on a stream: in order, or the stream is over.
+    fn send(&mut self, from: Node, to: Node, stream: Stream, message: Message) {
+        if self.broken.contains(&stream) {
+            return;
+        }
+        if self.loses(from, to) {
+            self.broken.insert(stream);
+            for node in [from, to] {
+                let noticed = self.random.between(1_000, 3_000_000);
+                self.queue.after(noticed, Event::Over { node, stream });
+            }
+            return;
+        }
+        let at = self.queue.now_us() + self.delay_us();
+        let busy = self.busy_until_us.entry((stream, to)).or_default();
+        *busy = (*busy + 1).max(at);
+        let at = *busy;
+        self.queue.at(at, Event::Deliver { from, to, message });
+    }
+
+    fn loses(&mut self, from: Node, to: Node) -> bool {
+        let cut = self.cut.contains(&(from.min(to), from.max(to)));
+        cut || !self.at_peace && self.plan.fault_every_us > 0 && self.random.below(1_000) < 2
+    }
+
+    fn delay_us(&mut self) -> u64 {
+        let max = if self.at_peace { 1_000 } else { self.plan.delay_max_us };
+        self.random.between(50, max + 51)
+    }
+
+    fn fsync_us(&mut self) -> u64 {
+        let max = if self.at_peace { 1_000 } else { self.plan.fsync_max_us };
+        self.random.between(20, max + 21)
+    }
+
+    fn deliver(&mut self, from: Node, to: Node, message: Message) -> Result<(), String> {
+        self.heard_us.insert(to, self.queue.now_us());
+        match message {
+            Message::Hello { stream, member, at, highest_epoch } => {
+                self.admit(from, to, stream, &member, at, highest_epoch)
+            }
+            Message::Ack { stream, applied, synced_seq } => self.confirm(to, stream, applied, synced_seq),
+            Message::Welcome { stream, head } => self.welcomed(to, stream, head),
+            Message::Refused { stream, reason } => self.refused(from, to, stream, reason),
+            Message::Records { stream, frame } => self.add(to, stream, &frame),
+            Message::Heartbeat { stream, at, serve_sum } => self.compare(to, stream, at, serve_sum),
+            Message::Fence { question, epoch } => self.fence(from, to, question, epoch),
+            Message::Standing { question, standing } => self.standing(from, to, question, standing),
+            Message::Tail { question, after } => self.tail(from, to, question, after),
+            Message::Tailed { question, frames } => self.tailed(to, question, frames),
+            Message::Request { command, attempt, change } => self.request(to, command, attempt, change),
+            Message::Response { command, attempt, answer } => self.response(from, command, attempt, answer),
+        }
+    }
+
+    /// Returns the writer of the newest epoch, if it runs.
+    fn newest_writer(&self) -> Option<Node> {
+        (0..self.servers.len()).find(|server| {
+            let server = &self.servers[*server];
+            matches!(server.role, Role::Writer(_)) && server.head().position.epoch == self.newest
+        })
+    }
+
+    /// Everybody comes back and is left in peace; what is then not as it should be stays so.
+    fn check_end(&mut self) -> Result<(), String> {
+        let Some(writer) = self.newest_writer() else { return Ok(()) };
+        let Role::Writer(node) = &self.servers[writer].role else { return Ok(()) };
+        let (journal, reader) = (node.writer.journal(), node.writer.reader());
+        self.oracle.check_journal("the last writer", &journal)?;
+        let head = node.writer.handle().commit().head;
+        let folded = Served::of_journal(&journal, head.position.seq)?;
+        if folded != Served::of_replica(&reader)? {
+            return Err(format!(
+                "the last writer's state is not what its journal leads to at {}",
+                head.position
+            ));
+        }
+        for proxy in &self.proxies {
+            let Some(replica) = &proxy.replica else { continue };
+            let at = replica.head();
+            if journal.digest_at(at.position).map_err(|error| error.to_string())? != Some(at.digest) {
+                // It has not met this writer yet.
+                continue;
+            }
+            let folded = Served::of_journal(&journal, at.position.seq)?;
+            if folded != Served::of_replica(&replica.reader())? {
+                return Err(format!(
+                    "the state of {} is not what the journal leads to at {}",
+                    proxy.member, at.position
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// The digest of a journal at a place that is in it.
+    fn head_at(journal: &dyn JournalRead, position: Position) -> Result<Head, String> {
+        let digest = journal.digest_at(position).map_err(|error| error.to_string())?;
+        let digest =
+            digest.ok_or_else(|| format!("record {position} was decided and is not in the journal"))?;
+        Ok(Head { position, digest })
+    }
+}
+
+fn disk_at(dir: &std::path::Path) -> Disk {
+    simulated::mount(dir)
+}

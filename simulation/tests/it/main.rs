@@ -1,0 +1,99 @@
+//! Runs of the simulation: none shows what must not happen, planted bugs are found, and the same seed twice is the same run.
+#![allow(clippy::unwrap_used)]
+
+use simulation::plan::{Plan, Plant};
+use simulation::world;
+
+/// How many seeds the short form runs.
+const SEEDS: u64 = 120;
+/// Events of each.
+const STEPS: u64 = 1_000;
+
+#[test]
+fn no_seed_of_the_short_form_shows_what_must_not_happen() {
+    let (mut acknowledged, mut promotions) = (0, 0);
+    for seed in 0..SEEDS {
+        let outcome = world::run(&Plan::of_seed(seed, STEPS, None), false);
+        assert_eq!(outcome.violation, None, "signpost-simulation run --seeds {seed} --steps {STEPS}");
+        acknowledged += outcome.acknowledged;
+        promotions += outcome.promotions;
+    }
+    // Runs in which nothing happens find nothing.
+    assert!(acknowledged > 1_000 && promotions > 20, "{acknowledged} acknowledged, {promotions} promotions");
+}
+
+#[test]
+fn the_same_seed_twice_gives_the_same_trace_to_the_byte() {
+    for seed in [3, 17, 40] {
+        let traced = || world::run(&Plan::of_seed(seed, STEPS, None), true);
+        let (first, second) = (traced(), traced());
+        assert!(first.trace.lines().count() > 500, "seed {seed}");
+        assert!(first.trace == second.trace, "seed {seed}: the traces differ");
+    }
+}
+
+/// Runs seeds from `from` on with a bug planted until one shows it, and returns what it says.
+fn found(plant: Plant, from: u64) -> String {
+    let shown = (from..from + 100)
+        .find_map(|seed| world::run(&Plan::of_seed(seed, 2_500, Some(plant)), false).violation);
+    shown.unwrap_or_else(|| panic!("no seed shows {plant:?}"))
+}
+
+#[track_caller]
+fn assert_found(plant: Plant, from: u64, words: &[&str]) {
+    let found = found(plant, from);
+    assert!(words.iter().any(|words| found.contains(words)), "{plant:?} was found as: {found}");
+}
+
+const LOST: &[&str] = &["does not have it", "which the writer of the newest epoch does not have"];
+
+#[test]
+fn answering_before_sync_members_have_confirmed_loses_what_was_acknowledged() {
+    assert_found(Plant::AnswerUnconfirmed, 0, &["does not have it"]);
+}
+
+#[test]
+fn a_promotion_that_adopts_nothing_loses_what_was_acknowledged() {
+    assert_found(Plant::AdoptNothing, 0, LOST);
+}
+
+#[test]
+fn a_promotion_with_too_few_loses_what_was_acknowledged() {
+    assert_found(Plant::PromoteWithFew, 0, LOST);
+}
+
+#[test]
+fn a_standby_that_forgets_what_it_accepted_lets_two_writers_acknowledge() {
+    assert_found(Plant::ForgetEpoch, 700, &["does not have it", "two writers", "newest epoch does not have"]);
+}
+
+#[test]
+fn a_writer_that_goes_on_when_replaced_acknowledges_what_is_lost() {
+    assert_found(
+        Plant::WriteWhenReplaced,
+        &["does not have it", "two writers", "newest epoch does not have"],
+    );
+}
+
+#[test]
+fn a_proxy_that_is_shown_what_is_not_confirmed_applies_what_is_lost() {
+    assert_found(Plant::ShowUnconfirmed, 0, &["which the writer of the newest epoch does not have"]);
+}
+
+#[test]
+fn a_disk_that_lies_about_fsync_is_found_out() {
+    assert_found(Plant::LieAboutSync, 0, &["acknowledged", "missing", "lost", "does not have"]);
+}
+
+#[test]
+fn a_retry_under_another_command_takes_effect_twice() {
+    assert_found(Plant::RetryAsNew, 0, &["and again at"]);
+}
+
+#[test]
+fn a_row_that_a_proxy_has_lost_is_noticed() {
+    assert_found(
+        Plant::LoseRow,
+        &["is not what the journal leads to", "differs from its writer", "cannot apply"],
+    );
+}
