@@ -3,7 +3,7 @@
 set -euo pipefail
 . "$(dirname "$0")/env.sh"
 
-BINARIES=(signpost-proxy signpost-keypool signpost-admin signpost-loadtest signpost)
+BINARIES=(signpost-proxy signpost-keypool signpost-admin signpost-loadtest signpost signpost-simulation)
 # A cold build with the tests leaves about 5 GiB in the target directory.
 COLD_BUILD_MIB=8192
 

@@ -295,6 +295,7 @@ impl Standby {
         }
         check_recovered(&self.dir, &self.journal, self.promised)?;
         // A log that is a writer's has its HEAD file, whatever happens before the one below is written.
+        self.head_file.write(&self.journal.head(), now_ms)?;
         self.head_file.sync()?;
         let sections = record::epoch_start(self.journal.staged(), self.level, now_ms.max(self.last_at_ms));
         self.journal.enter_epoch(accepted);

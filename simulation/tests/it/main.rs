@@ -71,6 +71,7 @@ fn a_standby_that_forgets_what_it_accepted_lets_two_writers_acknowledge() {
 fn a_writer_that_goes_on_when_replaced_acknowledges_what_is_lost() {
     assert_found(
         Plant::WriteWhenReplaced,
+        0,
         &["does not have it", "two writers", "newest epoch does not have"],
     );
 }
@@ -94,6 +95,7 @@ fn a_retry_under_another_command_takes_effect_twice() {
 fn a_row_that_a_proxy_has_lost_is_noticed() {
     assert_found(
         Plant::LoseRow,
+        0,
         &["is not what the journal leads to", "differs from its writer", "cannot apply"],
     );
 }
