@@ -5,6 +5,7 @@
 
 mod client;
 mod faults;
+mod feed;
 mod follower;
 mod promotion;
 mod server;
