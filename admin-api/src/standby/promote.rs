@@ -66,11 +66,15 @@ impl Promotion {
             let answers = self.ask(&there, epoch).await;
             let (accepted, others): (Vec<_>, Vec<_>) =
                 answers.into_iter().partition(|answer| answer.standing.accepted);
-            if let Some(higher) = ballot::outbid(epoch, others.iter().map(|answer| &answer.standing)) {
+            if let Some(higher) = ballot::outbid(
+                epoch,
+                // Another promotion may have had this log accept the same epoch.
+                others.iter().map(|answer| &answer.standing).chain((!own.accepted).then_some(&own)),
+            ) {
                 epoch = ballot::after(higher)?;
                 continue;
             }
-            let begun = self.begin(own, accepted, args.accept_loss).await;
+            let begun = self.begin(own, epoch, accepted, args.accept_loss).await;
             if begun.is_err() {
                 self.status.lost(before, "a promotion was begun and not ended".to_owned());
             }
@@ -88,6 +92,7 @@ impl Promotion {
     async fn begin(
         &self,
         own: Standing,
+        epoch: Epoch,
         accepted: Vec<Answer>,
         accept_loss: bool,
     ) -> Result<Position, String> {
@@ -98,6 +103,9 @@ impl Promotion {
         // The log may have named other members meanwhile.
         self.members.reload().map_err(|error| error.to_string())?;
         let here = self.fence_here(Epoch(0)).await?;
+        if here.highest_epoch != epoch {
+            return Err(format!("epoch {} was accepted here for another promotion", here.highest_epoch));
+        }
         self.enough(&here, &accepted, accept_loss).map_err(|error| {
             format!("{error}. This standby takes nothing more from the old writer; run the command again")
         })?;

@@ -33,7 +33,7 @@ enum Phase {
     /// Everybody accepts the epoch.
     Fencing(Epoch),
     /// The longest log's end is fetched.
-    Adopting { longest: Head, accepted: Vec<Standing> },
+    Adopting { epoch: Epoch, longest: Head, accepted: Vec<Standing> },
 }
 
 impl World {
@@ -227,10 +227,10 @@ impl World {
                     accepted.iter().map(|(_, standing)| standing.clone()).collect();
                 let longest = ballot::to_adopt(own.head, &accepted, |(_, standing)| standing.head);
                 match longest.filter(|_| adopts) {
-                    None => self.begin_epoch(server, &standings),
+                    None => self.begin_epoch(server, epoch, &standings),
                     Some((from, longest)) => {
                         let (from, longest) = (*from, longest.head);
-                        let phase = Phase::Adopting { longest, accepted: standings };
+                        let phase = Phase::Adopting { epoch, longest, accepted: standings };
                         self.ask(server, phase, 0, Vec::new(), Epoch(0));
                         let question = self
                             .standby_of(server)
@@ -247,8 +247,10 @@ impl World {
 
     fn fence_all(&mut self, server: Node, epoch: Epoch, rounds: u32, there: Vec<Node>) -> Result<(), String> {
         let Some(node) = self.standby_of(server) else { return Ok(()) };
-        if node.standby.fence(epoch).is_err() {
-            return self.kill(server);
+        match node.standby.fence(epoch) {
+            Ok(true) => {}
+            Ok(false) => return self.give_up(server, "it was outbid here"),
+            Err(_) => return self.kill(server),
         }
         if let Some(stream) = node.stream.take() {
             self.broken.insert(stream);
@@ -297,7 +299,7 @@ impl World {
         let Some(promotion) = node.promotion.take_if(|promotion| promotion.question == question) else {
             return Ok(());
         };
-        let Phase::Adopting { longest, accepted } = promotion.phase else { return Ok(()) };
+        let Phase::Adopting { epoch, longest, accepted } = promotion.phase else { return Ok(()) };
         for frame in frames.unwrap_or_default() {
             match node.standby.adopt(&frame, now_us) {
                 Ok(_) => {}
@@ -306,13 +308,16 @@ impl World {
             }
         }
         match node.standby.head() == longest {
-            true => self.begin_epoch(server, &accepted),
+            true => self.begin_epoch(server, epoch, &accepted),
             false => self.give_up(server, "the longest log came to another end"),
         }
     }
 
-    fn begin_epoch(&mut self, server: Node, accepted: &[Standing]) -> Result<(), String> {
+    fn begin_epoch(&mut self, server: Node, epoch: Epoch, accepted: &[Standing]) -> Result<(), String> {
         let Some(own) = self.own_standing(server) else { return Ok(()) };
+        if own.highest_epoch != epoch {
+            return self.give_up(server, "another epoch was accepted here");
+        }
         if let Err(few) = self.is_enough(server, &own, accepted) {
             return self.give_up(server, &few);
         }

@@ -19,7 +19,7 @@ fn no_seed_of_the_short_form_shows_what_must_not_happen() {
         promotions += outcome.promotions;
     }
     // Runs in which nothing happens find nothing.
-    assert!(acknowledged > 1_000 && promotions > 20, "{acknowledged} acknowledged, {promotions} promotions");
+    assert!(acknowledged > 1_000 && promotions > 5, "{acknowledged} acknowledged, {promotions} promotions");
 }
 
 #[test]
