@@ -351,6 +351,6 @@ pub(crate) fn nameless() -> &'static DB {
 /// What a process reads that is gone.
 fn gone() -> rocksdb::Error {
     static GONE: OnceLock<rocksdb::Error> = OnceLock::new();
-    let provoke = || DB::open_for_read_only(&Options::default(), "/nowhere/at/all", false).err();
-    GONE.get_or_init(|| provoke().expect("there is no such directory")).clone()
+    let provoke = || DB::open_for_read_only(&Options::default(), "/dev/null/at/all", false).err();
+    GONE.get_or_init(|| provoke().expect("nothing can be there or be made there")).clone()
 }

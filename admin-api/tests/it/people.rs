@@ -3,14 +3,10 @@
 mod bounds;
 mod revoked;
 
-use std::io::Write;
-use std::net::TcpStream;
-use std::time::Duration;
-
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::fixture::{Admin, Client, FakePool, Reply, until};
+use super::fixture::{Admin, Client, Reply};
 
 fn operator(admin: &Admin) -> Client {
     Client::new(admin.addresses().http, &admin.make_token(&["admin"]))

@@ -13,7 +13,6 @@ use linklog::standby::{Standby, StandbyOptions};
 use linklog::store::{StoreError, StoreOptions};
 use linklog::writer::{Decision, ProposeError, SteppedWriter, WriterOptions};
 use linklog::{Change, Epoch, Head};
-use signpost_admin::feed::handshake;
 use signpost_admin::members::{self, Members};
 use signpost_admin::replication::SYNC_WAIT;
 use signpost_admin::replication::table::Table;

@@ -1,9 +1,10 @@
 //! Tokens that are bound to domains and a prefix.
 
-use serde_json::json;
+use reqwest::Method;
+use serde_json::{Value, json};
 
-use super::{made, operator, token, user};
-use crate::fixture::Admin;
+use super::{operator, token};
+use crate::fixture::{Admin, FakePool, Reply, until};
 
 #[test]
 fn a_token_bound_to_a_domain_and_a_prefix_makes_no_others() {

@@ -1,9 +1,13 @@
 //! What is taken away from somebody is gone at once.
 
+use std::io::Write;
+use std::net::TcpStream;
+use std::time::Duration;
+
 use serde_json::json;
 
-use super::{made, operator, token, user};
-use crate::fixture::Admin;
+use super::{operator, token, user};
+use crate::fixture::{Admin, Client, until};
 
 #[test]
 fn what_is_revoked_or_switched_off_is_so_at_once_although_no_replica_confirms_it() {
