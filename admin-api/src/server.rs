@@ -7,9 +7,11 @@
 mod alarms;
 mod listen;
 pub(crate) mod open;
+mod ports;
 mod probe;
 mod standby;
 mod starters;
+mod tables;
 mod tasks;
 mod writer;
 

@@ -4,14 +4,12 @@
 //! this process once the standby is promoted.
 
 mod operator;
-mod tables;
 
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use clicklog::accounts::Accounts;
-use daemon::control::ControlSocket;
 use daemon::disk::DiskReserve;
 use daemon::health::HealthServer;
 use linklog::entity::MemberState;
@@ -19,7 +17,6 @@ use linklog::standby::{Standby, StandbyOptions};
 use linklog::store::StoreOptions;
 use linklog::writer::Decision;
 use parking_lot::RwLock;
-use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -27,8 +24,10 @@ use wire::identity::Identity;
 
 use super::listen::HttpServer;
 use super::open::{self, OpenLogError};
+use super::ports::Ports;
 use super::probe::HealthProbe;
 use super::starters::{start_gate, start_tally};
+use super::tables::Tables;
 use super::tasks::{Tasks, wait_for_either};
 use super::{Addresses, ServerError};
 use crate::auth::Tokens;
@@ -39,7 +38,6 @@ use crate::codes::Codes;
 use crate::codes::mark::Marks;
 use crate::config::{Config, StandbyConfig};
 use crate::domains::Domains;
-use crate::feed::FeedServer;
 use crate::http::{self, Api};
 use crate::levels::Levels;
 use crate::links::{Links, Rules};
@@ -56,7 +54,6 @@ use crate::succession::SuccessionService;
 use crate::succession::peer::Asker;
 use crate::sweep::Sweep;
 use operator::StandbyOperator;
-use tables::Tables;
 
 /// Why a standby has ended in order.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -261,31 +258,14 @@ impl Parts<'_> {
         let stop_others = CancellationToken::new();
         let mut others = JoinSet::new();
 
-        let domains = Domains::load(&reader).map_err(OpenLogError::from)?;
-        let people = People::load(&reader).map_err(OpenLogError::from)?;
-        let tokens = Tokens::load(&reader, people.clone(), config.limits.requests_per_s_per_token)
-            .map_err(OpenLogError::from)?;
+        let tables = Tables::load(config, &reader)?;
+        let Tables { domains, people, tokens, members, .. } = tables.clone();
         start_tally(config, &log, &tokens, &mut others, &stop_others)?;
-        let members = Members::load(&reader).map_err(OpenLogError::from)?;
         let replication = Replication::new(members.clone(), log.journal().clone(), config.replication);
 
-        let http = TcpListener::bind(config.http_listen).await.map_err(|error| {
-            let place = config.http_listen;
-            io::Error::new(error.kind(), format!("cannot listen on {place} for the API: {error}"))
-        })?;
-        let feed = FeedServer::bind(config.feed_listen, *identity).await?;
-        let control = ControlSocket::bind(&config.control_socket)?;
-        let addresses = Addresses { http: http.local_addr()?, health, feed: feed.local_addr() };
+        let Ports { http, feed, control, addresses } = Ports::bind(config, *identity, health).await?;
 
         let status = Arc::new(Status::new(&standby.of[0], standby.api_url.clone()));
-        let tables = Tables {
-            reader,
-            domains: domains.clone(),
-            people: people.clone(),
-            tokens: tokens.clone(),
-            members: members.clone(),
-            reloading: Default::default(),
-        };
         let options = FollowOptions {
             urls: standby.of.clone(),
             identity: identity.cloned(),

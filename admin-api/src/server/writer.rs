@@ -1,16 +1,13 @@
 //! The running writer: its ports, and everything that only a writer does.
 
-use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use clicklog::accounts::Accounts;
-use daemon::control::ControlSocket;
 use daemon::health::HealthServer;
 use linklog::writer::Writer;
 use parking_lot::RwLock;
-use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -19,27 +16,26 @@ use wire::identity::Identity;
 use super::alarms::{stop_writing_when_behind, stop_writing_when_replaced, stop_writing_when_told};
 use super::listen::HttpServer;
 use super::open::{self, OpenLog, OpenLogError};
+use super::ports::Ports;
 use super::probe::HealthProbe;
 use super::starters::{
     keep_room, look, serve_feed, start_backups, start_codes, start_gate, start_search, start_sweep,
     start_tally,
 };
+use super::tables::Tables;
 use super::tasks::{Tasks, wait_for_either};
 use super::{Addresses, ServerError, standby};
-use crate::auth::{Tokens, pass};
+use crate::auth::pass;
 use crate::budgets::Budgets;
 use crate::clicks::{ClickSource, Clicks, Copies, Reporters};
 use crate::config::Config;
 use crate::control::Operator;
-use crate::domains::Domains;
-use crate::feed::{FeedServer, FeedSource};
+use crate::feed::FeedSource;
 use crate::http::{self, Api};
 use crate::levels::Levels;
 use crate::links::{Links, Rules};
 use crate::log::Log;
-use crate::members::Members;
 use crate::metrics::{Metrics, Observed};
-use crate::people::People;
 use crate::replication::Replication;
 use crate::scrub;
 use crate::search::Search;
@@ -166,24 +162,14 @@ async fn start_tasks(
     let stop_others = CancellationToken::new();
     let mut others = JoinSet::new();
 
-    let domains = Domains::load(&reader).map_err(OpenLogError::from)?;
-    let people = People::load(&reader).map_err(OpenLogError::from)?;
-    let tokens = Tokens::load(&reader, people.clone(), config.limits.requests_per_s_per_token)
-        .map_err(OpenLogError::from)?;
+    let Tables { domains, people, tokens, members, .. } = Tables::load(config, &reader)?;
     start_tally(config, &log, &tokens, &mut others, &stop_others)?;
-    let members = Members::load(&reader).map_err(OpenLogError::from)?;
     let replication = Replication::new(members.clone(), opened.writer.journal(), config.replication);
     // The operator's own changes are let through: without them no sync member could be added.
     let ungated = log.clone();
     let log = log.gated(replication.clone());
 
-    // Ports are bound before anything runs: a port that is taken must not leave half a service behind.
-    let http = TcpListener::bind(config.http_listen).await.map_err(|error| {
-        io::Error::new(error.kind(), format!("cannot listen on {} for the API: {error}", config.http_listen))
-    })?;
-    let feed = FeedServer::bind(config.feed_listen, identity).await?;
-    let control = ControlSocket::bind(&config.control_socket)?;
-    let addresses = Addresses { http: http.local_addr()?, health, feed: feed.local_addr() };
+    let Ports { http, feed, control, addresses } = Ports::bind(config, identity, health).await?;
 
     let (codes, marks) = start_codes(config, identity, &log, &domains, &metrics, &mut others, &stop_others)?;
     let levels = Levels::new(ungated.clone(), members.clone());
