@@ -29,6 +29,8 @@ use crate::position::{Position, Seq};
 const VERSION: u8 = 3;
 /// The row of the `meta` table with the version.
 pub(crate) const VERSION_ROW: &[u8] = b"index";
+/// How many links are indexed between two lines in the log.
+const TOLD_EVERY: u64 = 1_000_000;
 /// How many links are indexed in one write while an index is made anew.
 const REBUILT_AT_ONCE: usize = 10_000;
 
@@ -249,7 +251,8 @@ pub(crate) fn version_of(row: Option<&[u8]>) -> u8 {
     row.and_then(|row| row.first().copied()).unwrap_or(0)
 }
 
-/// Makes the index anew where it is missing, as in a store of an earlier version of this program. About 5 s for a million links.
+/// Makes the index anew where it is missing, as in a store of an earlier version of this program. Says how far it is every
+/// [`TOLD_EVERY`] links.
 pub(super) fn ensure(store: &Store) -> Result<(), StoreError> {
     if store.get(META, VERSION_ROW)?.as_deref() == Some(&[VERSION]) {
         return Ok(());
@@ -272,6 +275,9 @@ pub(super) fn ensure(store: &Store) -> Result<(), StoreError> {
             batch.put_cf(store.table(INDEX), row, []);
         }
         links += 1;
+        if links.is_multiple_of(TOLD_EVERY) {
+            tracing::info!(links, "making the index of links anew, as the first start of this version does");
+        }
         if batch.len() >= REBUILT_AT_ONCE * 4 {
             store.write(std::mem::take(&mut batch), false)?;
         }
