@@ -7,7 +7,7 @@
 //! A snapshot is of one moment ([`write()`] reads everything in one snapshot of the database) and of what its receiver may hold: a proxy's
 //! is cut out of a full member's. It has no journal: the log of whoever is made from it begins at its head.
 //!
-//! Invariants: a folder without a manifest is no snapshot, and the manifest is written last; a database made by [`install`] has its final
+//! Invariants: a folder without a manifest is no snapshot, and the manifest is written last; a database made by [`install()`] has its final
 //! name only after every part was checked against the manifest and everything was read back from the database and compared with it, rows,
 //! sums and counts of every slot. Whatever is killed halfway leaves nothing that opens as complete.
 //!

@@ -3,7 +3,7 @@
 //! Never gives up and never takes the service down: a writer that is away, refuses, or sends what cannot be applied is told once in
 //! the log, shown in the [`status`], and tried again; what was applied goes on being served. When the replica itself is in doubt (another
 //! history, another state, damage on the disk) nothing more is applied to it, and when it is behind what a writer keeps nothing can be: then
-//! another one is fetched ([`recover`]) and takes its place. While the disk has less room than is reserved nothing is received, so that the
+//! another one is fetched (`recover`) and takes its place. While the disk has less room than is reserved nothing is received, so that the
 //! database never meets a full disk; it goes on by itself. Only when the disk takes no writes does an operator have to act.
 //!
 //! With several writers each is tried in turn. A proxy never goes back behind the highest epoch it has accepted, so of two writers

@@ -1,6 +1,6 @@
 //! What a promotion makes of the answers it gets. Pure.
 //!
-//! [`super::promote`] asks and does; here is decided which epoch is tried, whether it may begin, and whose log it begins with.
+//! `super::promote` asks and does; here is decided which epoch is tried, whether it may begin, and whose log it begins with.
 
 use linklog::entity::{Member, MemberRole, MemberState};
 use linklog::{Epoch, Head};

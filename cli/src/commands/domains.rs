@@ -36,7 +36,7 @@ pub struct Host {
 /// What a domain can be told.
 #[derive(Args, Debug)]
 struct Says {
-    /// What its short URLs begin with, as https://sho.rt
+    /// What its short URLs begin with, as `https://sho.rt`
     #[arg(long, value_name = "URL")]
     short_url_base: Option<String>,
     /// Where / leads

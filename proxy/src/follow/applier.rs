@@ -121,7 +121,7 @@ pub(super) struct Applier {
     pub(super) switch: SwitchReaders,
 }
 
-/// Has readers that are not in [`Applier`] read from another replica, the given one of this process.
+/// Has readers that are not in `Applier` read from another replica, the given one of this process.
 pub type SwitchReaders = Box<dyn Fn(u64, &Reader) + Send>;
 
 impl Applier {

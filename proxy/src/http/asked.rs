@@ -72,7 +72,7 @@ pub(super) struct Who<'a> {
     pub(super) client: &'a Client,
     /// With HEAD.
     pub(super) head: bool,
-    /// With POST, which only links with a limit know, by the button of [`limited::page`], and those with a password.
+    /// With POST, which only links with a limit know, by the button of `limited::page`, and those with a password.
     pub(super) post: bool,
     /// What it sent with that; empty if it is longer than any form of ours.
     pub(super) form: &'a [u8],
