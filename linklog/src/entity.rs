@@ -25,7 +25,7 @@ pub use user::{ExternalLink, GROUPS_MAX, Group, PersonId, PersonIdError, User};
 
 use crate::codec::{Cursor, DecodeError};
 use crate::key::StateKey;
-use crate::link::{Link, LinkManage};
+use crate::link::{Link, ManageView};
 
 /// Checks the bodies of a put: what is written down can be read again, by everybody. `manage` is `None` where only the served part is
 /// known.
@@ -37,8 +37,8 @@ pub fn check_bodies(key: &StateKey, serve: &[u8], manage: Option<&[u8]>) -> Resu
     let (serve_cursor, manage_cursor) = (Cursor::new(serve), manage.map(Cursor::new));
     match key {
         StateKey::Link(_) => {
-            Link::decode(serve)?;
-            manage.map_or(Ok(()), |manage| LinkManage::decode(manage).map(drop))
+            Link::check(serve)?;
+            manage.map_or(Ok(()), |manage| ManageView::decode(manage).map(drop))
         }
         StateKey::Host(_) => {
             Host::decode(serve_cursor)?;

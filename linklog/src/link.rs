@@ -21,6 +21,7 @@ mod manage;
 pub mod rules;
 
 pub use manage::LinkManage;
+pub(crate) use manage::ManageView;
 
 use crate::codec::fields::{FieldReader, FieldWriter};
 use crate::codec::{Cursor, DecodeError, put_varint};
@@ -154,6 +155,12 @@ impl Link {
     pub fn decode(body: &[u8]) -> Result<Link, DecodeError> {
         let (view, extras) = LinkView::read_body(Cursor::new(body), TOMB)?;
         Ok(view.with(&ExtrasView::read(extras)?))
+    }
+
+    /// Checks a `serve` body: whether [`Link::decode`] reads it.
+    pub(crate) fn check(body: &[u8]) -> Result<(), DecodeError> {
+        let (_, extras) = LinkView::read_body(Cursor::new(body), TOMB)?;
+        ExtrasView::read(extras).map(drop)
     }
 }
 

@@ -93,6 +93,8 @@ pub type Reply = Box<dyn FnOnce(Result<Vec<Decision>, ProposeError>) + Send>;
 
 struct Proposal {
     changes: Vec<Change>,
+    /// Those that break a rule that needs no state, by their place; found out by whoever proposes, so that the writer's thread has less to do.
+    invalid: Vec<(usize, InvalidChange)>,
     pending: Pending,
 }
 
@@ -295,10 +297,12 @@ impl WriterHandle {
         if self.shared.held_back.load(Ordering::Relaxed) {
             return reply(Err(ProposeError::NoRoom));
         }
+        let invalid = |(place, change): (usize, &Change)| Some((place, change.validate().err()?));
+        let invalid = changes.iter().enumerate().filter_map(invalid).collect();
         let pending = Pending { reply: Some(reply), if_dropped: ProposeError::Closed };
         // What cannot be sent is dropped, and answers by that.
         if let Err(TrySendError::Full(Some(mut proposal))) =
-            self.queue.try_send(Some(Proposal { changes, pending }))
+            self.queue.try_send(Some(Proposal { changes, invalid, pending }))
         {
             proposal.pending.if_dropped = ProposeError::Busy;
         }
@@ -335,7 +339,7 @@ impl WriterHandle {
         });
         let pending = Pending { reply: Some(reply), if_dropped: ProposeError::Closed };
         // Past the check that refuses others: its answer says that everything queued before it is dealt with.
-        if self.queue.send(Some(Proposal { changes: Vec::new(), pending })).is_ok() {
+        if self.queue.send(Some(Proposal { changes: Vec::new(), invalid: Vec::new(), pending })).is_ok() {
             let _ = receiver.recv();
         }
         self.commit().head

@@ -92,10 +92,15 @@ impl<'a> Cursor<'a> {
     }
 
     /// Reads `len` bytes of UTF-8.
-    pub fn text(&mut self, len: u64, what: &'static str) -> Result<String, DecodeError> {
+    pub fn str(&mut self, len: u64, what: &'static str) -> Result<&'a str, DecodeError> {
         let offset = self.offset;
         let bytes = self.sub(len, what)?.rest;
-        String::from_utf8(bytes.to_vec()).map_err(|_| DecodeError::invalid(offset, what))
+        std::str::from_utf8(bytes).map_err(|_| DecodeError::invalid(offset, what))
+    }
+
+    /// As [`Cursor::str`], owned.
+    pub fn text(&mut self, len: u64, what: &'static str) -> Result<String, DecodeError> {
+        self.str(len, what).map(str::to_owned)
     }
 
     /// Checks that everything has been read.

@@ -8,6 +8,11 @@
 
 use super::{Cursor, DecodeError, put_varint};
 
+/// How many bytes a number takes as a varint.
+const fn varint_bytes(value: u64) -> u8 {
+    (64 - (value | 1).leading_zeros()).div_ceil(7) as u8
+}
+
 /// Writes fields in rising order of their tags.
 pub struct FieldWriter<'a> {
     out: &'a mut Vec<u8>,
@@ -38,10 +43,15 @@ impl<'a> FieldWriter<'a> {
     }
 
     /// Writes a number.
+    ///
+    /// # Panics
+    /// As [`FieldWriter::bytes`].
     pub fn varint(&mut self, tag: u8, value: u64) {
-        let mut bytes = Vec::with_capacity(10);
-        put_varint(&mut bytes, value);
-        self.bytes(tag, &bytes);
+        assert!(tag > self.last, "fields are written in rising order");
+        self.last = tag;
+        self.out.push(tag);
+        self.out.push(varint_bytes(value));
+        put_varint(self.out, value);
     }
 
     /// Writes a number if there is one.
@@ -108,15 +118,25 @@ impl<'a> FieldReader<'a> {
     }
 
     /// Reads text that must be there.
-    pub fn text(&mut self, tag: u8, what: &'static str) -> Result<String, DecodeError> {
+    pub fn str(&mut self, tag: u8, what: &'static str) -> Result<&'a str, DecodeError> {
         let mut field = self.required(tag, what)?;
-        field.text(field.rest().len() as u64, what)
+        field.str(field.rest().len() as u64, what)
     }
 
     /// Reads text that may be missing.
-    pub fn optional_text(&mut self, tag: u8, what: &'static str) -> Result<Option<String>, DecodeError> {
+    pub fn optional_str(&mut self, tag: u8, what: &'static str) -> Result<Option<&'a str>, DecodeError> {
         let Some(mut field) = self.optional(tag)? else { return Ok(None) };
-        field.text(field.rest().len() as u64, what).map(Some)
+        field.str(field.rest().len() as u64, what).map(Some)
+    }
+
+    /// As [`FieldReader::str`], owned.
+    pub fn text(&mut self, tag: u8, what: &'static str) -> Result<String, DecodeError> {
+        self.str(tag, what).map(str::to_owned)
+    }
+
+    /// As [`FieldReader::optional_str`], owned.
+    pub fn optional_text(&mut self, tag: u8, what: &'static str) -> Result<Option<String>, DecodeError> {
+        Ok(self.optional_str(tag, what)?.map(str::to_owned))
     }
 
     /// Reads `N` bytes that must be there.

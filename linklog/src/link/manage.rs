@@ -34,7 +34,9 @@ pub struct LinkManage {
 impl LinkManage {
     /// Returns the `manage` body.
     pub fn encode(&self) -> Vec<u8> {
-        let mut out = Vec::new();
+        let texts = [&self.title, &self.notes, &self.external_id, &self.last_changed_by];
+        let texts = texts.into_iter().flatten().chain(&self.tags).map(|text| text.len() + 4);
+        let mut out = Vec::with_capacity(64 + self.created_by.len() + texts.sum::<usize>());
         let mut fields = FieldWriter::new(&mut out);
         fields.varint(1, self.created_at_ms);
         fields.varint(2, self.updated_at_ms);
@@ -85,43 +87,139 @@ impl LinkManage {
     }
 
     fn read(body: Cursor<'_>) -> Result<LinkManage, DecodeError> {
+        ManageView::read(body).map(|view| view.to_owned())
+    }
+}
+
+/// What the owner of a link keeps with it, borrowed from its bytes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ManageView<'a> {
+    /// As [`LinkManage::created_at_ms`].
+    pub created_at_ms: u64,
+    /// As [`LinkManage::updated_at_ms`].
+    pub updated_at_ms: u64,
+    created_by: &'a str,
+    title: Option<&'a str>,
+    tags: Tags<'a>,
+    notes: Option<&'a str>,
+    /// As [`LinkManage::owner`].
+    pub owner: Option<PersonId>,
+    external_id: Option<&'a str>,
+    /// As [`LinkManage::archived_at_ms`].
+    pub archived_at_ms: Option<u64>,
+    last_changed_by: Option<&'a str>,
+    imported_clicks: u64,
+}
+
+impl<'a> ManageView<'a> {
+    /// Reads a `manage` body.
+    pub(crate) fn decode(body: &'a [u8]) -> Result<ManageView<'a>, DecodeError> {
+        ManageView::read(Cursor::new(body))
+    }
+
+    /// Reads a stored `manage` value.
+    pub(crate) fn of_value(value: &'a [u8]) -> Result<ManageView<'a>, DecodeError> {
+        let (_, body) = crate::codec::value::split(value)?;
+        ManageView::read(body)
+    }
+
+    /// The tags in their order.
+    pub(crate) const fn tags(&self) -> Tags<'a> {
+        self.tags
+    }
+
+    fn to_owned(self) -> LinkManage {
+        let owned = |text: Option<&str>| text.map(str::to_owned);
+        LinkManage {
+            created_at_ms: self.created_at_ms,
+            updated_at_ms: self.updated_at_ms,
+            created_by: self.created_by.to_owned(),
+            title: owned(self.title),
+            tags: self.tags.map(str::to_owned).collect(),
+            notes: owned(self.notes),
+            owner: self.owner,
+            external_id: owned(self.external_id),
+            archived_at_ms: self.archived_at_ms,
+            last_changed_by: owned(self.last_changed_by),
+            imported_clicks: self.imported_clicks,
+        }
+    }
+
+    fn read(body: Cursor<'a>) -> Result<ManageView<'a>, DecodeError> {
         let mut fields = FieldReader::new(body);
+        let is_empty = |text: Option<&str>| text.is_some_and(str::is_empty);
         let start = fields.offset();
-        let mut link = LinkManage {
-            created_at_ms: fields.varint(1, "created_at")?,
-            updated_at_ms: fields.varint(2, "updated_at")?,
-            created_by: fields.text(3, "created_by")?,
-            title: fields.optional_text(4, "title")?,
-            ..LinkManage::default()
-        };
-        if link.title.as_ref().is_some_and(String::is_empty) {
+        let created_at_ms = fields.varint(1, "created_at")?;
+        let updated_at_ms = fields.varint(2, "updated_at")?;
+        let created_by = fields.str(3, "created_by")?;
+        let title = fields.optional_str(4, "title")?;
+        if is_empty(title) {
             return Err(DecodeError::invalid(start, "title"));
         }
-        if let Some(mut tags) = fields.optional(5)? {
-            if tags.is_empty() {
-                return Err(DecodeError::invalid(tags.offset(), "tags"));
-            }
-            while !tags.is_empty() {
-                let len = tags.varint("tag length")?;
-                link.tags.push(tags.text(len, "tag")?);
-            }
-        }
+        let tags = fields.optional(5)?.map(Tags::read).transpose()?.unwrap_or_default();
         let start = fields.offset();
-        link.notes = fields.optional_text(6, "notes")?;
-        link.owner = fields.optional_array(7, "owner")?.map(PersonId);
-        link.external_id = fields.optional_text(8, "external_id")?;
-        link.archived_at_ms = fields.optional_varint(9, "archived_at")?;
-        link.last_changed_by = fields.optional_text(10, "last_changed_by")?;
-        let empty = |text: &Option<String>| text.as_ref().is_some_and(String::is_empty);
-        if empty(&link.notes) || empty(&link.external_id) || empty(&link.last_changed_by) {
+        let notes = fields.optional_str(6, "notes")?;
+        let owner = fields.optional_array(7, "owner")?.map(PersonId);
+        let external_id = fields.optional_str(8, "external_id")?;
+        let archived_at_ms = fields.optional_varint(9, "archived_at")?;
+        let last_changed_by = fields.optional_str(10, "last_changed_by")?;
+        if is_empty(notes) || is_empty(external_id) || is_empty(last_changed_by) {
             return Err(DecodeError::invalid(start, "empty text"));
         }
         let start = fields.offset();
-        link.imported_clicks = match fields.optional_varint(11, "imported_clicks")? {
+        let imported_clicks = match fields.optional_varint(11, "imported_clicks")? {
             Some(0) => return Err(DecodeError::invalid(start, "imported_clicks")),
             clicks => clicks.unwrap_or(0),
         };
         fields.finish()?;
-        Ok(link)
+        Ok(ManageView {
+            created_at_ms,
+            updated_at_ms,
+            created_by,
+            title,
+            tags,
+            notes,
+            owner,
+            external_id,
+            archived_at_ms,
+            last_changed_by,
+            imported_clicks,
+        })
     }
+}
+
+/// Tags, borrowed; they were read once and decode.
+#[derive(Clone, Copy, Default, Debug)]
+pub(crate) struct Tags<'a>(&'a [u8]);
+
+impl<'a> Tags<'a> {
+    fn read(mut tags: Cursor<'a>) -> Result<Tags<'a>, DecodeError> {
+        if tags.is_empty() {
+            return Err(DecodeError::invalid(tags.offset(), "tags"));
+        }
+        let all = tags.rest();
+        while !tags.is_empty() {
+            read_tag(&mut tags)?;
+        }
+        Ok(Tags(all))
+    }
+}
+
+impl<'a> Iterator for Tags<'a> {
+    type Item = &'a str;
+
+    fn next(&mut self) -> Option<&'a str> {
+        if self.0.is_empty() {
+            return None;
+        }
+        let mut tags = Cursor::new(self.0);
+        let tag = read_tag(&mut tags).ok();
+        self.0 = tags.rest();
+        tag
+    }
+}
+
+fn read_tag<'a>(tags: &mut Cursor<'a>) -> Result<&'a str, DecodeError> {
+    let len = tags.varint("tag length")?;
+    tags.str(len, "tag")
 }

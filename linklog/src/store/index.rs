@@ -22,7 +22,7 @@ use crate::codec::record::{self, Kind};
 use crate::entity::PersonId;
 use crate::key::{DomainId, Key, StateKey};
 use crate::link::extras::Limit;
-use crate::link::{Link, LinkManage, LinkState, LinkView};
+use crate::link::{Link, LinkManage, LinkState, LinkView, ManageView};
 use crate::position::{Position, Seq};
 
 /// Raised whenever rows change their meaning: stores of another version are indexed anew.
@@ -62,22 +62,16 @@ pub enum Term {
 
 impl Term {
     pub(super) fn prefix(&self) -> [u8; TERM_BYTES] {
-        let (kind, term) = match self {
-            Term::All => (1, 0),
-            Term::Domain(domain) => (2, u64::from(domain.0)),
-            Term::State(state) => (3, *state as u64),
-            Term::Host(host) => (4, xxh3_64(host.as_bytes())),
-            Term::Tag(tag) => (5, xxh3_64(tag.as_bytes())),
-            Term::Owner(owner) => (6, u64::from_be_bytes(owner.0)),
-            Term::Archived => (7, 0),
-            Term::Target(owner, domain, target) => {
-                let owner = owner.map_or([0; 8], |owner| owner.0);
-                (8, xxh3_64(&[&owner[..], &domain.0.to_be_bytes(), target.as_bytes()].concat()))
-            }
-        };
-        let mut prefix = [kind; TERM_BYTES];
-        prefix[1..].copy_from_slice(&u64::to_be_bytes(term));
-        prefix
+        match self {
+            Term::All => ALL,
+            Term::Domain(domain) => of_domain(*domain),
+            Term::State(state) => of_state(*state),
+            Term::Host(host) => of_host(host),
+            Term::Tag(tag) => of_tag(tag),
+            Term::Owner(owner) => of_owner(*owner),
+            Term::Archived => ARCHIVED,
+            Term::Target(owner, domain, target) => of_target(*owner, *domain, target),
+        }
     }
 
     /// Says whether a link has it.
@@ -99,6 +93,39 @@ impl Term {
     }
 }
 
+const fn prefix(kind: u8, term: u64) -> [u8; TERM_BYTES] {
+    let [a, b, c, d, e, f, g, h] = term.to_be_bytes();
+    [kind, a, b, c, d, e, f, g, h]
+}
+
+const ALL: [u8; TERM_BYTES] = prefix(1, 0);
+const ARCHIVED: [u8; TERM_BYTES] = prefix(7, 0);
+
+const fn of_domain(domain: DomainId) -> [u8; TERM_BYTES] {
+    prefix(2, domain.0 as u64)
+}
+
+const fn of_state(state: LinkState) -> [u8; TERM_BYTES] {
+    prefix(3, state as u64)
+}
+
+fn of_host(host: &str) -> [u8; TERM_BYTES] {
+    prefix(4, xxh3_64(host.as_bytes()))
+}
+
+fn of_tag(tag: &str) -> [u8; TERM_BYTES] {
+    prefix(5, xxh3_64(tag.as_bytes()))
+}
+
+const fn of_owner(owner: PersonId) -> [u8; TERM_BYTES] {
+    prefix(6, u64::from_be_bytes(owner.0))
+}
+
+fn of_target(owner: Option<PersonId>, domain: DomainId, target: &str) -> [u8; TERM_BYTES] {
+    let owner = owner.map_or([0; 8], |owner| owner.0);
+    prefix(8, xxh3_64(&[&owner[..], &domain.0.to_be_bytes(), target.as_bytes()].concat()))
+}
+
 /// Returns the host of a target: lower case, without port and final dot. Targets are checked elsewhere; what has no host has none here.
 pub fn target_host(target: &[u8]) -> Option<String> {
     let text = std::str::from_utf8(target).ok()?;
@@ -115,19 +142,32 @@ pub fn target_host(target: &[u8]) -> Option<String> {
 /// Returns a target in the form that is the same for all spellings of one address: scheme and host in lower case, no port that is the
 /// scheme's own, no final dot of the host, `/` for an empty path. Nothing else is touched: servers may tell other spellings apart.
 pub fn canonical_target(target: &[u8]) -> Option<String> {
-    let host = target_host(target)?;
+    canonical_of(target, &target_host(target)?)
+}
+
+/// As [`canonical_target`] where the host is known.
+fn canonical_of(target: &[u8], host: &str) -> Option<String> {
     let (scheme, rest) = std::str::from_utf8(target).ok()?.split_once("://")?;
     let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
     let (authority, rest) = rest.split_at(end);
-    let scheme = scheme.to_ascii_lowercase();
     let after_host = authority.rsplit_once(']').map_or(authority, |(_, after)| after);
     let port = after_host.rsplit_once(':').map_or("", |(_, port)| port);
-    let port = match (&*scheme, port) {
-        (_, "") | ("http", "80") | ("https", "443") => String::new(),
-        (_, port) => format!(":{port}"),
-    };
-    let path = if rest.starts_with('/') { "" } else { "/" };
-    Some(format!("{scheme}://{host}{port}{path}{rest}"))
+    let is = |known: &str| scheme.eq_ignore_ascii_case(known);
+    let is_own = port.is_empty() || is("http") && port == "80" || is("https") && port == "443";
+    let mut canonical = String::with_capacity(target.len() + 1);
+    canonical.push_str(scheme);
+    canonical.make_ascii_lowercase();
+    canonical.push_str("://");
+    canonical.push_str(host);
+    if !is_own {
+        canonical.push(':');
+        canonical.push_str(port);
+    }
+    if !rest.starts_with('/') {
+        canonical.push('/');
+    }
+    canonical.push_str(rest);
+    Some(canonical)
 }
 
 /// A link's place in the order of a term: the later it was created, the lower.
@@ -135,25 +175,27 @@ pub(super) fn place(created_at_ms: u64, created: Position) -> u128 {
     u128::from(!created_at_ms) << 64 | u128::from(!created.seq.0)
 }
 
-fn rows(key: &Key, encoded: &[u8], link: &LinkView<'_>, manage: &LinkManage) -> Vec<Vec<u8>> {
+fn rows(key: &Key, encoded: &[u8], link: &LinkView<'_>, manage: &ManageView<'_>) -> Vec<Vec<u8>> {
     let place = place(manage.created_at_ms, link.stamp.created).to_be_bytes();
-    let row = |term: &Term| {
+    let row = |prefix: [u8; TERM_BYTES]| {
         let mut row = Vec::with_capacity(TERM_BYTES + PLACE_BYTES + encoded.len());
-        row.extend_from_slice(&term.prefix());
+        row.extend_from_slice(&prefix);
         row.extend_from_slice(&place);
         row.extend_from_slice(encoded);
         row
     };
-    let mut rows = vec![row(&Term::All), row(&Term::Domain(key.domain))];
+    let mut rows = Vec::with_capacity(8);
+    rows.extend([row(ALL), row(of_domain(key.domain))]);
     if link.state != LinkState::Active {
-        rows.push(row(&Term::State(link.state)));
+        rows.push(row(of_state(link.state)));
     }
-    rows.extend(target_host(link.target).map(|host| row(&Term::Host(host))));
-    rows.extend(manage.tags.iter().map(|tag| row(&Term::Tag(tag.clone()))));
-    rows.extend(manage.owner.map(|owner| row(&Term::Owner(owner))));
-    rows.extend(manage.archived_at_ms.map(|_| row(&Term::Archived)));
-    let target = canonical_target(link.target);
-    rows.extend(target.map(|target| row(&Term::Target(manage.owner, key.domain, target))));
+    let host = target_host(link.target);
+    rows.extend(host.as_deref().map(|host| row(of_host(host))));
+    rows.extend(manage.tags().map(|tag| row(of_tag(tag))));
+    rows.extend(manage.owner.map(|owner| row(of_owner(owner))));
+    rows.extend(manage.archived_at_ms.map(|_| row(ARCHIVED)));
+    let target = host.and_then(|host| canonical_of(link.target, &host));
+    rows.extend(target.map(|target| row(of_target(manage.owner, key.domain, &target))));
     rows.extend(end_row(encoded, link, manage));
     rows
 }
@@ -170,21 +212,25 @@ pub(super) fn ends_prefix(archived: bool) -> [u8; TERM_BYTES] {
 
 /// When a link ends, or has ended, milliseconds since the Unix epoch: by time, or used up. What the operator took down stays, so it has none.
 pub fn end_of(link: &Link, manage: &LinkManage) -> Option<u64> {
+    end_at(link, manage.updated_at_ms)
+}
+
+fn end_at(link: &Link, updated_at_ms: u64) -> Option<u64> {
     if link.state == LinkState::Banned {
         return None;
     }
     // Noticed by a version that did not say when: not after its last change.
     let used_up = link.extras.limit.filter(Limit::is_used_up);
-    let used_up = used_up.map(|limit| limit.ended_at_ms.unwrap_or(manage.updated_at_ms));
+    let used_up = used_up.map(|limit| limit.ended_at_ms.unwrap_or(updated_at_ms));
     [link.expires_at_ms, used_up].into_iter().flatten().min()
 }
 
-fn end_row(encoded: &[u8], link: &LinkView<'_>, manage: &LinkManage) -> Option<Vec<u8>> {
+fn end_row(encoded: &[u8], link: &LinkView<'_>, manage: &ManageView<'_>) -> Option<Vec<u8>> {
     if link.expires_at_ms.is_none() && link.extras.is_empty() {
         return None;
     }
     // Extras that do not decode are refused where the link is looked at.
-    let end = end_of(&link.to_link().ok()?, manage)?;
+    let end = end_at(&link.to_link().ok()?, manage.updated_at_ms)?;
     let place = u128::from(end) << 64 | u128::from(!link.stamp.created.seq.0);
     Some([&ends_prefix(manage.archived_at_ms.is_some())[..], &place.to_be_bytes(), encoded].concat())
 }
@@ -218,7 +264,7 @@ fn rows_of(
     let damaged = |source| StoreError::Damaged { what: "link", source };
     let (Some(serve), Some(manage)) = (serve, manage) else { return Ok(Vec::new()) };
     let Some(link) = LinkView::of_value(serve).map_err(damaged)? else { return Ok(Vec::new()) };
-    let manage = LinkManage::of_value(manage).map_err(damaged)?;
+    let manage = ManageView::of_value(manage).map_err(damaged)?;
     Ok(rows(key, encoded, &link, &manage))
 }
 

@@ -8,6 +8,7 @@ use super::{Store, StoreError};
 use crate::apply::{self, Conflict, Effect, NewStamps, Rule};
 use crate::codec::record::{ManageSection, PartView, ServeSection};
 use crate::key::StateKey;
+use crate::limits::PARTS_MAX;
 use crate::position::Position;
 
 impl From<&PartView<'_>> for Rule {
@@ -31,12 +32,12 @@ pub(crate) fn replay(
 ) -> Result<Result<NewStamps, Conflict>, StoreError> {
     let parts = manage.map_or(&serve.parts, |manage| &manage.parts);
     let keys = decoded_keys(parts)?;
-    let mut current = Vec::with_capacity(parts.len());
-    for (part, key) in parts.iter().zip(&keys) {
-        current.push(batch.stamp(part.key, key.visibility())?);
+    let mut current = [None; PARTS_MAX];
+    for ((part, key), current) in parts.iter().zip(&keys).zip(&mut current) {
+        *current = batch.stamp(part.key, key.visibility())?;
     }
     let rules: Vec<Rule> = parts.iter().map(Rule::from).collect();
-    let result = apply::evaluate(&rules, &current, position);
+    let result = apply::evaluate(&rules, &current[..parts.len()], position);
     if let Ok(stamps) = &result {
         for ((part, key), stamp) in parts.iter().zip(&keys).zip(stamps) {
             if let Some(stamp) = stamp {

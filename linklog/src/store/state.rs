@@ -215,7 +215,9 @@ impl<'a> StateBatch<'a> {
     ) -> Result<(), StoreError> {
         let visibility = key.visibility();
         let slot = key.slot();
-        self.load(encoded, visibility)?;
+        if !self.values.contains_key(encoded) {
+            self.load(encoded, visibility)?;
+        }
         let values = self.values.get_mut(encoded).expect("loaded above");
         let old = (values.serve.clone(), values.manage.clone());
         let totals = self.touched.entry(slot).or_insert_with(|| self.sums.get(slot));
@@ -241,7 +243,8 @@ impl<'a> StateBatch<'a> {
             }
         }
         if self.full && matches!(key, StateKey::Link(_)) && (!stamp.live || stamp.created == at) {
-            let mut row = stamp.created.seq.0.to_be_bytes().to_vec();
+            let mut row = Vec::with_capacity(8 + encoded.len());
+            row.extend_from_slice(&stamp.created.seq.0.to_be_bytes());
             row.extend_from_slice(encoded);
             self.by_age.insert(row, stamp.live);
         }

@@ -157,11 +157,15 @@ impl Engine {
         let first = deciding.journal.staged().position.seq;
         // An early return drops the replies, which then say "unknown": the batch may have become durable or not.
         let mut replies = Vec::with_capacity(group.len());
-        for Proposal { changes, mut pending } in group {
+        for Proposal { changes, invalid, mut pending } in group {
             pending.if_dropped = ProposeError::Unknown;
             replies.push((pending, Vec::with_capacity(changes.len())));
-            for change in &changes {
-                let decision = deciding.decide(&mut batch, change)?;
+            let mut invalid = invalid.into_iter().peekable();
+            for (place, change) in changes.iter().enumerate() {
+                let decision = match invalid.next_if(|(other, _)| *other == place) {
+                    Some((_, invalid)) => Decision::Invalid(invalid),
+                    None => deciding.decide(&mut batch, change)?,
+                };
                 self.counts.conflicts += u64::from(matches!(decision, Decision::Conflict(_)));
                 replies.last_mut().expect("pushed above").1.push(decision);
             }
@@ -290,10 +294,8 @@ struct Deciding<'a> {
 }
 
 impl Deciding<'_> {
+    /// Decides a change that is valid by itself.
     fn decide(&mut self, batch: &mut StateBatch<'_>, change: &Change) -> Result<Decision, StoreError> {
-        if let Err(invalid) = change.validate() {
-            return Ok(Decision::Invalid(invalid));
-        }
         if let Some(id) = change.command {
             let earlier = match self.decided.get(&id) {
                 Some(outcome) => Some(*outcome),
