@@ -59,14 +59,38 @@ impl Log {
     /// # Cancel safety
     /// Dropped, the changes are decided all the same, unless they had not been accepted yet.
     pub async fn propose(&self, changes: Vec<Change>) -> Result<Vec<Decision>, ProposeError> {
+        self.propose_and(changes, || {}).await
+    }
+
+    /// As [`Log::propose`], and calls `accepted` as soon as whatever is proposed afterwards is behind these changes.
+    ///
+    /// # Errors
+    /// As [`Log::propose`].
+    ///
+    /// # Cancel safety
+    /// As [`Log::propose`].
+    pub async fn propose_and(
+        &self,
+        changes: Vec<Change>,
+        accepted: impl FnOnce(),
+    ) -> Result<Vec<Decision>, ProposeError> {
         // Whoever was replaced says so, rather than that it is alone.
         let is_alone = || self.gate.as_ref().is_some_and(|replication| !replication.can_confirm());
         if self.writer.refusal().is_none() && is_alone() {
             return Err(ProposeError::NoReplica);
         }
-        let (sender, decisions) = oneshot::channel();
+        let (sender, mut decisions) = oneshot::channel();
         // Whoever waited may be gone; that changes nothing about the decision.
         self.writer.propose(changes, Box::new(move |decided| drop(sender.send(decided))));
+        // What is not accepted is answered at once.
+        match decisions.try_recv() {
+            Ok(Err(refused)) => return Err(refused),
+            Ok(decided) => {
+                accepted();
+                return decided;
+            }
+            Err(_) => accepted(),
+        }
         decisions.await.unwrap_or(Err(ProposeError::Unknown))
     }
 

@@ -159,6 +159,11 @@ impl Tokens {
         self.with(caller.token, check).unwrap_or(Ok(()))
     }
 
+    /// Says whether a caller may make only so many links.
+    pub fn are_creates_limited(&self, caller: Caller) -> bool {
+        self.with(caller.token, |known| known.record.limits.creates.is_some()).unwrap_or(false)
+    }
+
     /// Takes `n` links out of a token's quota, if it has one.
     ///
     /// # Errors

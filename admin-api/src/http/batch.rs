@@ -65,7 +65,7 @@ async fn try_create(api: &Api, request: Request) -> Result<Response, Problem> {
     let key = key.map(|key| (key, request_hash(&canonical(&items))));
     let skip_proxies = prefers_async(&head.headers);
     let orders: Vec<&Order> = items.iter().filter_map(|item| item.as_ref().ok()).collect();
-    let request = CreateRequest { caller, orders: &orders, key, skip_proxies, over: None };
+    let request = CreateRequest { caller, orders: &orders, key, skip_proxies, ahead: None };
     let batch = api.links.create(&request).await?;
     let response = respond::bytes_of_json(StatusCode::OK, write(&items, &batch, &domains)?);
     let response = if batch.replayed { respond::with_replayed(response) } else { response };

@@ -111,7 +111,7 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
 async fn make(api: &Api, caller: Caller, fields: LinkFields<'_>) -> Result<Found, Problem> {
     let domains = api.links.domains.table();
     let order = order::judge(fields, &api.links.rules, &domains)?;
-    let request = CreateRequest { caller, orders: &[&order], key: None, skip_proxies: false, over: None };
+    let request = CreateRequest { caller, orders: &[&order], key: None, skip_proxies: false, ahead: None };
     let made = api.links.create(&request).await?.made.pop().unwrap_or(Made::NoCode);
     let key = match made {
         Made::Created { code, .. } => Key::new(order.domain, code),

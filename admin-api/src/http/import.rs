@@ -1,16 +1,16 @@
 //! `POST /v1/import`: a stream of links in, a stream of what becomes of them out.
 //!
-//! Owned here: what an import may use up. Bytes wait in at most three places (the line at hand, one batch judged, one batch being written), a
+//! Owned here: what an import may use up. Bytes wait in few places (the line at hand, one batch judged, [`writing::AT_ONCE`] being written), a
 //! client that neither sends nor reads is cut, and few imports run at once ([`super::transfer`]). What a line of progress counts is durable.
 //!
-//! - `lines`: bytes to lines to batches · `report`: what is said meanwhile
+//! - `lines`: bytes to lines to batches · `writing`: batches to links · `report`: what is said meanwhile
 
 mod lines;
 mod report;
+mod writing;
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::{Request, State};
@@ -18,28 +18,23 @@ use axum::response::Response;
 use bytes::Bytes;
 use http_body_util::BodyExt;
 use linklog::entity::Scopes;
-use linklog::writer::ProposeError;
 use tokio::sync::mpsc;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 
 use super::body::{self, BodyError, READ_TIME_MAX};
 use super::openapi::ImportParams;
 use super::query::Query;
-use super::transfer::{self, Sender};
+use super::transfer;
 use super::{Api, answer};
 use crate::auth::Caller;
 use crate::links::import::line::{Line as Read, LineFields};
-use crate::links::import::{Imported, Looked, OnCollision, Options, Owners};
+use crate::links::import::{Looked, OnCollision, Options, Owners};
 use crate::links::order::{Order, Refusal};
-use crate::links::{ChangeError, Links, Rules};
+use crate::links::{Links, Rules};
 use crate::problem::Problem;
 use lines::{Line, Lines};
 use report::Report;
-
-/// How long a busy writer is asked again.
-const BUSY_MAX: Duration = Duration::from_secs(30);
-/// The pause before it is asked again.
-const BUSY_PAUSE: Duration = Duration::from_millis(50);
+use writing::Writing;
 
 /// Links from elsewhere, or from a backup
 ///
@@ -115,7 +110,13 @@ struct Batch {
 
 impl Batch {
     fn of(judged: impl Iterator<Item = Judged>, last: u64) -> Batch {
-        let mut batch = Batch { last, ..Batch::default() };
+        let most = judged.size_hint().1.unwrap_or(0);
+        let mut batch = Batch {
+            orders: Vec::with_capacity(most),
+            lines: Vec::with_capacity(most),
+            last,
+            ..Batch::default()
+        };
         for Judged { number, code, order } in judged {
             match order {
                 Ok(order) => {
@@ -216,110 +217,21 @@ fn judge(
     line: Line,
     before: u64,
     max: usize,
-    judge: impl FnOnce(LineFields<'_>) -> Result<Order, Refusal>,
+    judge: impl FnOnce(&mut LineFields<'_>) -> Result<Order, Refusal>,
 ) -> Option<Judged> {
     let number = line.number + before;
     let refused = |problem| Some(Judged { number, code: None, order: Err(problem) });
     let Some(bytes) = line.bytes else { return refused(Problem::line_too_large(max)) };
-    match serde_json::from_slice(&bytes) {
+    let mut fields = LineFields::default();
+    match fields.read(&bytes) {
         Err(error) => refused(Problem::malformed(&error)),
         Ok(Read::Mark) => None,
         Ok(Read::NoObject(found)) => {
             refused(Problem::wrong_shape(format!("expected an object that describes a link, found {found}")))
         }
-        Ok(Read::Link(fields)) => {
+        Ok(Read::Link) => {
             let code = fields.code().map(|code| code.chars().take(64).collect());
-            Some(Judged { number, code, order: judge(fields).map_err(Problem::from) })
-        }
-    }
-}
-
-struct Writing {
-    api: Arc<Api>,
-    caller: Caller,
-    options: Options,
-    report: Report,
-    sender: Sender,
-}
-
-impl Writing {
-    async fn run(mut self, mut steps: mpsc::Receiver<Step>) {
-        while let Some(step) = steps.recv().await {
-            let said = match step {
-                Step::Batch(batch) => match self.write(*batch).await {
-                    Ok(()) => self.report.progress(),
-                    Err(problem) => return self.give_up(&problem).await,
-                },
-                Step::Broken(problem) => return self.give_up(&problem).await,
-            };
-            if self.sender.send(said).await.is_err() {
-                return;
-            }
-        }
-        let replication = match self.options.dry_run {
-            true => None,
-            false => match self.api.links.import_replicated().await {
-                Ok(replication) => Some(replication),
-                Err(error) => return self.give_up(&error.into()).await,
-            },
-        };
-        let said = self.report.done(self.options.dry_run, replication.as_ref());
-        let _ = self.sender.send(said).await;
-    }
-
-    async fn give_up(&mut self, problem: &Problem) {
-        let said = self.report.gave_up(problem);
-        let _ = self.sender.send(said).await;
-    }
-
-    /// Writes a batch and reports its lines, if the token is still one that may.
-    async fn write(&mut self, batch: Batch) -> Result<(), Problem> {
-        self.caller = self.api.tokens.still(self.caller, Scopes::LINKS_WRITE)?;
-        let Batch { orders, lines, refused, last, looked } = batch;
-        for (number, code, problem) in &refused {
-            self.report.refused(*number, code.as_deref(), problem);
-        }
-        let results = self.import(&orders, looked).await?;
-        let domains = self.api.links.domains.table();
-        for (((number, code), order), result) in lines.iter().zip(&orders).zip(results) {
-            match result {
-                Imported::NoCode => return Err(Problem::no_codes()),
-                Imported::MayNot => {
-                    let detail =
-                        "only a token with the scope admin may import or replace links that were taken down";
-                    self.report.refused(*number, code.as_deref(), &Problem::operators_only(detail));
-                }
-                Imported::Denied(denied) => {
-                    self.report.refused(*number, code.as_deref(), &Problem::denied(&denied));
-                }
-                Imported::Refused(refused) => {
-                    self.report.refused(*number, code.as_deref(), &refused.into());
-                }
-                Imported::Collision => {
-                    self.report.collision(*number, code.as_deref(), domains.get(order.domain));
-                }
-                Imported::Created(Some(code)) => {
-                    self.report.created(*number, &code, domains.get(order.domain));
-                }
-                Imported::Created(None) => self.report.counts.created += 1,
-                Imported::Unchanged => self.report.counts.unchanged += 1,
-                Imported::Replaced => self.report.counts.replaced += 1,
-            }
-        }
-        self.report.reached(last);
-        Ok(())
-    }
-
-    async fn import(&self, orders: &[Order], mut looked: Option<Looked>) -> Result<Vec<Imported>, Problem> {
-        let deadline = tokio::time::Instant::now() + BUSY_MAX;
-        loop {
-            let made_before = self.report.counts.created;
-            match self.api.links.import(self.caller, orders, self.options, made_before, looked.take()).await {
-                Err(ChangeError::Propose(ProposeError::Busy)) if tokio::time::Instant::now() < deadline => {
-                    sleep(BUSY_PAUSE).await;
-                }
-                imported => return Ok(imported?),
-            }
+            Some(Judged { number, code, order: judge(&mut fields).map_err(Problem::from) })
         }
     }
 }

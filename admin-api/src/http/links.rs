@@ -65,7 +65,7 @@ async fn try_create(api: &Api, request: Request) -> Result<Response, Problem> {
         (key, request_hash(&canonical))
     });
     let skip_proxies = prefers_async(&head.headers);
-    let request = CreateRequest { caller, orders: &[&order], key, skip_proxies, over: None };
+    let request = CreateRequest { caller, orders: &[&order], key, skip_proxies, ahead: None };
     let mut batch = api.links.create(&request).await?;
     let made = batch.made.pop().unwrap_or(Made::NoCode);
     if let (Made::AliasTaken, Some(alias)) = (&made, &order.alias) {
@@ -109,7 +109,7 @@ pub(super) fn made_view<'a>(
     replication: Option<&'a ReplicationReport>,
 ) -> Option<LinkView<'a>> {
     let Made::Created { code, version, created_at_ms, manage } = made else { return None };
-    let shown = Shown { code, domain, manage, version: *version, replication };
+    let shown = Shown { code, domain, manage: manage.as_deref()?, version: *version, replication };
     Some(LinkView::new(&order.link, shown).ending(order.expires_at_ms(*created_at_ms)))
 }
 

@@ -15,7 +15,7 @@ use tokio_stream::wrappers::ReceiverStream;
 
 use crate::problem::Problem;
 
-/// Most imports at once: each may hold about 30 MiB.
+/// Most imports at once: each may hold about 40 MiB.
 pub const IMPORTS_MAX: usize = 2;
 /// Most exports at once: each may hold about 6 MiB.
 pub const EXPORTS_MAX: usize = 4;

@@ -13,6 +13,7 @@ use linklog::writer::{Decision, ProposeError};
 use linklog::{Code, Code7, Key, LinkManage, Part, Position, Precondition};
 
 use super::idempotency::IdempotencyKey;
+use super::import::turn::Turn;
 use super::order::{By, Order};
 use super::targets::RefusedTarget;
 use super::{ChangeError, Links};
@@ -36,8 +37,8 @@ pub enum Made {
         version: u64,
         /// When, milliseconds since the Unix epoch.
         created_at_ms: u64,
-        /// What is kept of it besides what proxies get.
-        manage: Box<LinkManage>,
+        /// What is kept of it besides what proxies get; not there for an import, which shows no links.
+        manage: Option<Box<LinkManage>>,
     },
     /// An earlier request with the same key made it; this is the link as it is now.
     Replayed(Box<(Key, StoredLink)>),
@@ -96,8 +97,16 @@ pub struct Request<'a> {
     pub key: Option<(IdempotencyKey, [u8; 16])>,
     /// Whether to answer before the proxies have it.
     pub skip_proxies: bool,
-    /// Which of the aliases are reservations whose time is over, if somebody has looked.
-    pub over: Option<Vec<Key>>,
+    /// What an import knows of it.
+    pub ahead: Option<Ahead<'a>>,
+}
+
+/// What an import has looked at before it makes links.
+pub struct Ahead<'a> {
+    /// Which of the aliases are reservations whose time is over.
+    pub over: Vec<Key>,
+    /// Passed when the aliases are with the writer.
+    pub turn: &'a Turn,
 }
 
 /// An order on its way.
@@ -179,7 +188,8 @@ impl Work<'_> {
     async fn release_reservations(&self) -> Result<(), ChangeError> {
         let orders = self.open.iter().map(|open| self.request.orders[open.index]);
         let keys = orders.filter_map(|order| order.alias.map(|alias| Key::new(order.domain, alias)));
-        let keys = self.request.over.clone().unwrap_or_else(|| keys.collect());
+        let over = self.request.ahead.as_ref().map(|ahead| ahead.over.clone());
+        let keys = over.unwrap_or_else(|| keys.collect());
         self.links.release_reservations(keys).await
     }
 
@@ -231,7 +241,9 @@ impl Work<'_> {
         if let Some(taken) = &mut self.taken {
             taken.propose(asked);
         }
-        let decisions = self.links.log.propose(changes).await;
+        let turn = self.request.ahead.as_ref().map(|ahead| ahead.turn);
+        let accepted = || turn.into_iter().for_each(Turn::pass);
+        let decisions = self.links.log.propose_and(changes, accepted).await;
         let may_be = match &decisions {
             Ok(decisions) => {
                 decisions.iter().filter(|one| matches!(one, Decision::Applied { .. })).count() as u64
@@ -281,7 +293,9 @@ impl Work<'_> {
         match decision {
             Decision::Applied { position, stamps, .. } => {
                 let version = stamps[0].map_or(1, |stamp| stamp.version);
-                let manage = Box::new(self.request.orders[open.index].manage(self.by(), self.now_ms));
+                let order = self.request.orders[open.index];
+                let is_shown = self.request.ahead.is_none();
+                let manage = is_shown.then(|| Box::new(order.manage(self.by(), self.now_ms)));
                 self.made[open.index] =
                     Some(Made::Created { code, version, created_at_ms: self.now_ms, manage });
                 self.last = self.last.max(position);

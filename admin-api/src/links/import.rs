@@ -4,9 +4,10 @@
 //! twice makes nothing twice; a link that is there and is another one is a collision, which is reported and never overwritten unless that
 //! was asked for. Clicks come with the making of a link alone, so no import adds them twice.
 //!
-//! - [`mod@line`]: a line, read and judged
+//! - [`mod@line`]: a line, read and judged · [`turn`]: several batches at once, in their order
 
 pub mod line;
+pub mod turn;
 
 use std::collections::HashMap;
 
@@ -15,7 +16,7 @@ use linklog::store::{Reader, StoreError, StoredLink};
 use linklog::{Code, Key, LinkState};
 
 use super::condition::Condition;
-use super::create::{Made, Request};
+use super::create::{Ahead, Made, Request};
 use super::list::by_external_id;
 use super::order::Order;
 use super::reserved::is_over;
@@ -25,6 +26,7 @@ use crate::auth::Caller;
 use crate::auth::allow::Denied;
 use crate::clock;
 use crate::replication::ReplicationReport;
+use turn::Turn;
 
 /// What to do about a link that is there and is another one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -102,7 +104,8 @@ pub struct Looked {
 impl Links {
     /// Imports orders, in their order. What is there already, and what is in the way and stays, costs nothing of the token's quota.
     ///
-    /// For a dry run `made_before` says how many links it has foreseen before these. `looked` is what [`Links::look_ahead`] said of them.
+    /// For a dry run `made_before` says how many links it has foreseen before these. `looked` is what [`Links::look_ahead`] said of them. The
+    /// turn is passed when those that name their codes are accepted by the writer.
     ///
     /// # Errors
     /// The orders as a whole could not be decided, or some of them may have been: an import is run again.
@@ -113,6 +116,7 @@ impl Links {
         options: Options,
         made_before: u64,
         looked: Option<Looked>,
+        turn: &Turn,
     ) -> Result<Vec<Imported>, ChangeError> {
         let Looked { mut results, in_the_way, over } = match looked {
             Some(looked) => looked,
@@ -124,7 +128,7 @@ impl Links {
             // Dropped again: it only has to be there.
             self.tokens.take_creates(caller, made_before + made as u64)?;
         } else {
-            self.make(caller, orders, &in_the_way, over, &mut results).await?;
+            self.make(caller, orders, &in_the_way, Ahead { over, turn }, &mut results).await?;
             self.settle(caller, orders, options, &mut results).await?;
         }
         Ok(results.into_iter().map(|result| result.unwrap_or(Imported::NoCode)).collect())
@@ -239,7 +243,7 @@ impl Links {
         caller: Caller,
         orders: &[Order],
         in_the_way: &There,
-        over: Vec<Key>,
+        ahead: Ahead<'_>,
         results: &mut Results,
     ) -> Result<(), ChangeError> {
         let is_open = |index: &usize| results[*index].is_none() && !in_the_way.contains_key(index);
@@ -249,7 +253,7 @@ impl Links {
             return Ok(());
         }
         // Proxies are waited for once, at the end of the import.
-        let request = Request { caller, orders: &wanted, key: None, skip_proxies: true, over: Some(over) };
+        let request = Request { caller, orders: &wanted, key: None, skip_proxies: true, ahead: Some(ahead) };
         let batch = self.create(&request).await?;
         for (index, made) in open.into_iter().zip(batch.made) {
             results[index] = match made {
@@ -312,8 +316,8 @@ impl Links {
             .collect();
         let read = move |reader: &Reader| {
             let (indexes, keys): (Vec<usize>, Vec<Key>) = keys.into_iter().unzip();
-            let found = indexes.into_iter().zip(reader.links(&keys)?);
-            Ok::<_, StoreError>(found.filter_map(|(index, stored)| Some((index, stored?))).collect())
+            let found = reader.links(&keys)?.into_iter();
+            Ok::<_, StoreError>(found.map(|(place, stored)| (indexes[place], stored)).collect())
         };
         Ok(self.log.read(read).await??)
     }

@@ -57,7 +57,7 @@ impl Links {
                     put => return Ok(Upserted::Put(key, Box::new(put?))),
                 }
             }
-            let request = Request { caller, orders: &[&order], key: None, skip_proxies, over: None };
+            let request = Request { caller, orders: &[&order], key: None, skip_proxies, ahead: None };
             let mut batch = self.create(&request).await?;
             match batch.made.pop() {
                 // Somebody else was faster.

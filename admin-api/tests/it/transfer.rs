@@ -167,6 +167,26 @@ fn the_lines_of_a_file_are_done_in_their_order_however_far_apart_they_are() {
 }
 
 #[test]
+fn lines_with_and_without_codes_are_done_in_their_order_too() {
+    let pool = FakePool::start(1, 2_000_000);
+    let admin = Admin::start(&[&pool]);
+    admin.wait_for_codes(3);
+    let client = admin.client();
+    let named = |n: usize, url: &str| json!({ "code": format!("code-{n}"), "long_url": url });
+    let mut lines: Vec<_> = (0..1_500).map(|n| named(n, "https://one.example/")).collect();
+    lines.extend((0..3).map(|n| json!({ "long_url": format!("https://example.org/{n}") })));
+    lines.extend((0..1_200).map(|n| named(n, "https://two.example/")));
+    let report = import(&client, "", &lines);
+    assert_eq!(done(&report), [2_703, 1_503, 0, 0, 1_200, 0]);
+    let created: Vec<_> = report.iter().filter(|line| line["result"] == "created").collect();
+    let numbers: Vec<_> = created.iter().map(|line| line["line"].as_u64().unwrap()).collect();
+    assert_eq!(numbers, [1_501, 1_502, 1_503]);
+    let code = created[2]["code"].as_str().unwrap();
+    assert_eq!(client.get(&format!("/v1/links/{code}")).json["long_url"], "https://example.org/2");
+    assert_eq!(client.get("/v1/links/code-1199").json["long_url"], "https://one.example/");
+}
+
+#[test]
 fn a_dry_run_changes_nothing_and_says_what_would_happen() {
     let admin = Admin::start(&[]);
     let client = admin.client();

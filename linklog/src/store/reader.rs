@@ -150,22 +150,26 @@ impl Reader {
         link_in(&self.store, &self.store.db().snapshot(), &encoded, |_, _| true)
     }
 
-    /// Looks many links up, in their order, all of them as of one moment. Quicker than one by one where most do not exist. Full members only.
+    /// Looks many links up, all of them as of one moment; returns those that exist, each with its place in `keys`. Quicker than one by one where
+    /// most do not exist. Full members only.
     ///
     /// # Errors
     /// As [`Reader::link`].
-    pub fn links(&self, keys: &[Key]) -> Result<Vec<Option<StoredLink>>, StoreError> {
+    pub fn links(&self, keys: &[Key]) -> Result<Vec<(usize, StoredLink)>, StoreError> {
         let snapshot = self.store.db().snapshot();
         let mut options = ReadOptions::default();
         options.set_snapshot(&snapshot);
         let encoded: Vec<_> = keys.iter().map(Key::encode).collect();
         let table = self.store.table(SERVE);
         let served = self.store.db().batched_multi_get_cf_opt(table, &encoded, false, &options);
-        let read = |(encoded, served): (_, Result<Option<_>, _>)| match served.map_err(read_error)? {
-            None => Ok(None),
-            Some(_) => link_in(&self.store, &snapshot, encoded, |_, _| true),
-        };
-        encoded.iter().map(|encoded| &**encoded).zip(served).map(read).collect()
+        let mut found = Vec::new();
+        for (place, served) in served.into_iter().enumerate() {
+            if served.map_err(read_error)?.is_some() {
+                let link = link_in(&self.store, &snapshot, &encoded[place], |_, _| true)?;
+                found.extend(link.map(|link| (place, link)));
+            }
+        }
+        Ok(found)
     }
 
     /// Finds links by what they have in common ([`Find`]). Full members only.

@@ -13,14 +13,16 @@ impl Work<'_> {
         let mut looked: Vec<(usize, dedupe::Wanted)> = Vec::new();
         for index in self.open.iter().map(|open| open.index) {
             let order = self.request.orders[index];
+            if !order.dedupe {
+                continue;
+            }
             let owner = order.keeping.owner.unwrap_or(caller.user);
             let mut link = order.settled(self.now_ms).link;
             link.extras.quota = self.quota;
             let link = &link;
             // An end that is counted from now on is never that of a link that is there.
             let any_end = order.link.expires_at_ms.is_none() && link.expires_at_ms.is_some();
-            let wanted =
-                order.dedupe.then(|| dedupe::Wanted::of(order.domain, owner, link, any_end)).flatten();
+            let wanted = dedupe::Wanted::of(order.domain, owner, link, any_end);
             let Some(wanted) = wanted else { continue };
             match looked.iter().find(|(_, before)| *before == wanted) {
                 Some((before, _)) => self.same.push((index, *before)),

@@ -10,7 +10,7 @@ use std::fmt;
 use linklog::Code;
 use linklog::link::access::PasswordHash;
 use serde::Deserializer;
-use serde::de::{Deserialize, IgnoredAny, MapAccess, Visitor};
+use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use super::{Kept, Owners};
 use crate::alias;
@@ -34,11 +34,11 @@ const SHOWN: &[&str] = &[
 /// Most clicks a link can have had.
 const CLICKS_MAX: u64 = MAX_CLICKS_MAX;
 
-/// A line, read.
-#[expect(clippy::large_enum_variant, reason = "nearly all of them are links")]
-pub enum Line<'a> {
+/// What a line is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Line {
     /// A link.
-    Link(LineFields<'a>),
+    Link,
     /// What an export says about itself: where it is, and that it is complete.
     Mark,
     /// What was found instead of an object.
@@ -59,71 +59,74 @@ pub struct LineFields<'a> {
     is_mark: bool,
 }
 
-impl<'de: 'a, 'a> Deserialize<'de> for Line<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Fields;
+/// Reads a line into its members, where they lie: they are too large to be handed on by the reader of each level.
+struct Members<'f, 'a>(&'f mut LineFields<'a>);
 
-        impl<'de> Visitor<'de> for Fields {
-            type Value = Line<'de>;
+impl<'de: 'a, 'a> DeserializeSeed<'de> for Members<'_, 'a> {
+    type Value = Line;
 
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object that describes a link")
-            }
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut fields = LineFields::default();
-                while let Some(Name(name)) = map.next_key()? {
-                    let place = match &*name {
-                        "code" => &mut fields.code,
-                        "created_at" => &mut fields.created_at,
-                        "updated_at" => &mut fields.updated_at,
-                        "clicks" => &mut fields.clicks,
-                        "max_clicks_used" => &mut fields.max_clicks_used,
-                        "has_password" => &mut fields.has_password,
-                        "password_hash" => &mut fields.password_hash,
-                        "cursor" | "end" | "links" => {
-                            map.next_value::<IgnoredAny>()?;
-                            fields.is_mark = true;
-                            continue;
-                        }
-                        shown if SHOWN.contains(&shown) => {
-                            map.next_value::<IgnoredAny>()?;
-                            continue;
-                        }
-                        _ => {
-                            fields.link.read(&name, &mut map)?;
-                            continue;
-                        }
-                    };
-                    *place = Some(map.next_value()?);
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Line, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de: 'a, 'a> Visitor<'de> for Members<'_, 'a> {
+    type Value = Line;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object that describes a link")
+    }
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Line, A::Error> {
+        let Members(fields) = self;
+        while let Some(Name(name)) = map.next_key()? {
+            let place = match &*name {
+                "code" => &mut fields.code,
+                "created_at" => &mut fields.created_at,
+                "updated_at" => &mut fields.updated_at,
+                "clicks" => &mut fields.clicks,
+                "max_clicks_used" => &mut fields.max_clicks_used,
+                "has_password" => &mut fields.has_password,
+                "password_hash" => &mut fields.password_hash,
+                "cursor" | "end" | "links" => {
+                    map.next_value::<IgnoredAny>()?;
+                    fields.is_mark = true;
+                    continue;
                 }
-                let is_mark = fields.is_mark && fields.code.is_none() && fields.link.long_url.is_none();
-                Ok(if is_mark { Line::Mark } else { Line::Link(fields) })
-            }
-            fn visit_unit<E>(self) -> Result<Self::Value, E> {
-                Ok(Line::NoObject(Json::Null.kind()))
-            }
-            fn visit_bool<E>(self, value: bool) -> Result<Self::Value, E> {
-                Ok(Line::NoObject(Json::Bool(value).kind()))
-            }
-            fn visit_u64<E>(self, _: u64) -> Result<Self::Value, E> {
-                Ok(Line::NoObject(Json::OtherNumber.kind()))
-            }
-            fn visit_i64<E>(self, _: i64) -> Result<Self::Value, E> {
-                Ok(Line::NoObject(Json::OtherNumber.kind()))
-            }
-            fn visit_f64<E>(self, _: f64) -> Result<Self::Value, E> {
-                Ok(Line::NoObject(Json::OtherNumber.kind()))
-            }
-            fn visit_str<E>(self, _: &str) -> Result<Self::Value, E> {
-                Ok(Line::NoObject(Json::Text("".into()).kind()))
-            }
-            fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
-                while seq.next_element::<IgnoredAny>()?.is_some() {}
-                Ok(Line::NoObject(Json::List(Vec::new(), 0).kind()))
-            }
+                shown if SHOWN.contains(&shown) => {
+                    map.next_value::<IgnoredAny>()?;
+                    continue;
+                }
+                _ => {
+                    fields.link.read(&name, &mut map)?;
+                    continue;
+                }
+            };
+            *place = Some(map.next_value()?);
         }
-
-        deserializer.deserialize_any(Fields)
+        let is_mark = fields.is_mark && fields.code.is_none() && fields.link.long_url.is_none();
+        Ok(if is_mark { Line::Mark } else { Line::Link })
+    }
+    fn visit_unit<E>(self) -> Result<Line, E> {
+        Ok(Line::NoObject(Json::Null.kind()))
+    }
+    fn visit_bool<E>(self, value: bool) -> Result<Line, E> {
+        Ok(Line::NoObject(Json::Bool(value).kind()))
+    }
+    fn visit_u64<E>(self, _: u64) -> Result<Line, E> {
+        Ok(Line::NoObject(Json::OtherNumber.kind()))
+    }
+    fn visit_i64<E>(self, _: i64) -> Result<Line, E> {
+        Ok(Line::NoObject(Json::OtherNumber.kind()))
+    }
+    fn visit_f64<E>(self, _: f64) -> Result<Line, E> {
+        Ok(Line::NoObject(Json::OtherNumber.kind()))
+    }
+    fn visit_str<E>(self, _: &str) -> Result<Line, E> {
+        Ok(Line::NoObject(Json::Text("".into()).kind()))
+    }
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Line, A::Error> {
+        while seq.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(Line::NoObject(Json::List(Vec::new(), 0).kind()))
     }
 }
 
@@ -141,6 +144,19 @@ fn clicks(judge: &mut Judge, field: &'static str, json: Option<&Json<'_>>) -> Op
             judge.wrong_type(field, &expected, other);
             None
         }
+    }
+}
+
+impl<'a> LineFields<'a> {
+    /// Reads the members of a line; to be called on none.
+    ///
+    /// # Errors
+    /// The line is no JSON.
+    pub fn read(&mut self, line: &'a [u8]) -> Result<Line, serde_json::Error> {
+        let mut reader = serde_json::Deserializer::from_slice(line);
+        let line = Members(self).deserialize(&mut reader)?;
+        reader.end()?;
+        Ok(line)
     }
 }
 
@@ -186,7 +202,7 @@ impl LineFields<'_> {
     ///
     /// # Errors
     /// Everything that is wrong with it.
-    pub fn judge(mut self, rules: &Rules, domains: &DomainTable, owners: Owners) -> Result<Order, Refusal> {
+    pub fn judge(&mut self, rules: &Rules, domains: &DomainTable, owners: Owners) -> Result<Order, Refusal> {
         let mut judge = Judge::new(std::mem::take(&mut self.link.stray));
         let mut code = judge.text("code", self.code.as_ref()).and_then(|text| {
             let kept = alias::check(text, &alias::AliasRules::any());

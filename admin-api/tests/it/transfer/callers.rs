@@ -83,6 +83,22 @@ fn lines_that_are_there_already_cost_nothing_of_the_quota() {
 }
 
 #[test]
+fn nothing_is_made_of_the_lines_behind_those_that_use_up_the_quota() {
+    let admin = Admin::start(&[]);
+    let boss = operator(&admin);
+    let (client, _) = token(&admin, &boss, json!({ "creates": { "count": 1_500, "period_s": 31_536_000 } }));
+    let line =
+        |n: usize| json!({ "long_url": format!("https://example.org/{n}"), "code": format!("code-{n}") });
+    // The last batch is small enough for what is left.
+    let lines: Vec<_> = (0..2_100).map(line).collect();
+    let said = import(&client, "", &lines);
+    let last = said.last().unwrap();
+    assert_eq!((&last["gave_up"]["line"], &last["problem"]["code"]), (&json!(1000), &json!("quota_used_up")));
+    let status = |n: usize| boss.get(&format!("/v1/links/code-{n}")).status;
+    assert_eq!([999, 1000, 2000, 2099].map(status), [200, 404, 404, 404]);
+}
+
+#[test]
 fn a_dry_run_foresees_external_ids_and_says_no_more_than_a_collision_about_links_of_others() {
     let admin = Admin::start(&[]);
     let boss = operator(&admin);
