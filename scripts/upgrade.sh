@@ -15,16 +15,17 @@ IN_SYNC_WITHIN_S=60
 
 begin_bench upgrade
 mkdir "$BENCH_DIR"/{previous,bin,version,reports}
-git archive "$rev" | tar --extract --directory "$BENCH_DIR/previous"
+# Touched: cargo tells old files from new ones by their times, and takes those of another version for built.
+git archive "$rev" | tar --extract --touch --directory "$BENCH_DIR/previous"
 say "Building $FROM ($rev)."
 CARGO_TARGET_DIR=$(dirname "$CARGO_TARGET_DIR")/target-previous "$BENCH_DIR/previous/scripts/build.sh"
 
-# Binaries that are those of this version if version/PART says so, PART being the name of the configuration they are given.
+# Binaries that are those of this version if version/PART is there, PART being the folder of the configuration they are given.
 for name in signpost-admin signpost-keypool signpost-proxy; do
   cat >"$BENCH_DIR/bin/$name" <<END
 #!/bin/sh
 part=
-for argument; do case \$argument in *.toml) part=\$(basename "\$argument" .toml) ;; esac; done
+for argument; do case \$argument in *.toml) part=\$(basename "\$(dirname "\$argument")") ;; esac; done
 [ -e "$BENCH_DIR/version/\$part" ] && exec "$PWD/bin/$name" "\$@"
 exec "$BENCH_DIR/previous/bin/$name" "\$@"
 END
