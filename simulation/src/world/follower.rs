@@ -193,8 +193,9 @@ impl World {
         if replaced {
             return self.leave(node, stream);
         }
+        let stays_behind = self.plants(Plant::StayBehind);
         if let Some(standby) = self.standby_of(node) {
-            standby.follows = head.epoch;
+            standby.follows = if stays_behind { Epoch(0) } else { head.epoch };
         }
         Ok(())
     }
