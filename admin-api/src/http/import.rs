@@ -1,6 +1,6 @@
 //! `POST /v1/import`: a stream of links in, a stream of what becomes of them out.
 //!
-//! Owned here: what an import may use up. Bytes wait in few places (the line at hand, one batch judged, [`writing::AT_ONCE`] being written), a
+//! Owned here: what an import may use up. Bytes wait in few places (the line at hand, one batch judged, `writing::AT_ONCE` batches being written), a
 //! client that neither sends nor reads is cut, and few imports run at once ([`super::transfer`]). What a line of progress counts is durable.
 //!
 //! - `lines`: bytes to lines to batches · `writing`: batches to links · `report`: what is said meanwhile

@@ -79,7 +79,7 @@ impl Writing {
                                 }
                             }
                         }
-                        being_written.push_back(self.write(*batch, row.next()));
+                        being_written.push_back(self.write(*batch, row.turn()));
                     }
                     Some(Step::Broken(problem)) => (broken, has_ended) = (Some(problem), true),
                     None => has_ended = true,

@@ -19,7 +19,7 @@ pub struct Turn {
 
 impl Row {
     /// Returns the turn behind all others.
-    pub fn next(&mut self) -> Turn {
+    pub fn turn(&mut self) -> Turn {
         let (passed, last) = watch::channel(false);
         Turn { before: self.last.replace(last), passed }
     }
@@ -49,7 +49,7 @@ mod tests {
     #[test]
     fn a_turn_comes_when_the_one_before_was_passed_and_never_behind_one_that_was_not() {
         let mut row = Row::default();
-        let (first, second, third, fourth) = (row.next(), row.next(), row.next(), row.next());
+        let (first, second, third, fourth) = (row.turn(), row.turn(), row.turn(), row.turn());
         assert_eq!(first.comes().now_or_never(), Some(true));
         assert_eq!(second.comes().now_or_never(), None);
         first.pass();
