@@ -238,7 +238,7 @@ impl World {
             busy_until_us: BTreeMap::new(),
             next_number: 0,
             clients: client::Clients::default(),
-            oracle: Oracle::default(),
+            oracle: Oracle::new(plan.min_sync_replicas),
             newest: Epoch(0),
             at_peace: false,
             promotions: 0,

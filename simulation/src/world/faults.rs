@@ -142,7 +142,10 @@ impl World {
         let now_ms = self.clock_us(writer) / 1_000;
         let level = node.writer.handle().commit().format_level;
         let (table, min) = (node.members.all(), self.plan.min_sync_replicas);
-        let begins_in = joining::state_to_begin_in(&table, &name, MemberRole::Sync, min, level);
+        let begins_in = match self.plants(Plant::CountAtOnce) {
+            true => MemberState::Active,
+            false => joining::state_to_begin_in(&table, &name, MemberRole::Sync, min, level),
+        };
         let change: Option<Change> = match found {
             None => {
                 let add = || members::add_in_state(&name, None, MemberRole::Sync, begins_in, now_ms);
@@ -155,9 +158,7 @@ impl World {
             Some((member, version)) if self.random.percent(10) => {
                 let drains = member.state.takes_part() && self.random.percent(50);
                 let (state, changes) = match member.state {
-                    _ if drains => {
-                        (MemberState::Drained, joining::may_drain(&table, &name, min).is_ok())
-                    }
+                    _ if drains => (MemberState::Drained, joining::may_drain(&table, &name, min).is_ok()),
                     state => (begins_in, state == MemberState::Drained),
                 };
                 changes.then(|| members::set_state(&name, &member, version, state))

@@ -345,6 +345,7 @@ impl World {
         if let Err(few) = self.is_enough(server, &own, accepted, ours) {
             return self.give_up(server, &few);
         }
+        self.oracle.begins(epoch);
         let now_ms = self.clock_us(server) / 1_000;
         let Role::Standby(node) = std::mem::replace(&mut self.servers[server].role, Role::Down) else {
             return Ok(());
