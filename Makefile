@@ -6,7 +6,7 @@
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-builtin-rules --no-print-directory
 
-.PHONY: help deps build demo test framing clicks max-clicks leases allocations fuzz soak slow check bench bench-create bench-import bench-list bench-redirect bench-tls bench-keypool bench-log
+.PHONY: help deps build demo test framing upgrade clicks max-clicks leases allocations fuzz soak slow check bench bench-create bench-import bench-list bench-redirect bench-tls bench-keypool bench-log
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,6 +33,9 @@ fuzz: ## Try arbitrary bytes on everything that reads bytes (MINUTES=10 in all; 
 
 soak: build ## Break fleets for hours and check that nothing acknowledged is lost (HOURS=1 SEED=1)
 	@$(foreach name,HOURS SEED ROUND_S,$(if $($(name)),$(name)=$($(name)))) scripts/soak.sh
+
+upgrade: build ## Upgrade a fleet part by part from an earlier version under load (FROM=<tag or commit>; builds that one too)
+	@FROM='$(FROM)' scripts/upgrade.sh
 
 clicks: build ## Count a known number of redirects through kills, cuts and an outage, and compare (5 minutes)
 	@scripts/clicks.sh

@@ -205,16 +205,21 @@ impl Standby {
         self.replica.check(position, digest, serve_sum)
     }
 
-    /// Adds a frame with managed parts: all of it, fsynced, or nothing. `now_us`: the clock, for what is shown.
+    /// Adds a frame with managed parts: all of it, fsynced, or nothing. `writer`: the epoch of the writer that sends it. One that was replaced,
+    /// as far as is known here, is refused; any other may send records of earlier epochs too, for this log may have accepted an epoch before it
+    /// has all that the epoch began with. `now_us`: the clock, for what is shown.
     ///
     /// # Errors
     /// As [`Replica::apply`]. After a fatal one the process has to end.
-    pub fn follow(&mut self, frame: &[u8], now_us: u64) -> Result<Followed, FollowError> {
-        self.add(frame, self.replica.highest_epoch(), now_us)
+    pub fn follow(&mut self, frame: &[u8], writer: Epoch, now_us: u64) -> Result<Followed, FollowError> {
+        match self.replica.highest_epoch() {
+            highest if writer < highest => self.add(frame, highest, now_us),
+            _ => self.adopt(frame, now_us),
+        }
     }
 
-    /// As [`Standby::follow`], for what others have beyond this log when an epoch was accepted already: records of the epochs before it are
-    /// taken.
+    /// As [`Standby::follow`], for what others have beyond this log before the epoch that was accepted begins: records of the epochs before it
+    /// are taken.
     ///
     /// # Errors
     /// As [`Standby::follow`].

@@ -67,6 +67,8 @@ struct Shared {
     next: AtomicU64,
     /// Connections that were cut.
     cut: AtomicU64,
+    /// How often everything that was open was closed. Changes only with `open` locked.
+    breaks: AtomicU64,
     seed: u64,
     ended: AtomicBool,
 }
@@ -95,6 +97,7 @@ impl Cable {
             orphans: Mutex::default(),
             next: AtomicU64::new(0),
             cut: AtomicU64::new(0),
+            breaks: AtomicU64::new(0),
             seed,
             ended: AtomicBool::new(false),
         });
@@ -104,11 +107,13 @@ impl Cable {
                 if on_thread.ended.load(Ordering::Relaxed) {
                     return;
                 }
+                // Before the quality: a cut after this is one that the connection is to see.
+                let breaks = on_thread.breaks.load(Ordering::SeqCst);
                 // Whoever fails here sees its connection closed, and comes again.
                 if let Ok(stream) = stream
                     && *lock(&on_thread.quality) != Quality::Cut
                 {
-                    let _ = on_thread.connect(stream);
+                    let _ = on_thread.connect(stream, breaks);
                 }
             }
         };
@@ -167,8 +172,15 @@ impl Drop for Cable {
 }
 
 impl Shared {
+    /// Takes every connection there is, and keeps those that are being made from becoming one.
+    fn break_all(&self) -> HashMap<u64, [TcpStream; 2]> {
+        let mut open = lock(&self.open);
+        self.breaks.fetch_add(1, Ordering::SeqCst);
+        std::mem::take(&mut *open)
+    }
+
     fn cut(&self) {
-        let open = std::mem::take(&mut *lock(&self.open));
+        let open = self.break_all();
         self.cut.fetch_add(open.len() as u64, Ordering::Relaxed);
         for stream in open.into_values().flatten() {
             // It may have ended by itself just now.
@@ -178,18 +190,27 @@ impl Shared {
 
     /// Closes the dialler's sides; the others stay.
     fn orphan(&self) {
-        for [dialler, listener] in std::mem::take(&mut *lock(&self.open)).into_values() {
+        for [dialler, listener] in self.break_all().into_values() {
             lock(&self.orphans).push(listener);
             let _ = dialler.shutdown(Shutdown::Both);
         }
     }
 
-    fn connect(self: &Arc<Self>, dialler: TcpStream) -> anyhow::Result<()> {
+    /// Makes a connection, unless the cable is broken after `breaks` times meanwhile.
+    fn connect(self: &Arc<Self>, dialler: TcpStream, breaks: u64) -> anyhow::Result<()> {
         let listener = TcpStream::connect_timeout(&self.upstream.address()?, CONNECT_TIMEOUT)?;
         dialler.set_nodelay(true)?;
         listener.set_nodelay(true)?;
         let id = self.next.fetch_add(1, Ordering::Relaxed);
-        lock(&self.open).insert(id, [dialler.try_clone()?, listener.try_clone()?]);
+        let sides = [dialler.try_clone()?, listener.try_clone()?];
+        {
+            let mut open = lock(&self.open);
+            // Whoever broke the cable while this one was being made did not see it.
+            if self.breaks.load(Ordering::SeqCst) != breaks {
+                return Ok(());
+            }
+            open.insert(id, sides);
+        }
         let ways = [(dialler.try_clone()?, listener.try_clone()?, false), (listener, dialler, true)];
         for (from, to, is_answer) in ways {
             let shared = self.clone();
@@ -266,7 +287,10 @@ mod tests {
         let cable = Cable::start(Upstream { config, table: "feed" }, 1).unwrap();
         let dialler = TcpStream::connect(cable.address).unwrap();
         let (listener, _) = accepting.accept().unwrap();
-        Ends { cable, dialler, listener, accepting, _dir: dir }
+        let mut ends = Ends { cable, dialler, listener, accepting, _dir: dir };
+        // Only now is the connection one that faults find.
+        assert!(says(&mut ends.dialler, &mut ends.listener));
+        ends
     }
 
     fn says(from: &mut TcpStream, to: &mut TcpStream) -> bool {

@@ -23,6 +23,8 @@ pub enum Plant {
     RetryAsNew,
     /// A proxy loses a row that it has applied.
     LoseRow,
+    /// A standby that has accepted an epoch takes records of earlier ones from nobody any more.
+    StayBehind,
     /// A sync member that is added counts at once.
     CountAtOnce,
 }

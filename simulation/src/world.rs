@@ -14,6 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Instant;
 
+use linklog::entity::MemberState;
 use linklog::journal::JournalRead;
 use linklog::simulated::{self, Disk};
 use linklog::{Change, Epoch, Head, Position, SlotSum};
@@ -150,7 +151,7 @@ struct World {
     clocks: Vec<std::sync::Arc<std::sync::atomic::AtomicU64>>,
     skews_us: Vec<i64>,
     cut: BTreeSet<(Node, Node)>,
-    /// When a node last heard of a server, as a follower.
+    /// When a node last heard from the server it follows.
     heard_us: BTreeMap<Node, u64>,
     /// Streams that have lost a message.
     broken: BTreeSet<Stream>,
@@ -394,7 +395,14 @@ impl World {
     }
 
     fn deliver(&mut self, from: Node, to: Node, message: Message) -> Result<(), String> {
-        self.heard_us.insert(to, self.queue.now_us());
+        // What others ask or refuse says nothing about the one that is followed.
+        if let Message::Welcome { stream, .. }
+        | Message::Records { stream, .. }
+        | Message::Heartbeat { stream, .. } = &message
+            && self.is_on(to, *stream)
+        {
+            self.heard_us.insert(to, self.queue.now_us());
+        }
         match message {
             Message::Hello { stream, member, at, highest_epoch } => {
                 self.admit(from, to, stream, &member, at, highest_epoch)
@@ -435,12 +443,41 @@ impl World {
                 head.position
             ));
         }
+        // A promotion that was begun and not ended waits for the operator to begin it again.
+        let is_settled = node.writer.handle().refusal().is_none()
+            && self.servers.iter().enumerate().all(|(other, server)| match &server.role {
+                Role::Standby(node) => node.standby.highest_epoch() <= self.newest,
+                // Two histories of one epoch: some follow the other one (see `Oracle::new`).
+                Role::Writer(_) => other == writer || server.head().position.epoch != self.newest,
+                Role::Down => true,
+            });
+        for standby in &self.servers {
+            let Role::Standby(following) = &standby.role else { continue };
+            let record = node.members.get(&standby.member);
+            let may_follow = record.is_some_and(|record| record.state != MemberState::Forgotten);
+            let at = following.standby.head();
+            if is_settled && may_follow && !standby.is_diverged && at != head {
+                return Err(format!(
+                    "{} has not caught up in peace: it is at {}, the writer at {}",
+                    standby.member, at.position, head.position
+                ));
+            }
+        }
         for proxy in &self.proxies {
             let Some(replica) = &proxy.replica else { continue };
             let at = replica.head();
-            if journal.digest_at(at.position).map_err(|error| error.to_string())? != Some(at.digest) {
+            let shown = (*node.confirmed.borrow()).min(head.position.seq.0);
+            let is_in_it =
+                journal.digest_at(at.position).map_err(|error| error.to_string())? == Some(at.digest);
+            if !is_settled && !is_in_it {
                 // It has not met this writer yet.
                 continue;
+            }
+            if is_settled && (!is_in_it || at.position.seq.0 < shown) {
+                return Err(format!(
+                    "{} has not caught up in peace: it is at {}, the writer at {}, of which {shown} are confirmed",
+                    proxy.member, at.position, head.position
+                ));
             }
             let folded = Served::of_journal(&journal, at.position.seq)?;
             if folded != Served::of_replica(&replica.reader())? {

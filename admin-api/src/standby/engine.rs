@@ -81,9 +81,13 @@ impl Engine {
         self.with(|log| Place { head: log.head(), highest_epoch: log.highest_epoch() })
     }
 
-    /// Adds a frame the writer sent.
-    pub(crate) fn follow(&self, frame: &[u8]) -> Result<Result<Followed, FollowError>, NotFollowed> {
-        let followed = self.with(|log| log.follow(frame, clock::now_us()))?;
+    /// Adds a frame that the writer of an epoch sent.
+    pub(crate) fn follow(
+        &self,
+        frame: &[u8],
+        writer: Epoch,
+    ) -> Result<Result<Followed, FollowError>, NotFollowed> {
+        let followed = self.with(|log| log.follow(frame, writer, clock::now_us()))?;
         Ok(self.see(followed))
     }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use linklog::codec::FORMAT_LEVEL;
 use linklog::standby::FollowError;
-use linklog::{Digest, Position, SlotSum};
+use linklog::{Digest, Epoch, Position, SlotSum};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
 use tokio_stream::wrappers::ReceiverStream;
@@ -164,7 +164,7 @@ impl FollowOptions {
                 message = timeout(SILENCE_MAX, next(&mut inbound)) => message,
             };
             let done = match message {
-                Ok(Ok(FromWriter::Records(records))) => self.add(records, &acks).await,
+                Ok(Ok(FromWriter::Records(records))) => self.add(records, head.epoch, &acks).await,
                 Ok(Ok(FromWriter::Heartbeat(heartbeat))) => self.compare(&heartbeat, &acks).await,
                 Ok(Ok(FromWriter::Refusal(refusal))) => Err(End::Refused(refusal.reason(), refusal.detail)),
                 Ok(Ok(FromWriter::Welcome(_))) => Err(End::Lost("the writer welcomed us twice".to_owned())),
@@ -193,10 +193,15 @@ impl FollowOptions {
         })
     }
 
-    async fn add(&self, records: Records, acks: &mpsc::Sender<FollowerMessage>) -> Result<(), End> {
+    async fn add(
+        &self,
+        records: Records,
+        writer: Epoch,
+        acks: &mpsc::Sender<FollowerMessage>,
+    ) -> Result<(), End> {
         let (engine, on_tables) = (self.engine.clone(), self.on_tables.clone());
         let followed = blocking(move || {
-            let followed = engine.follow(&records.frame)?;
+            let followed = engine.follow(&records.frame, writer)?;
             if followed.as_ref().is_ok_and(|followed| followed.beyond_links) {
                 on_tables();
             }

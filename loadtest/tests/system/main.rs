@@ -32,6 +32,7 @@ mod access;
 mod allocations;
 mod answers;
 mod bootstrap;
+mod bucket;
 mod clicks;
 mod clocks;
 mod domains;

@@ -4,8 +4,9 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
-use signpost_loadtest::fleet::{Fleet, Options};
+use signpost_loadtest::fleet::{Fleet, Options, Variable};
 
+use super::bucket::Bucket;
 use super::web::ask;
 use super::{all_in_sync, bin_dir, eventually, health};
 
@@ -13,8 +14,13 @@ use super::{all_in_sync, bin_dir, eventually, health};
 const BROWSER: &str = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0";
 
 fn admin(fleet: &Fleet, arguments: &[&str]) -> String {
+    admin_with(fleet, &[], arguments)
+}
+
+fn admin_with(fleet: &Fleet, environment: &[Variable], arguments: &[&str]) -> String {
     let config = fleet.dir().join("admin/config.toml");
     let mut command = Command::new(bin_dir().join("signpost-admin"));
+    command.envs(environment.iter().map(|variable| (&variable.name, &variable.value)));
     let output = command.args(arguments).arg("--config").arg(config).stdin(Stdio::null()).output().unwrap();
     assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap()
@@ -92,4 +98,47 @@ fn proxies_go_back_with_a_restored_writer_and_send_it_the_clicks_it_does_not_hav
     eventually("no visit is missing, and none is counted twice", || total("kept") == Some(123));
     assert_eq!(api("POST", "/v1/links", &link("second-life")).status, 201);
     assert_eq!(location("second-life"), everywhere("https://example.org/second-life"));
+}
+
+#[test]
+fn a_fleet_comes_back_from_a_bucket_with_everything_that_was_archived() {
+    let dir = tempfile::tempdir().unwrap();
+    let bucket = Bucket::start();
+    let mut options = Options::new(dir.path().join("fleet"), 1).unwrap();
+    options.bin_dir = bin_dir();
+    options.environment = bucket.environment("admin");
+    let settings =
+        [format!("admin.backup.url={}", bucket.url("of/mine")), "admin.backup.archive_every_s=1".into()];
+    options.settings = settings.iter().map(|setting| setting.parse().unwrap()).collect();
+    let fleet = Fleet::start(options).unwrap_or_else(|error| panic!("{error:#}"));
+    let (ready, token) = (fleet.ready().clone(), format!("Bearer {}", fleet.ready().token));
+    let create = |alias: &str| {
+        let body = json!({ "long_url": format!("https://example.org/{alias}"), "alias": alias }).to_string();
+        let headers = [("Authorization", &*token), ("Content-Type", "application/json")];
+        assert_eq!(ask(&ready.admin, "POST", "/v1/links", &headers, &body).status, 201);
+    };
+    let on_bucket = |arguments: &[&str]| admin_with(&fleet, &bucket.environment("admin"), arguments);
+    create("in-snapshot");
+    on_bucket(&["backup", "now"]);
+    create("in-archive");
+    let written = health(&ready.proxy_health[0], "/readyz")["replica"]["seq"].as_u64();
+    eventually("what came after the snapshot is archived", || {
+        let status: Value = serde_json::from_str(&on_bucket(&["backup", "status"])).unwrap();
+        status["archived"]["head"]["seq"].as_u64() >= written
+    });
+    assert!(bucket.names().iter().all(|name| name.starts_with("of/mine/fleet-")), "{:?}", bucket.names());
+
+    fleet.must("stop admin");
+    move_away(&fleet, &["log", "clicks"], &dir.path().join("lost"));
+    on_bucket(&["restore"]);
+    fleet.must("start admin");
+    for alias in ["in-snapshot", "in-archive"] {
+        let found =
+            ask(&ready.admin, "GET", &format!("/v1/links/{alias}"), &[("Authorization", &*token)], "");
+        assert_eq!(found.status, 200, "{alias}");
+    }
+    create("second-life");
+    eventually("the proxy follows the new history", || {
+        ask(&ready.proxies[0], "GET", "/second-life", &[("User-Agent", BROWSER)], "").status == 302
+    });
 }

@@ -77,7 +77,7 @@ impl World {
         }
     }
 
-    fn is_on(&mut self, node: Node, stream: Stream) -> bool {
+    pub(super) fn is_on(&mut self, node: Node, stream: Stream) -> bool {
         self.stream_of(node).is_some_and(|own| *own == Some(stream))
     }
 
@@ -187,8 +187,15 @@ impl World {
 
     pub(super) fn welcomed(&mut self, node: Node, stream: Stream, head: Position) -> Result<(), String> {
         let replaced = self.place(node).is_some_and(|(_, highest)| head.epoch < highest);
-        if self.is_on(node, stream) && replaced {
+        if !self.is_on(node, stream) {
+            return Ok(());
+        }
+        if replaced {
             return self.leave(node, stream);
+        }
+        let stays_behind = self.plants(Plant::StayBehind);
+        if let Some(standby) = self.standby_of(node) {
+            standby.follows = if stays_behind { Epoch(0) } else { head.epoch };
         }
         Ok(())
     }
@@ -235,7 +242,7 @@ impl World {
             }
             None => match self.standby_of(node) {
                 None => return Ok(()),
-                Some(standby) => match standby.standby.follow(frame, now_us) {
+                Some(standby) => match standby.standby.follow(frame, standby.follows, now_us) {
                     Ok(followed) => Ok((followed.head, followed.head.position.seq.0)),
                     Err(error) => Err((error.is_divergence(), error.is_fatal(), error.to_string())),
                 },

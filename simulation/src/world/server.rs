@@ -90,6 +90,8 @@ struct Waiting {
 pub(super) struct StandbyNode {
     pub(super) standby: Standby,
     pub(super) stream: Option<Stream>,
+    /// The epoch of the writer it follows.
+    pub(super) follows: Epoch,
     pub(super) promotion: Option<Promotion>,
     /// The writer that yielded to a promotion of this process.
     pub(super) yielded: Option<Yielded>,
@@ -201,7 +203,8 @@ impl World {
             Err(error) => return self.not_opened(server, &error),
         };
         self.oracle.saw(standby.head())?;
-        let node = StandbyNode { standby, stream: None, promotion: None, yielded: None, next: 0 };
+        let (promotion, yielded) = (None, None);
+        let node = StandbyNode { standby, stream: None, follows: Epoch(0), promotion, yielded, next: 0 };
         self.servers[server].role = Role::Standby(Box::new(node));
         let life = self.servers[server].life;
         self.queue.after(1_000, Event::Dial { node: server, life });

@@ -121,6 +121,11 @@ fn a_retry_under_another_command_takes_effect_twice() {
 }
 
 #[test]
+fn a_standby_that_never_catches_up_after_a_promotion_is_noticed() {
+    assert_found(Plant::StayBehind, 62, &["has not caught up in peace"]);
+}
+
+#[test]
 fn a_row_that_a_proxy_has_lost_is_noticed() {
     assert_found(
         Plant::LoseRow,
