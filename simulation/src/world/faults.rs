@@ -113,6 +113,10 @@ impl World {
         if server == writer || !self.servers[server].is_standby || !self.plan.contests {
             return Ok(());
         }
+        if self.at_peace {
+            // Who has caught up at the end is looked at then: a record of the last moment would be on its way.
+            return Ok(());
+        }
         self.look_after(writer, server)
     }
 
