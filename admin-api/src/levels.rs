@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use linklog::codec::{FORMAT_LEVEL, level, value};
-use linklog::entity::{Fleet, Member, MemberState};
+use linklog::entity::{Fleet, Member};
 use linklog::store::StoreError;
 use linklog::writer::{Decision, ProposeError};
 use linklog::{Change, DecodeError, Operation, Part, Precondition, StateKey};
@@ -231,7 +231,7 @@ fn holdouts(members: &MemberTable, needed: u8) -> Vec<Holdout> {
 }
 
 fn active(members: &MemberTable) -> impl Iterator<Item = (&String, &Member)> {
-    members.iter().filter(|(_, member)| member.state == MemberState::Active)
+    members.iter().filter(|(_, member)| member.state.takes_part())
 }
 
 fn fleet_of(stored: Option<&[u8]>) -> Result<Option<(Fleet, u64)>, DecodeError> {
@@ -243,7 +243,7 @@ fn fleet_of(stored: Option<&[u8]>) -> Result<Option<(Fleet, u64)>, DecodeError> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use linklog::entity::MemberRole;
+    use linklog::entity::{MemberRole, MemberState};
 
     fn table(members: &[(&str, MemberState, Option<u8>)]) -> MemberTable {
         let member = |state, announced_level| Member {
@@ -258,12 +258,13 @@ mod tests {
 
     #[test]
     fn the_least_of_the_active_members_decides() {
-        use MemberState::{Active, Drained, Forgotten};
+        use MemberState::{Active, Drained, Forgotten, Joining};
         for (members, level) in [
             (&[][..], FORMAT_LEVEL),
             (&[("a", Active, None)], 1),
             (&[("a", Active, Some(1)), ("b", Active, Some(2))], 1),
             (&[("a", Active, Some(2)), ("b", Active, Some(9))], 2),
+            (&[("a", Joining, Some(1)), ("b", Active, Some(2))], 1),
             (&[("a", Drained, Some(1)), ("b", Active, Some(2)), ("c", Forgotten, None)], 2),
         ] {
             assert_eq!(possible_level(&table(members)), level, "{members:?}");

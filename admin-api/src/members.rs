@@ -1,11 +1,16 @@
 //! The members of the fleet, as the log has them: who may follow and who is waited for.
 //!
+//! `admission`: who is let in · [`joining`]: when a new sync member counts · `joins`: the writer's task that lets it count
+//!
 //! The table is a copy of the member records in memory. It changes only after the record that changes it is durable; whoever
 //! writes one calls [`Members::reload`] afterwards, and everybody who holds the table is told through [`Members::changes`].
 
 mod admission;
+pub mod joining;
+mod joins;
 
 pub use admission::NotAdmitted;
+pub(crate) use joins::Joins;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -19,6 +24,8 @@ use tokio::sync::watch;
 
 /// Every member by its name.
 pub type MemberTable = BTreeMap<String, Member>;
+/// Every member by its name, with the version of its record.
+pub type MemberVersions = BTreeMap<String, (Member, u64)>;
 
 /// The members, shared; cheap to clone.
 #[derive(Clone)]
@@ -85,27 +92,45 @@ impl Members {
 }
 
 fn read_all(reader: &Reader) -> Result<MemberTable, StoreError> {
-    let mut table = MemberTable::new();
+    Ok(with_versions(reader)?.into_iter().map(|(name, (member, _))| (name, member)).collect())
+}
+
+/// Reads every member from the log's state, with the version of its record. May wait for the disk.
+///
+/// # Errors
+/// If the database fails or holds a damaged record.
+pub fn with_versions(reader: &Reader) -> Result<MemberVersions, StoreError> {
+    let mut members = MemberVersions::new();
     let mut damaged = None;
     reader.scan_managed(&[StateKey::MEMBERS], |key, stored| {
         let Ok(StateKey::Member(name)) = StateKey::decode(key) else { return false };
         match value::split(stored)
-            .and_then(|(stamp, body)| stamp.live.then(|| Member::decode(body)).transpose())
+            .and_then(|(stamp, body)| Ok((stamp, stamp.live.then(|| Member::decode(body)).transpose()?)))
         {
-            Ok(Some(member)) => drop(table.insert(name, member)),
-            Ok(None) => {}
+            Ok((stamp, Some(member))) => drop(members.insert(name, (member, stamp.version))),
+            Ok((_, None)) => {}
             Err(source) => damaged = Some(StoreError::Damaged { what: "member", source }),
         }
         damaged.is_none()
     })?;
-    damaged.map_or(Ok(table), Err)
+    damaged.map_or(Ok(members), Err)
 }
 
-/// Returns the change that adds a member. Its precondition refuses a name that is in use or was forgotten: a name stands for one
+/// Returns the change that adds an active member. Its precondition refuses a name that is in use or was forgotten: a name stands for one
 /// member for ever, so that budgets and acknowledgements of the old one cannot be mistaken for the new one's.
 pub fn add(name: &str, credential: Option<[u8; 32]>, role: MemberRole, now_ms: u64) -> Change {
-    let member =
-        Member { role, state: MemberState::Active, credential, created_at_ms: now_ms, announced_level: None };
+    add_in_state(name, credential, role, MemberState::Active, now_ms)
+}
+
+/// As [`add`], in the state that [`joining::state_to_begin_in`] says.
+pub fn add_in_state(
+    name: &str,
+    credential: Option<[u8; 32]>,
+    role: MemberRole,
+    state: MemberState,
+    now_ms: u64,
+) -> Change {
+    let member = Member { role, state, credential, created_at_ms: now_ms, announced_level: None };
     put(name, &member, Precondition::Absent)
 }
 

@@ -121,6 +121,16 @@ impl Replication {
         needed == 0 || self.table.lock().listening(Instant::now(), SYNC_WAIT) >= needed
     }
 
+    /// How many sync members must have fsynced a change before it is acknowledged.
+    pub fn min_sync_replicas(&self) -> usize {
+        self.options.min_sync_replicas
+    }
+
+    /// Returns the last record that a sync member has said it has fsynced, whether it counts or not; 0 if none.
+    pub(crate) fn synced_seq(&self, member: &str) -> u64 {
+        self.table.lock().synced_seq(member)
+    }
+
     /// Returns the last record that enough sync members have, as it rises: what may be shown to members that would not survive its loss.
     /// `u64::MAX` if no sync member has to confirm anything.
     pub(crate) fn confirmed(&self) -> watch::Receiver<u64> {

@@ -24,6 +24,8 @@ pub struct Standing {
     pub writes: bool,
     /// The highest epoch accepted there.
     pub highest_epoch: Epoch,
+    /// The highest epoch that was accepted there before this question; `None`: it does not say.
+    pub accepted_before: Option<Epoch>,
     /// The last durable record there.
     pub head: Head,
 }

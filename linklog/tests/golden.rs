@@ -191,6 +191,15 @@ fn bodies_of_level_1() {
     assert_eq!(Domain::decode(Cursor::new(&frozen("body-domain-1.hex", &domain().encode()))), Ok(domain()));
 }
 
+#[test]
+fn a_member_that_is_joining_is_of_level_2() {
+    let joining = Member { state: MemberState::Joining, ..member() };
+    assert_eq!(
+        Member::decode(Cursor::new(&frozen("body-member-joining-2.hex", &joining.encode()))),
+        Ok(joining)
+    );
+}
+
 /// A link with everything that came with level 2.
 fn link_of_level_2() -> Link {
     let extras = Extras {

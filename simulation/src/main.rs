@@ -40,8 +40,7 @@ struct Run {
     /// How many seeds run at the same time.
     #[arg(long, default_value_t = 1)]
     threads: u64,
-    /// The operator promotes several standbys at once and does not look what the others know: what is known to be wrong then is in
-    /// docs/faults.md.
+    /// The operator promotes several standbys at once and does not look what the others know; sync members come and go.
     #[arg(long)]
     contests: bool,
     /// Plants a bug, to see it found.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use linklog::journal::JournalRead;
-use linklog::{Digest, Head, Position};
+use linklog::{Digest, Epoch, Head, Position};
 
 /// Everything that anybody was told.
 #[derive(Default)]
@@ -14,11 +14,24 @@ pub struct Oracle {
     digests: BTreeMap<Position, Digest>,
     /// Which command was told to have made a link under a code that is used once.
     codes: BTreeMap<u64, u64>,
-    /// Which epoch's record was acknowledged at a place.
-    places: BTreeMap<u64, Position>,
+    /// Which record was acknowledged at a place.
+    places: BTreeMap<u64, (Position, Digest)>,
+    /// Whether two promotions that see nothing of each other may begin the same epoch.
+    may_fork: bool,
+    /// How often an epoch was begun by a promotion.
+    begun: BTreeMap<Epoch, u32>,
 }
 
 impl Oracle {
+    /// Nothing was promised yet. With `min_sync_replicas` m above half of the S sync members, two sets of S − m + 1 of them can have no member in
+    /// common: each of them may begin the same epoch, and two histories bear its number. That is accepted: whichever of the two writers finds m
+    /// members that follow it has them diverge from the other one, so at most one can acknowledge, and a later promotion asks one that has it.
+    /// What is checked of the two is that nobody acknowledged in both, and that what was acknowledged is there in every later epoch.
+    pub fn new(min_sync_replicas: usize) -> Oracle {
+        // With m = 1 every set is all of them, and no plan has enough members for another m to be half of them or less at all times.
+        Oracle { may_fork: min_sync_replicas > 1, ..Oracle::default() }
+    }
+
     /// Returns how many commands were acknowledged.
     pub fn acknowledged(&self) -> usize {
         self.acknowledged.len()
@@ -36,8 +49,8 @@ impl Oracle {
         {
             return Err(format!("command {command} took effect at {before} and again at {position}"));
         }
-        if let Some(before) = self.places.insert(position.seq.0, position)
-            && before != position
+        if let Some((before, digest)) = self.places.insert(position.seq.0, (position, head.digest))
+            && (before, digest) != (position, head.digest)
         {
             return Err(format!("two writers have acknowledged records: {before} and {position}"));
         }
@@ -58,12 +71,20 @@ impl Oracle {
         if head.position.seq.0 == 0 {
             return Ok(());
         }
-        match self.digests.insert(head.position, head.digest) {
-            Some(before) if before != head.digest => {
-                Err(format!("two histories end at {}: {before} and {}", head.position, head.digest))
-            }
-            _ => Ok(()),
+        let epoch = head.position.epoch;
+        let before = *self.digests.entry(head.position).or_insert(head.digest);
+        if before == head.digest {
+            return Ok(());
         }
+        match self.may_fork && self.begun.get(&epoch).is_some_and(|times| *times > 1) {
+            true => Ok(()),
+            false => Err(format!("two histories end at {}: {before} and {}", head.position, head.digest)),
+        }
+    }
+
+    /// A promotion begins `epoch`.
+    pub fn begins(&mut self, epoch: Epoch) {
+        *self.begun.entry(epoch).or_default() += 1;
     }
 
     /// A writer begins, or goes on, with this journal: everything acknowledged is in it.

@@ -25,6 +25,8 @@ pub enum Plant {
     LoseRow,
     /// A standby that has accepted an epoch takes records of earlier ones from nobody any more.
     StayBehind,
+    /// A sync member that is added counts at once.
+    CountAtOnce,
 }
 
 /// The sizes of a run.
@@ -55,7 +57,7 @@ pub struct Plan {
     /// Whether writers are replaced.
     pub promotes: bool,
     /// Whether several standbys may be promoted at once, or one after the other by an operator who cannot see the first, and whether sync
-    /// members come and go. Off as long as docs/faults.md names findings of it that are open.
+    /// members come and go.
     pub contests: bool,
     /// The planted bug.
     pub plant: Option<Plant>,

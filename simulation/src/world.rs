@@ -239,7 +239,7 @@ impl World {
             busy_until_us: BTreeMap::new(),
             next_number: 0,
             clients: client::Clients::default(),
-            oracle: Oracle::default(),
+            oracle: Oracle::new(plan.min_sync_replicas),
             newest: Epoch(0),
             at_peace: false,
             promotions: 0,
@@ -445,9 +445,11 @@ impl World {
         }
         // A promotion that was begun and not ended waits for the operator to begin it again.
         let is_settled = node.writer.handle().refusal().is_none()
-            && self.servers.iter().all(|server| match &server.role {
+            && self.servers.iter().enumerate().all(|(other, server)| match &server.role {
                 Role::Standby(node) => node.standby.highest_epoch() <= self.newest,
-                _ => true,
+                // Two histories of one epoch: some follow the other one (see `Oracle::new`).
+                Role::Writer(_) => other == writer || server.head().position.epoch != self.newest,
+                Role::Down => true,
             });
         for standby in &self.servers {
             let Role::Standby(following) = &standby.role else { continue };

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
 use daemon::exit::Exit;
-use serde_json::json;
+use serde_json::{Value, json};
 use wire::identity::{Issuer, Role};
 
 use super::call::table;
@@ -25,7 +25,7 @@ pub(super) enum Proxy {
         #[arg(long, value_name = "DIR", requires = "ca")]
         out: Option<PathBuf>,
     },
-    /// Stop waiting for a proxy; it may still follow
+    /// Stop waiting for a proxy or standby; it may still follow
     Drain {
         /// Its name
         name: String,
@@ -35,7 +35,7 @@ pub(super) enum Proxy {
         /// Its name
         name: String,
     },
-    /// Shut a proxy out for good; the name is not used again
+    /// Shut a proxy or standby out for good; the name is not used again. A standby that was forgotten must never be promoted
     Forget {
         /// Its name
         name: String,
@@ -65,8 +65,11 @@ pub(super) fn run(common: &Common, command: &Proxy) -> Result<(), Exit> {
             Ok(())
         }
         Proxy::Activate { name } => {
-            common.call("proxy.activate", json!({ "name": name }))?;
-            tell(&format!("{name} is waited for again"));
+            let activated = common.call("proxy.activate", json!({ "name": name }))?;
+            match is_joining(&activated) {
+                true => tell_joining(name),
+                false => tell(&format!("{name} is waited for again")),
+            }
             Ok(())
         }
         Proxy::Forget { name } => {
@@ -89,8 +92,20 @@ pub(super) fn run(common: &Common, command: &Proxy) -> Result<(), Exit> {
     }
 }
 
-/// Makes a member: a proxy, or with the writer's role a standby.
-pub(super) fn add(common: &Common, name: &str, ca: &Path, out: &Path, role: Role) -> Result<(), Exit> {
+/// Says whether a member that was added or activated does not count yet.
+pub(super) fn is_joining(member: &Value) -> bool {
+    member["state"] == "joining"
+}
+
+/// Says what becomes of it.
+pub(super) fn tell_joining(name: &str) {
+    tell(&format!(
+        "{name} is joining: it counts towards min_sync_replicas as soon as enough of the other standbys know of it"
+    ));
+}
+
+/// Makes a member: a proxy, or with the writer's role a standby. Returns it.
+pub(super) fn add(common: &Common, name: &str, ca: &Path, out: &Path, role: Role) -> Result<Value, Exit> {
     let issuer = Issuer::open(ca).map_err(Exit::failure)?;
     // Asked first: a bundle nobody knows is worse than none.
     common.call("proxy.check", json!({ "name": name, "fleet": issuer.fleet().to_string() }))?;
@@ -98,12 +113,11 @@ pub(super) fn add(common: &Common, name: &str, ca: &Path, out: &Path, role: Role
     let credential: String = identity.fingerprint.iter().map(|byte| format!("{byte:02x}")).collect();
     let sync = role == Role::Writer;
     let added = common.call("proxy.add", json!({ "name": name, "credential": credential, "sync": sync }));
-    if let Err(error) = added {
+    if added.is_err() {
         for file in ["key.pem", "cert.pem", "ca.pem"] {
             // What is left over is refused by the next try, with its name.
             let _ = fs::remove_file(out.join(file));
         }
-        return Err(error);
     }
-    Ok(())
+    added
 }

@@ -35,15 +35,21 @@ pub(super) enum Standbys {
 pub(super) fn run(common: &Common, command: &Standbys) -> Result<(), Exit> {
     match command {
         Standbys::Add { name, ca: Some(ca), out: Some(out) } => {
-            proxies::add(common, name, ca, out, Role::Writer)?;
+            let added = proxies::add(common, name, ca, out, Role::Writer)?;
             tell(&format!(
                 "standby {name} may follow; its bundle is in {}: its [feed] tls_dir",
                 out.display()
             ));
+            if proxies::is_joining(&added) {
+                proxies::tell_joining(name);
+            }
         }
         Standbys::Add { name, .. } => {
-            common.call("proxy.add", json!({ "name": name, "sync": true }))?;
+            let added = common.call("proxy.add", json!({ "name": name, "sync": true }))?;
             tell(&format!("standby {name} may follow without TLS, on loopback: [standby] name = \"{name}\""));
+            if proxies::is_joining(&added) {
+                proxies::tell_joining(name);
+            }
         }
     }
     Ok(())

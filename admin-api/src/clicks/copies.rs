@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use clicklog::{BatchNumber, LedgerId};
 use linklog::codec::record::Kind;
-use linklog::entity::{MemberRole, MemberState};
+use linklog::entity::MemberRole;
 use linklog::journal::{JournalRead, JournalReader, ReadError};
 use linklog::store::StoreError;
 use linklog::{Digest, Position, Seq};
@@ -27,7 +27,7 @@ use wire::identity::{PeerIdentity, Role, authorize};
 use wire::limits::ENTRIES_BYTES;
 
 use super::ClickSource;
-use crate::members::{Members, NotAdmitted};
+use crate::members::{Members, NotAdmitted, joining};
 
 /// How long a copier may take to say Hello.
 const HELLO_WITHIN: Duration = Duration::from_secs(10);
@@ -65,11 +65,7 @@ impl Copies {
         if self.needed == 0 {
             return counted;
         }
-        let is_sync = |name: &String| {
-            members
-                .get(name)
-                .is_some_and(|member| member.role == MemberRole::Sync && member.state == MemberState::Active)
-        };
+        let is_sync = |name: &String| members.get(name).is_some_and(|member| joining::counts(&member));
         let marks = self.marks.lock();
         let copied = marks.iter().filter(|(name, _)| is_sync(name));
         let copied = copied.map(|(_, marks)| marks.get(&ledger).copied().unwrap_or_default()).collect();

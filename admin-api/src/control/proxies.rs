@@ -5,8 +5,9 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{Operator, failed};
+use crate::clock;
 use crate::links::view::Rfc3339;
-use crate::{clock, members};
+use crate::members::{self, joining};
 
 /// How often a command that lost against another change of the member is tried again.
 const TRIES_MAX: u32 = 5;
@@ -62,13 +63,19 @@ pub(super) async fn add(operator: &Operator, args: &Add) -> Result<Value, String
     check(operator, &Check { name: args.name.clone(), fleet: None })?;
     let credential = args.credential.as_deref().map(fingerprint).transpose()?;
     let role = if args.sync { MemberRole::Sync } else { MemberRole::Read };
-    let change = members::add(&args.name, credential, role, clock::now_ms());
+    let state = state_to_begin_in(operator, &args.name, role);
+    let change = members::add_in_state(&args.name, credential, role, state, clock::now_ms());
     if operator.write(change).await?.is_err() {
         return Err(format!("there is a member {} already", args.name));
     }
     operator.members.reload().map_err(failed)?;
-    tracing::info!(member = args.name, sync = args.sync, "added a member");
+    tracing::info!(member = args.name, sync = args.sync, state = state_name(state), "added a member");
     named(operator, &args.name)
+}
+
+fn state_to_begin_in(operator: &Operator, name: &str, role: MemberRole) -> MemberState {
+    let (needed, level) = (operator.replication.min_sync_replicas(), operator.log.commit().format_level);
+    joining::state_to_begin_in(&operator.members.table(), name, role, needed, level)
 }
 
 fn fingerprint(text: &str) -> Result<[u8; 32], String> {
@@ -114,12 +121,22 @@ async fn set_state(operator: &Operator, name: &str, state: MemberState) -> Resul
         let Some((member, version)) = found.map_err(failed)? else {
             return Err(format!("there is no member {name}"));
         };
-        if member.state == state {
+        if member.state == state || member.state == MemberState::Joining && state == MemberState::Active {
             return named(operator, name);
         }
         if member.state == MemberState::Forgotten {
             return Err(format!("{name} was forgotten for good"));
         }
+        let state = match state {
+            MemberState::Active => state_to_begin_in(operator, name, member.role),
+            MemberState::Drained => {
+                let needed = operator.replication.min_sync_replicas();
+                joining::may_drain(&operator.members.table(), name, needed)
+                    .map_err(|left| left.to_string())?;
+                state
+            }
+            _ => state,
+        };
         if operator.write(members::set_state(name, &member, version, state)).await?.is_ok() {
             break;
         }
@@ -129,8 +146,9 @@ async fn set_state(operator: &Operator, name: &str, state: MemberState) -> Resul
         }
     }
     operator.members.reload().map_err(failed)?;
-    tracing::info!(member = name, state = state_name(state), "changed a member");
-    named(operator, name)
+    let shown = named(operator, name)?;
+    tracing::info!(member = name, state = %shown["state"], "changed a member");
+    Ok(shown)
 }
 
 const fn state_name(state: MemberState) -> &'static str {
@@ -138,6 +156,7 @@ const fn state_name(state: MemberState) -> &'static str {
         MemberState::Active => "active",
         MemberState::Drained => "drained",
         MemberState::Forgotten => "forgotten",
+        MemberState::Joining => "joining",
     }
 }
 

@@ -30,7 +30,8 @@ pub struct MemberStatus {
     pub id: String,
     /// `read` or `sync`.
     pub role: &'static str,
-    /// `in_sync`, `catching_up` or `absent`; `drained` and `forgotten` for members nobody waits for.
+    /// `in_sync`, `catching_up` or `absent`; `drained` and `forgotten` for members nobody waits for; `joining` for a sync member that does not
+    /// count towards `min_sync_replicas` yet, because too few of the others know of it.
     pub state: &'static str,
     /// The last record it has applied, as far as is known.
     pub applied_seq: u64,
@@ -62,7 +63,7 @@ struct Follower {
 }
 
 impl Follower {
-    /// Whether it counts towards `min_sync_replicas`: the same members that a promotion asks.
+    /// Whether it counts towards `min_sync_replicas`: an active one, which a promotion asks.
     const fn confirms(&self) -> bool {
         self.is_sync && self.may_be_waited_for
     }
@@ -208,6 +209,14 @@ impl Table {
         self.followers.values().filter(|follower| follower.confirms() && follower.synced_seq >= seq).count()
     }
 
+    /// Returns the last record that a sync member has said it has fsynced, whether it counts or not; 0 if none.
+    pub fn synced_seq(&self, member: &str) -> u64 {
+        self.followers
+            .get(member)
+            .filter(|follower| follower.is_sync)
+            .map_or(0, |follower| follower.synced_seq)
+    }
+
     /// How many sync members are connected and were heard within `silence_max`.
     pub fn listening(&self, now: Instant, silence_max: Duration) -> usize {
         let heard = |follower: &&Follower| {
@@ -284,6 +293,7 @@ impl Table {
             let state = match (member.state, follower) {
                 (MemberState::Drained, _) => "drained",
                 (MemberState::Forgotten, _) => "forgotten",
+                (MemberState::Joining, _) => "joining",
                 (MemberState::Active, Some(follower)) if healthy && follower.waited_for => "in_sync",
                 (MemberState::Active, Some(follower)) if follower.connected => "catching_up",
                 (MemberState::Active, _) => "absent",

@@ -163,6 +163,21 @@ fn sync_members_are_counted_by_what_they_have_fsynced() {
 }
 
 #[test]
+fn a_sync_member_that_joins_counts_with_all_that_it_has_as_soon_as_it_is_active() {
+    let now = Instant::now();
+    let mut table = Table::new(1, HEALTHY);
+    let (a, _a) = table.connected("a", true, false, 0);
+    let mut waiting = table.when_synced(7).unwrap();
+    table.acknowledged("a", a, &synced(9), 9, now);
+    assert!(waiting.try_recv().is_err(), "it does not count");
+    assert_eq!((table.synced_members(7), table.listening(now, HEALTHY)), (0, 0));
+    assert_eq!((table.synced_seq("a"), table.synced_seq("nobody")), (9, 0));
+    table.member_changed("a", true);
+    assert!(waiting.try_recv().is_ok());
+    assert_eq!(table.synced_members(9), 1);
+}
+
+#[test]
 fn waiters_that_gave_up_do_not_pile_up_while_the_seq_is_not_reached() {
     let mut gate = super::gate::Gate::default();
     let kept: Vec<_> = (0..100).map(|n| gate.wait(1_000_000 + n)).collect();

@@ -105,7 +105,7 @@ pub(super) async fn retire_own_member(log: &Log, members: &Members, name: &str) 
     let of = name.to_owned();
     let found = log.read(move |reader| members::with_version(reader, &of)).await;
     let found = found.map_err(|error| io::Error::other(error.to_string()))?.map_err(OpenLogError::from)?;
-    let Some((member, version)) = found.filter(|(member, _)| member.state == MemberState::Active) else {
+    let Some((member, version)) = found.filter(|(member, _)| member.state.takes_part()) else {
         return Ok(());
     };
     let change = members::set_state(name, &member, version, MemberState::Drained);

@@ -35,6 +35,7 @@ use crate::http::{self, Api};
 use crate::levels::Levels;
 use crate::links::{Links, Rules};
 use crate::log::Log;
+use crate::members::Joins;
 use crate::metrics::{Metrics, Observed};
 use crate::replication::Replication;
 use crate::scrub;
@@ -174,6 +175,8 @@ async fn start_tasks(
     let (codes, marks) = start_codes(config, identity, &log, &domains, &metrics, &mut others, &stop_others)?;
     let levels = Levels::new(ungated.clone(), members.clone());
     others.spawn(levels.clone().run(stop_others.clone()));
+    let joins = Joins { log: ungated.clone(), members: members.clone(), replication: replication.clone() };
+    others.spawn(joins.run(stop_others.clone()));
     let was_replaced = CancellationToken::new();
     let replaced = stop_writing_when_replaced(opened.writer.handle(), probe.clone(), was_replaced.clone());
     let source = FeedSource {

@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 use wire::identity::FleetId;
 
+use super::ballot::Yielded;
 use crate::clock;
 use crate::succession::{Side, Standing};
 
@@ -20,6 +21,17 @@ pub(crate) type OnFatal = Arc<dyn Fn(&dyn std::error::Error) + Send + Sync>;
 #[error("this log is followed no more")]
 pub(crate) struct NotFollowed;
 
+/// Why an epoch was not begun.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum PromoteError {
+    #[error(transparent)]
+    NotFollowed(#[from] NotFollowed),
+    #[error("epoch {accepted} was accepted here for another promotion")]
+    Outbid { accepted: Epoch },
+    #[error(transparent)]
+    Failed(#[from] StandbyFailure),
+}
+
 /// Everything that happens to the log goes through here. Every call may wait for the disk.
 pub(crate) struct Engine {
     log: Mutex<Option<Standby>>,
@@ -27,6 +39,9 @@ pub(crate) struct Engine {
     fleet: Box<dyn Fn() -> Option<FleetId> + Send + Sync>,
     /// The highest epoch accepted.
     accepted: watch::Sender<Epoch>,
+    /// The writer that yielded to a promotion of this process, if one did. Forgotten with the process: who was asked by it cannot be known
+    /// afterwards.
+    yielded: Mutex<Option<Yielded>>,
     on_fatal: OnFatal,
 }
 
@@ -45,7 +60,8 @@ impl Engine {
         on_fatal: OnFatal,
     ) -> Engine {
         let accepted = watch::Sender::new(log.highest_epoch());
-        Engine { log: Mutex::new(Some(log)), member, fleet, accepted, on_fatal }
+        let yielded = Mutex::default();
+        Engine { log: Mutex::new(Some(log)), member, fleet, accepted, yielded, on_fatal }
     }
 
     pub(crate) fn member(&self) -> &str {
@@ -104,15 +120,33 @@ impl Engine {
         Ok(())
     }
 
-    /// Begins the highest accepted epoch. The log is closed afterwards, for its writer to open.
-    pub(crate) fn promote(&self) -> Result<Result<Position, StandbyFailure>, NotFollowed> {
-        let log = self.log.lock().take().ok_or(NotFollowed)?;
+    /// The writer that has yielded to a promotion of this process.
+    pub(crate) fn yielded(&self) -> Option<Yielded> {
+        *self.yielded.lock()
+    }
+
+    /// Notes that a writer has yielded.
+    pub(crate) fn note_yielded(&self, yielded: Yielded) {
+        *self.yielded.lock() = Some(yielded);
+    }
+
+    /// Begins `epoch`, the highest accepted. The log is closed afterwards, for its writer to open.
+    ///
+    /// # Errors
+    /// A higher one was accepted meanwhile, for another promotion: the log is as it was, and followed on. Whatever else fails is fatal.
+    pub(crate) fn promote(&self, epoch: Epoch) -> Result<Position, PromoteError> {
+        let mut place = self.log.lock();
+        let accepted = place.as_ref().map(Standby::highest_epoch).ok_or(NotFollowed)?;
+        if accepted != epoch {
+            return Err(PromoteError::Outbid { accepted });
+        }
+        let log = place.take().ok_or(NotFollowed)?;
         let promoted = log.promote(clock::now_ms());
         if let Err(error) = &promoted {
             // It is open no more: only a start finds out how it is.
             (self.on_fatal)(error);
         }
-        Ok(promoted)
+        Ok(promoted?)
     }
 
     /// Closes the log.
@@ -128,12 +162,14 @@ impl Engine {
 impl Side for Engine {
     fn fence(&self, epoch: Epoch, by: &str) -> Result<Standing, String> {
         let fenced = self.with(|log| {
+            let before = log.highest_epoch();
             let accepted = log.fence(epoch)?;
             Ok(Standing {
                 accepted,
                 member: self.member.clone(),
                 writes: false,
                 highest_epoch: log.highest_epoch(),
+                accepted_before: Some(before),
                 head: log.head(),
             })
         });

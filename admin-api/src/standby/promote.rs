@@ -11,7 +11,7 @@ use linklog::{Epoch, Position};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::ballot;
+use super::ballot::{self, Yielded};
 use super::engine::Engine;
 use super::status::{State, Status};
 use crate::members::Members;
@@ -54,7 +54,7 @@ impl Promotion {
         let own = self.fence_here(Epoch(0)).await?;
         let answers = self.ask(&self.others, Epoch(0)).await;
         let warning = self
-            .enough(&own, &answers, args.accept_loss)
+            .enough(&own, &answers, self.engine.yielded(), args.accept_loss)
             .map_err(|error| format!("{error}. Nothing was changed; --accept-loss goes on all the same"))?;
         let mut epoch = ballot::first_try(own.highest_epoch, answers.iter().map(|answer| &answer.standing))?;
         // Whoever is silent now would only be waited for again.
@@ -63,7 +63,11 @@ impl Promotion {
         let before = self.status.snapshot().state;
         for _ in 0..ROUNDS_MAX {
             let own = self.fence_here(epoch).await?;
+            let ours = self.engine.yielded();
             let answers = self.ask(&there, epoch).await;
+            if let Some(yielded) = ballot::yielded(epoch, answers.iter().map(|answer| &answer.standing)) {
+                self.engine.note_yielded(yielded);
+            }
             let (accepted, others): (Vec<_>, Vec<_>) =
                 answers.into_iter().partition(|answer| answer.standing.accepted);
             if let Some(higher) = ballot::outbid(
@@ -74,7 +78,7 @@ impl Promotion {
                 epoch = ballot::after(higher)?;
                 continue;
             }
-            let begun = self.begin(own, epoch, accepted, args.accept_loss).await;
+            let begun = self.begin(own, epoch, accepted, ours, args.accept_loss).await;
             if begun.is_err() {
                 self.status.lost(before, "a promotion was begun and not ended".to_owned());
             }
@@ -94,6 +98,7 @@ impl Promotion {
         own: Standing,
         epoch: Epoch,
         accepted: Vec<Answer>,
+        ours: Option<Yielded>,
         accept_loss: bool,
     ) -> Result<Position, String> {
         self.status.lost(State::Promoting, "being made the writer".to_owned());
@@ -103,16 +108,12 @@ impl Promotion {
         // The log may have named other members meanwhile.
         self.members.reload().map_err(|error| error.to_string())?;
         let here = self.fence_here(Epoch(0)).await?;
-        if here.highest_epoch != epoch {
-            return Err(format!("epoch {} was accepted here for another promotion", here.highest_epoch));
-        }
-        self.enough(&here, &accepted, accept_loss).map_err(|error| {
+        self.enough(&here, &accepted, ours, accept_loss).map_err(|error| {
             format!("{error}. This standby takes nothing more from the old writer; run the command again")
         })?;
         let engine = self.engine.clone();
-        let promoted =
-            tokio::task::spawn_blocking(move || engine.promote()).await.map_err(|error| error.to_string())?;
-        promoted.map_err(|error| error.to_string())?.map_err(|error| error.to_string())
+        let promoted = tokio::task::spawn_blocking(move || engine.promote(epoch));
+        promoted.await.map_err(|error| error.to_string())?.map_err(|error| error.to_string())
     }
 
     /// Accepts an epoch on this log, or with 0 only says how it stands.
@@ -147,10 +148,11 @@ impl Promotion {
         &self,
         own: &Standing,
         answers: &[Answer],
+        ours: Option<Yielded>,
         accept_loss: bool,
     ) -> Result<Option<String>, String> {
         let standings = answers.iter().map(|answer| &answer.standing);
-        let poll = ballot::poll(&self.members.all(), self.min_sync_replicas, own, standings.clone());
+        let poll = ballot::poll(&self.members.all(), self.min_sync_replicas, own, standings.clone(), ours);
         let head_seq = ballot::longest_seq(std::iter::once(own).chain(standings));
         match poll.is_enough(head_seq) {
             Ok(()) => Ok(None),

@@ -39,6 +39,7 @@ impl Asker {
                 member: answer.member,
                 writes: answer.writes,
                 highest_epoch: Epoch(answer.highest_epoch),
+                accepted_before: answer.epoch_before.map(Epoch),
                 head: Head {
                     position: Position::new(answer.head_epoch, answer.head_seq),
                     digest: Digest::from_bytes(digest),

@@ -55,7 +55,8 @@ impl WriterSide {
 impl Side for WriterSide {
     fn fence(&self, epoch: Epoch, by: &str) -> Result<Standing, String> {
         let _alone = self.deciding.lock();
-        let accepted = epoch > self.writer.highest_epoch();
+        let before = self.writer.highest_epoch();
+        let accepted = epoch > before;
         if accepted {
             tracing::error!(%epoch, by, "another writer takes over: this one writes no more");
             (self.replaced)(epoch.0);
@@ -66,6 +67,7 @@ impl Side for WriterSide {
             member: String::new(),
             writes: true,
             highest_epoch: self.writer.highest_epoch(),
+            accepted_before: Some(before),
             head: self.writer.commit().head,
         })
     }
@@ -100,6 +102,7 @@ impl Succession for SuccessionService {
             head_epoch: standing.head.position.epoch.0,
             head_seq: standing.head.position.seq.0,
             digest: standing.head.digest.to_bytes().to_vec(),
+            epoch_before: standing.accepted_before.map(|epoch| epoch.0),
         }))
     }
 

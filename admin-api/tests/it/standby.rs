@@ -280,3 +280,77 @@ fn a_copy_of_the_counts_that_lost_its_place_begins_again_and_counts_nothing_twic
     }
     assert_eq!(standby.client().get("/v1/links/link/clicks").json["total"], 301);
 }
+
+/// What `proxy list` says of a member's state.
+fn state_of(writer: &Admin, name: &str) -> String {
+    let list = writer.control("proxy.list", Value::Null).unwrap();
+    let member = list["members"].as_array().unwrap().iter().find(|member| member["name"] == name).unwrap();
+    member["state"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn a_new_sync_member_counts_only_when_the_old_ones_know_of_it() {
+    let writer = Admin::with(&[], "[replication]\nmin_sync_replicas = 1");
+    let mut first = Standby::of(&writer, "standby-0", &[], "writer_min_sync_replicas = 1");
+    assert_eq!(state_of(&writer, "standby-0"), "active", "there is nobody who has to know of it");
+    until("changes are taken", || (alias(&writer.client(), "one").0 == 201).then_some(()));
+    first.caught_up(&writer);
+    assert_eq!(first.following.take().unwrap().stop().unwrap(), Ended::Stopped);
+    until("the writer has noticed", || {
+        let members = writer.client().get("/v1/replication").json;
+        (members["members"][0]["state"] == "absent").then_some(())
+    });
+    // The second has everything, and nothing is acknowledged with it alone.
+    let second = Standby::of(&writer, "standby-1", &[], "writer_min_sync_replicas = 1");
+    assert_eq!(state_of(&writer, "standby-1"), "joining");
+    let members = writer.client().get("/v1/replication").json;
+    assert_eq!(
+        (&members["members"][1]["id"], &members["members"][1]["state"]),
+        (&json!("standby-1"), &json!("joining"))
+    );
+    assert_eq!(alias(&writer.client(), "two").0, 503);
+    // Activated again it is what it was; taken out and back it begins anew.
+    let joining = writer.control("proxy.activate", json!({ "name": "standby-1" })).unwrap();
+    assert_eq!(joining["state"], "joining");
+    assert_eq!(writer.control("proxy.drain", json!({ "name": "standby-1" })).unwrap()["state"], "drained");
+    assert_eq!(writer.control("proxy.activate", json!({ "name": "standby-1" })).unwrap()["state"], "joining");
+    let refused = writer.control("proxy.drain", json!({ "name": "standby-0" })).unwrap_err();
+    assert!(refused.contains("0 active sync members would be left"), "{refused}");
+    // The first comes back, learns of it, and may then be gone again.
+    first.following = Some(RunningStandby::start(&first.config).unwrap());
+    until("the second counts", || (state_of(&writer, "standby-1") == "active").then_some(()));
+    first.caught_up(&writer);
+    assert_eq!(first.following.take().unwrap().stop().unwrap(), Ended::Stopped);
+    until("changes are taken with the second", || (alias(&writer.client(), "two").0 == 201).then_some(()));
+    drop(second);
+}
+
+#[test]
+fn a_machine_that_is_gone_for_good_is_forgotten_and_the_next_one_counts() {
+    let writer = Admin::with(&[], "[replication]\nmin_sync_replicas = 1");
+    writer.control("proxy.add", json!({ "name": "lost", "sync": true })).unwrap();
+    let standby = Standby::of(&writer, "standby-0", &[], "writer_min_sync_replicas = 1");
+    assert_eq!(state_of(&writer, "standby-0"), "joining");
+    writer.control("proxy.forget", json!({ "name": "lost" })).unwrap();
+    until("it counts", || (state_of(&writer, "standby-0") == "active").then_some(()));
+    until("changes are taken", || (alias(&writer.client(), "one").0 == 201).then_some(()));
+    drop(standby);
+}
+
+#[test]
+fn a_writer_that_yielded_to_another_promotion_is_not_enough_for_a_standby_that_knows_nothing_of_it() {
+    let writer = Admin::start(&[]);
+    let mut first = Standby::of(&writer, "standby-0", &[], "");
+    let mut second = Standby::of(&writer, "standby-1", &[], "");
+    first.caught_up(&writer);
+    // It asks the writer alone, which waits for nobody and answers.
+    first.promote(false).unwrap();
+    assert_eq!(alias(&first.client(), "acknowledged").0, 201);
+    // So would the second, which has not heard of the new epoch's writer.
+    let refused = second.promote(false).unwrap_err();
+    assert!(refused.contains("replaced by epoch 2 already"), "{refused}");
+    assert!(refused.contains("Nothing was changed"), "{refused}");
+    let promoted = second.promote(true).unwrap();
+    assert!(promoted["at_risk"].as_str().unwrap().contains("replaced by epoch 2 already"), "{promoted}");
+    assert_eq!(second.client().get("/v1/links/acknowledged").status, 404);
+}

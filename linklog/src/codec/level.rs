@@ -103,6 +103,9 @@ mod tests {
         assert_eq!(put(StateKey::Domain(DomainId(1)), more(Vec::new(), 1), Vec::new()), 2);
         assert_eq!(put(StateKey::Domain(DomainId(1)), Vec::new(), more(Vec::new(), 2)), 1);
         assert_eq!(put(StateKey::Domain(DomainId(1)), Vec::new(), more(Vec::new(), 3)), 2);
+        let member = || StateKey::Member("standby-0".into());
+        assert_eq!(put(member(), Vec::new(), more(Vec::new(), 5)), 1);
+        assert_eq!(put(member(), Vec::new(), more(Vec::new(), 6)), 2);
         let delete = Part { key: key(), precondition: Precondition::Any, operation: Operation::Delete };
         assert_eq!(needed_by(&Change::new("t", vec![delete])), 1);
     }

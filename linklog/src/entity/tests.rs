@@ -49,6 +49,17 @@ fn entities_survive() {
             }
         }
     }
+    let joining = |role| Member {
+        role,
+        state: MemberState::Joining,
+        credential: None,
+        created_at_ms: 1,
+        announced_level: None,
+    };
+    let member = joining(MemberRole::Sync);
+    assert_eq!(Member::decode(Cursor::new(&member.encode())), Ok(member));
+    let proxy = joining(MemberRole::Read).encode();
+    assert_eq!(Member::decode(Cursor::new(&proxy)), Err(DecodeError::invalid(0, "joining")));
     for revoked_at_ms in [None, Some(8)] {
         let scopes = Scopes::LINKS_READ.union(Scopes::LINKS_WRITE);
         let token = Token {

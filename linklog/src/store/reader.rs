@@ -8,12 +8,12 @@ use rocksdb::{DB, Direction, ErrorKind, IteratorMode, ReadOptions, ReadTier, Sna
 use super::ends::{self, End, Ends};
 use super::find::{self, Count, Find, Found};
 use super::outcome::{self, Outcome};
-use super::{CREATED, INDEX, MANAGE, SERVE, Store, StoreError, index};
+use super::{CREATED, HEAD, INDEX, MANAGE, SERVE, Store, StoreError, index, read_head};
 use crate::change::CommandId;
 use crate::codec::value;
 use crate::key::{Key, StateKey};
 use crate::link::{Link, LinkManage, LinkView};
-use crate::position::Seq;
+use crate::position::{Head, Seq};
 use crate::stamp::Stamp;
 
 /// Reads a member's state. Cheap to clone; the database stays open as long as one exists.
@@ -107,6 +107,15 @@ impl Reader {
     /// Returns the last record whose effect every read that starts now will see.
     pub fn applied_seq(&self) -> Seq {
         Seq(self.applied_seq.load(Ordering::Acquire))
+    }
+
+    /// Returns the last record whose effect is in the database, be it published yet or not: whatever an earlier read has seen was made by
+    /// it or by one before it.
+    ///
+    /// # Errors
+    /// If the database fails or its head is damaged.
+    pub fn head(&self) -> Result<Head, StoreError> {
+        read_head(&self.store, HEAD)
     }
 
     /// Looks up a served value and hands its bytes ([`crate::codec::value`]) to `read`. May wait for the disk.

@@ -2,7 +2,7 @@
 
 use linklog::Change;
 use linklog::entity::{MemberRole, MemberState};
-use signpost_admin::members;
+use signpost_admin::members::{self, joining};
 
 use super::server::Role;
 use super::{Event, Node, PEACE_US, World};
@@ -113,6 +113,10 @@ impl World {
         if server == writer || !self.servers[server].is_standby || !self.plan.contests {
             return Ok(());
         }
+        if self.at_peace {
+            // Who has caught up at the end is looked at then: a record of the last moment would be on its way.
+            return Ok(());
+        }
         self.look_after(writer, server)
     }
 
@@ -140,18 +144,27 @@ impl World {
         let name = self.servers[server].member.clone();
         let found = members::with_version(&node.writer.reader(), &name).map_err(|error| error.to_string())?;
         let now_ms = self.clock_us(writer) / 1_000;
+        let level = node.writer.handle().commit().format_level;
+        let (table, min) = (node.members.all(), self.plan.min_sync_replicas);
+        let begins_in = match self.plants(Plant::CountAtOnce) {
+            true => MemberState::Active,
+            false => joining::state_to_begin_in(&table, &name, MemberRole::Sync, min, level),
+        };
         let change: Option<Change> = match found {
-            None => self.random.percent(50).then(|| members::add(&name, None, MemberRole::Sync, now_ms)),
+            None => {
+                let add = || members::add_in_state(&name, None, MemberRole::Sync, begins_in, now_ms);
+                self.random.percent(50).then(add)
+            }
             Some((member, version)) if self.servers[server].is_diverged => {
                 self.replace(server)?;
                 Some(members::set_state(&name, &member, version, MemberState::Forgotten))
             }
             Some((member, version)) if self.random.percent(10) => {
-                let state = match member.state {
-                    MemberState::Active if self.random.percent(50) => MemberState::Drained,
-                    _ => MemberState::Active,
+                let drains = member.state.takes_part() && self.random.percent(50);
+                let (state, changes) = match member.state {
+                    _ if drains => (MemberState::Drained, joining::may_drain(&table, &name, min).is_ok()),
+                    state => (begins_in, state == MemberState::Drained),
                 };
-                let changes = member.state != MemberState::Forgotten && member.state != state;
                 changes.then(|| members::set_state(&name, &member, version, state))
             }
             Some(_) => None,

@@ -200,6 +200,7 @@ impl World {
         let ack = Acknowledged { applied, synced_seq, apply_lag_us: 0 };
         node.table.acknowledged(&feed.member, feed.id, &ack, head, now);
         self.settle(server)?;
+        self.let_count(server)?;
         self.pump(server)
     }
 
@@ -225,6 +226,7 @@ impl World {
             self.post(server, other, Message::Fence { question: 0, epoch });
         }
         self.queue.after(HEARTBEAT_EVERY_US, Event::Heartbeat { server, life });
+        self.let_count(server)?;
         // The thread works at least once a second.
         self.work(server)
     }

@@ -6,7 +6,7 @@ use linklog::journal::JournalRead;
 use linklog::{Epoch, Head};
 use signpost_admin::feed::frames;
 use signpost_admin::members::Members;
-use signpost_admin::standby::ballot;
+use signpost_admin::standby::ballot::{self, Yielded};
 use signpost_admin::succession::Standing;
 
 use super::server::Role;
@@ -31,9 +31,9 @@ enum Phase {
     /// Everybody is asked, and nothing is changed.
     Asking,
     /// Everybody accepts the epoch.
-    Fencing(Epoch),
+    Fencing { epoch: Epoch, ours: Option<Yielded> },
     /// The longest log's end is fetched.
-    Adopting { epoch: Epoch, longest: Head, accepted: Vec<Standing> },
+    Adopting { epoch: Epoch, longest: Head, accepted: Vec<Standing>, ours: Option<Yielded> },
 }
 
 impl World {
@@ -69,6 +69,7 @@ impl World {
             member,
             writes: false,
             highest_epoch: node.standby.highest_epoch(),
+            accepted_before: Some(node.standby.highest_epoch()),
             head: node.standby.head(),
         })
     }
@@ -87,6 +88,7 @@ impl World {
         let standing = match &mut self.servers[server].role {
             Role::Down => return Ok(()),
             Role::Standby(node) => {
+                let accepted_before = Some(node.standby.highest_epoch());
                 let accepted = match forgets {
                     true => epoch > node.standby.highest_epoch(),
                     false => match node.standby.fence(epoch) {
@@ -95,8 +97,9 @@ impl World {
                     },
                 };
                 let highest_epoch = node.standby.highest_epoch().max(if accepted { epoch } else { Epoch(0) });
+                let head = node.standby.head();
                 let standing =
-                    Standing { accepted, member, writes: false, highest_epoch, head: node.standby.head() };
+                    Standing { accepted, member, writes: false, highest_epoch, accepted_before, head };
                 let stream = node.stream.filter(|_| accepted && !forgets);
                 if let Some(stream) = stream {
                     self.over(server, stream)?;
@@ -105,7 +108,8 @@ impl World {
             }
             Role::Writer(node) => {
                 let handle = node.writer.handle();
-                let accepted = epoch > handle.highest_epoch();
+                let before = handle.highest_epoch();
+                let accepted = epoch > before;
                 if accepted && !goes_on {
                     handle.fence(epoch.0);
                     self.work(server)?;
@@ -117,6 +121,7 @@ impl World {
                     member: String::new(),
                     writes: true,
                     highest_epoch: handle.highest_epoch().max(if accepted { epoch } else { Epoch(0) }),
+                    accepted_before: Some(before),
                     head: handle.commit().head,
                 }
             }
@@ -183,14 +188,20 @@ impl World {
         Ok(())
     }
 
-    fn is_enough(&mut self, server: Node, own: &Standing, answers: &[Standing]) -> Result<(), String> {
+    fn is_enough(
+        &mut self,
+        server: Node,
+        own: &Standing,
+        answers: &[Standing],
+        ours: Option<Yielded>,
+    ) -> Result<(), String> {
         if self.plants(Plant::PromoteWithFew) {
             return Ok(());
         }
         let min = self.plan.min_sync_replicas;
         let Some(node) = self.standby_of(server) else { return Err("gone".to_owned()) };
         let members = Members::load(&node.standby.reader()).map_err(|error| error.to_string())?;
-        let poll = ballot::poll(&members.all(), min, own, answers.iter());
+        let poll = ballot::poll(&members.all(), min, own, answers.iter(), ours);
         let head_seq = ballot::longest_seq(std::iter::once(own).chain(answers));
         poll.is_enough(head_seq).map_err(|few| few.to_string())
     }
@@ -205,14 +216,20 @@ impl World {
             promotion.answers.iter().map(|(_, standing)| standing.clone()).collect();
         match promotion.phase {
             Phase::Asking => {
-                if let Err(few) = self.is_enough(server, &own, &standings) {
+                let ours = self.standby_of(server).and_then(|node| node.yielded);
+                if let Err(few) = self.is_enough(server, &own, &standings, ours) {
                     return self.give_up(server, &few);
                 }
                 let epoch = ballot::first_try(own.highest_epoch, standings.iter())?;
                 let there = promotion.answers.iter().map(|(node, _)| *node).collect();
                 self.fence_all(server, epoch, 0, there)
             }
-            Phase::Fencing(epoch) => {
+            Phase::Fencing { epoch, ours } => {
+                if let Some(yielded) = ballot::yielded(epoch, standings.iter())
+                    && let Some(node) = self.standby_of(server)
+                {
+                    node.yielded = Some(yielded);
+                }
                 let (accepted, others): (Vec<_>, Vec<_>) =
                     promotion.answers.into_iter().partition(|(_, standing)| standing.accepted);
                 if let Some(higher) = ballot::outbid(epoch, others.iter().map(|(_, standing)| standing)) {
@@ -227,10 +244,10 @@ impl World {
                     accepted.iter().map(|(_, standing)| standing.clone()).collect();
                 let longest = ballot::to_adopt(own.head, &accepted, |(_, standing)| standing.head);
                 match longest.filter(|_| adopts) {
-                    None => self.begin_epoch(server, epoch, &standings),
+                    None => self.begin_epoch(server, epoch, &standings, ours),
                     Some((from, longest)) => {
                         let (from, longest) = (*from, longest.head);
-                        let phase = Phase::Adopting { epoch, longest, accepted: standings };
+                        let phase = Phase::Adopting { epoch, longest, accepted: standings, ours };
                         self.ask(server, phase, 0, Vec::new(), Epoch(0));
                         let question = self
                             .standby_of(server)
@@ -252,10 +269,11 @@ impl World {
             Ok(false) => return self.give_up(server, "it was outbid here"),
             Err(_) => return self.kill(server),
         }
+        let ours = node.yielded;
         if let Some(stream) = node.stream.take() {
             self.broken.insert(stream);
         }
-        self.ask(server, Phase::Fencing(epoch), rounds, there.clone(), epoch);
+        self.ask(server, Phase::Fencing { epoch, ours }, rounds, there.clone(), epoch);
         match there.is_empty() {
             true => self.go_on(server),
             false => Ok(()),
@@ -299,7 +317,7 @@ impl World {
         let Some(promotion) = node.promotion.take_if(|promotion| promotion.question == question) else {
             return Ok(());
         };
-        let Phase::Adopting { epoch, longest, accepted } = promotion.phase else { return Ok(()) };
+        let Phase::Adopting { epoch, longest, accepted, ours } = promotion.phase else { return Ok(()) };
         for frame in frames.unwrap_or_default() {
             match node.standby.adopt(&frame, now_us) {
                 Ok(_) => {}
@@ -308,19 +326,26 @@ impl World {
             }
         }
         match node.standby.head() == longest {
-            true => self.begin_epoch(server, epoch, &accepted),
+            true => self.begin_epoch(server, epoch, &accepted, ours),
             false => self.give_up(server, "the longest log came to another end"),
         }
     }
 
-    fn begin_epoch(&mut self, server: Node, epoch: Epoch, accepted: &[Standing]) -> Result<(), String> {
+    fn begin_epoch(
+        &mut self,
+        server: Node,
+        epoch: Epoch,
+        accepted: &[Standing],
+        ours: Option<Yielded>,
+    ) -> Result<(), String> {
         let Some(own) = self.own_standing(server) else { return Ok(()) };
         if own.highest_epoch != epoch {
             return self.give_up(server, "another epoch was accepted here");
         }
-        if let Err(few) = self.is_enough(server, &own, accepted) {
+        if let Err(few) = self.is_enough(server, &own, accepted, ours) {
             return self.give_up(server, &few);
         }
+        self.oracle.begins(epoch);
         let now_ms = self.clock_us(server) / 1_000;
         let Role::Standby(node) = std::mem::replace(&mut self.servers[server].role, Role::Down) else {
             return Ok(());

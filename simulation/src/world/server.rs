@@ -6,16 +6,18 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use linklog::entity::MemberRole;
+use linklog::entity::{MemberRole, MemberState};
 use linklog::journal::{HeadFileError, JournalRead, JournalReader, OpenError};
 use linklog::simulated::Disk;
 use linklog::standby::{Standby, StandbyOptions};
 use linklog::store::{StoreError, StoreOptions};
 use linklog::writer::{Decision, ProposeError, SteppedWriter, WriterOptions};
 use linklog::{Change, Epoch, Head};
+use signpost_admin::members::joining::{self, Joiners};
 use signpost_admin::members::{self, Members};
 use signpost_admin::replication::SYNC_WAIT;
 use signpost_admin::replication::table::Table;
+use signpost_admin::standby::ballot::Yielded;
 use tokio::sync::{oneshot, watch};
 
 use super::client::Answer;
@@ -57,6 +59,7 @@ pub(super) struct WriterNode {
     pub(super) table: Table,
     pub(super) confirmed: watch::Receiver<u64>,
     pub(super) members: Members,
+    joiners: Joiners,
     pub(super) feeds: BTreeMap<Stream, Feed>,
     decided: Decided,
     waiting: BTreeMap<u64, Waiting>,
@@ -90,6 +93,8 @@ pub(super) struct StandbyNode {
     /// The epoch of the writer it follows.
     pub(super) follows: Epoch,
     pub(super) promotion: Option<Promotion>,
+    /// The writer that yielded to a promotion of this process.
+    pub(super) yielded: Option<Yielded>,
     /// Whom it asks next.
     pub(super) next: usize,
 }
@@ -198,7 +203,8 @@ impl World {
             Err(error) => return self.not_opened(server, &error),
         };
         self.oracle.saw(standby.head())?;
-        let node = StandbyNode { standby, stream: None, follows: Epoch(0), promotion: None, next: 0 };
+        let (promotion, yielded) = (None, None);
+        let node = StandbyNode { standby, stream: None, follows: Epoch(0), promotion, yielded, next: 0 };
         self.servers[server].role = Role::Standby(Box::new(node));
         let life = self.servers[server].life;
         self.queue.after(1_000, Event::Dial { node: server, life });
@@ -224,6 +230,7 @@ impl World {
             confirmed: table.confirmed(),
             table,
             members,
+            joiners: Joiners::default(),
             writer,
             feeds: BTreeMap::new(),
             decided: Decided::default(),
@@ -239,6 +246,19 @@ impl World {
         self.servers[server].role = Role::Writer(Box::new(node));
         let life = self.servers[server].life;
         self.queue.after(HEARTBEAT_EVERY_US, Event::Heartbeat { server, life });
+        self.retire_own_member(server)
+    }
+
+    /// A promoted standby is no sync member any more.
+    fn retire_own_member(&mut self, server: Node) -> Result<(), String> {
+        let name = self.servers[server].member.clone();
+        let Some(node) = self.writer_of(server) else { return Ok(()) };
+        let found = members::with_version(&node.writer.reader(), &name).map_err(|error| error.to_string())?;
+        if let Some((member, version)) = found.filter(|(member, _)| member.state.takes_part()) {
+            let change = members::set_state(&name, &member, version, MemberState::Drained);
+            node.writer.handle().propose(vec![change], Box::new(|_| {}));
+            self.schedule_turn(server);
+        }
         Ok(())
     }
 
@@ -317,6 +337,27 @@ impl World {
         }
         self.drop_strangers(server);
         self.pump(server)
+    }
+
+    /// Lets a joining sync member count when enough of the others know of it.
+    pub(super) fn let_count(&mut self, server: Node) -> Result<(), String> {
+        let min = self.plan.min_sync_replicas;
+        let Some(node) = self.writer_of(server) else { return Ok(()) };
+        if !node.members.all().values().any(joining::is_joining) {
+            return Ok(());
+        }
+        let reader = node.writer.reader();
+        let members = members::with_versions(&reader).map_err(|error| error.to_string())?;
+        let head = reader.head().map_err(|error| error.to_string())?;
+        node.joiners.note(&members, head.position.seq.0);
+        let ready = node.joiners.ready(&members, min, |name| node.table.synced_seq(name));
+        let Some((name, version)) = ready else { return Ok(()) };
+        let Some((member, _)) = members.get(&name) else { return Ok(()) };
+        let change = members::set_state(&name, member, version, MemberState::Active);
+        node.writer.handle().propose(vec![change], Box::new(|_| {}));
+        self.say(|| format!("server {server} lets {name} count"));
+        self.schedule_turn(server);
+        Ok(())
     }
 
     /// Answers when enough sync members have it.

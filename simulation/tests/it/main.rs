@@ -6,6 +6,8 @@ use simulation::world;
 
 /// How many seeds the short form runs.
 const SEEDS: u64 = 500;
+/// How many of those in which the operator is not careful.
+const CONTESTED_SEEDS: u64 = 250;
 /// Events of each.
 const STEPS: u64 = 1_000;
 
@@ -23,6 +25,21 @@ fn no_seed_of_the_short_form_shows_what_must_not_happen() {
 }
 
 #[test]
+fn no_seed_shows_it_when_promotions_contend_and_sync_members_come_and_go() {
+    let (mut acknowledged, mut promotions) = (0, 0);
+    for seed in (0..CONTESTED_SEEDS).chain([369, 505, 1353]) {
+        let outcome = world::run(&Plan::contested(seed, STEPS, None), false);
+        assert_eq!(
+            outcome.violation, None,
+            "signpost-simulation run --seeds {seed} --steps {STEPS} --contests"
+        );
+        acknowledged += outcome.acknowledged;
+        promotions += outcome.promotions;
+    }
+    assert!(acknowledged > 500 && promotions > 20, "{acknowledged} acknowledged, {promotions} promotions");
+}
+
+#[test]
 fn the_same_seed_twice_gives_the_same_trace_to_the_byte() {
     for seed in [3, 17, 40] {
         let traced = || world::run(&Plan::of_seed(seed, STEPS, None), true);
@@ -32,16 +49,23 @@ fn the_same_seed_twice_gives_the_same_trace_to_the_byte() {
     }
 }
 
-/// Runs seeds from `from` on with a bug planted until one shows it, and returns what it says.
-fn found(plant: Plant, from: u64) -> String {
-    let shown = (from..from + 100)
-        .find_map(|seed| world::run(&Plan::of_seed(seed, 2_500, Some(plant)), false).violation);
+/// Runs the plans of `plans` for seeds from `from` on with a bug planted until one shows it, and returns what it says.
+fn found(plans: Plans, plant: Plant, from: u64) -> String {
+    let shown =
+        (from..from + 100).find_map(|seed| world::run(&plans(seed, 2_500, Some(plant)), false).violation);
     shown.unwrap_or_else(|| panic!("no seed shows {plant:?}"))
 }
 
+type Plans = fn(u64, u64, Option<Plant>) -> Plan;
+
 #[track_caller]
 fn assert_found(plant: Plant, from: u64, words: &[&str]) {
-    let found = found(plant, from);
+    assert_found_by(Plan::of_seed, plant, from, words);
+}
+
+#[track_caller]
+fn assert_found_by(plans: Plans, plant: Plant, from: u64, words: &[&str]) {
+    let found = found(plans, plant, from);
     assert!(words.iter().any(|words| found.contains(words)), "{plant:?} was found as: {found}");
 }
 
@@ -55,6 +79,11 @@ fn answering_before_sync_members_have_confirmed_loses_what_was_acknowledged() {
 #[test]
 fn a_promotion_that_adopts_nothing_loses_what_was_acknowledged() {
     assert_found(Plant::AdoptNothing, 0, LOST);
+}
+
+#[test]
+fn a_sync_member_that_counts_before_the_others_know_of_it_confirms_what_is_lost() {
+    assert_found_by(Plan::contested, Plant::CountAtOnce, 0, LOST);
 }
 
 #[test]
