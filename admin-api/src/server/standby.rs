@@ -100,22 +100,33 @@ pub(super) fn name(standby: &StandbyConfig, identity: Option<&Identity>) -> Stri
     certified.or_else(|| standby.name.clone()).unwrap_or_default()
 }
 
+/// How often it is tried to note that while something else about the member changes.
+const RETIRE_TRIES_MAX: u32 = 5;
+
 /// Notes that this process, now the writer, is no sync member any more: nobody waits for it, and no later promotion asks it.
 pub(super) async fn retire_own_member(log: &Log, members: &Members, name: &str) -> Result<(), ServerError> {
-    let of = name.to_owned();
-    let found = log.read(move |reader| members::with_version(reader, &of)).await;
-    let found = found.map_err(|error| io::Error::other(error.to_string()))?.map_err(OpenLogError::from)?;
-    let Some((member, version)) = found.filter(|(member, _)| member.state.takes_part()) else {
-        return Ok(());
-    };
-    let change = members::set_state(name, &member, version, MemberState::Drained);
-    match log.propose(vec![change]).await.map_err(OpenLogError::from)?.pop() {
-        Some(Decision::Applied { .. }) => {
-            members.reload().map_err(OpenLogError::from)?;
-            Ok(())
+    let mut other = None;
+    for _ in 0..RETIRE_TRIES_MAX {
+        let of = name.to_owned();
+        let found = log.read(move |reader| members::with_version(reader, &of)).await;
+        let found =
+            found.map_err(|error| io::Error::other(error.to_string()))?.map_err(OpenLogError::from)?;
+        let Some((member, version)) = found.filter(|(member, _)| member.state.takes_part()) else {
+            return Ok(());
+        };
+        let change = members::set_state(name, &member, version, MemberState::Drained);
+        other = log.propose(vec![change]).await.map_err(OpenLogError::from)?.pop();
+        match other {
+            Some(Decision::Applied { .. }) => {
+                members.reload().map_err(OpenLogError::from)?;
+                return Ok(());
+            }
+            // It has just begun to count, or its format level was noted.
+            Some(Decision::Conflict(_)) => {}
+            _ => break,
         }
-        other => Err(OpenLogError::Refused(format!("{other:?}")).into()),
     }
+    Err(OpenLogError::Refused(format!("{other:?}")).into())
 }
 
 impl RunningStandby {

@@ -53,6 +53,20 @@ fn a_link_ends_by_the_clock_of_the_proxy_and_a_wrong_clock_is_told_until_it_is_r
 }
 
 #[test]
+fn a_reserved_alias_is_free_again_after_thirty_days_and_not_before() {
+    let dir = tempfile::tempdir().unwrap();
+    let (town, reins) = town(dir.path());
+    let order = json!({ "long_url": "https://example.org/theirs", "alias": "big-day" });
+    let create = || town.api("POST", "/v1/links", &order).status;
+    town.link(&json!({ "alias": "big-day", "reserve": true }));
+    reins.step_clock("admin", 29 * DAY_MS).unwrap();
+    assert_eq!((create(), town.visit("/big-day").status), (409, 404));
+    reins.step_clock("admin", 31 * DAY_MS).unwrap();
+    assert_eq!(create(), 201);
+    assert_eq!(town.visit("/big-day").location(), "https://example.org/theirs");
+}
+
+#[test]
 fn a_writer_whose_clock_is_stepped_by_a_day_either_way_loses_nothing_and_lists_everything_once() {
     let dir = tempfile::tempdir().unwrap();
     let (town, reins) = town(dir.path());

@@ -205,6 +205,23 @@ fn a_promotion_loses_no_click_and_gives_none_twice() {
 }
 
 #[test]
+fn a_limit_is_not_lowered_below_what_a_proxy_that_cannot_be_reached_has_at_hand() {
+    let dir = tempfile::tempdir().unwrap();
+    let town = Town::new(dir.path());
+    let code = town.code(&json!({ "long_url": TARGET, "max_clicks": 1000 }));
+    assert_eq!(follow(&town, &code).status, 302);
+    let lower = || town.api("PATCH", &format!("/v1/links/{code}"), &json!({ "max_clicks": 1 }));
+    town.fleet.must("kill proxy-0 STOP");
+    let refused = lower();
+    assert_eq!((refused.status, &refused.json()["code"]), (409, &json!("limit_held")));
+    assert!(refused.json()["detail"].as_str().unwrap().contains("proxy-0"), "{refused:?}");
+    assert_eq!(limit(&town, &code)["max_clicks"], 1000);
+    town.fleet.must("kill proxy-0 CONT");
+    eventually("the proxy to give back what it has", || lower().status == 200);
+    assert_eq!(follow(&town, &code).status, 410);
+}
+
+#[test]
 fn a_limit_that_is_lowered_holds_from_its_acknowledgement_on() {
     max_clicks(&["--clients", "40", "--limits", "10,1000", "--lower"]);
 }

@@ -35,6 +35,7 @@ mod bootstrap;
 mod bucket;
 mod clicks;
 mod clocks;
+mod documents;
 mod domains;
 mod ends;
 mod faults;

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use signpost_loadtest::fleet::{Fleet, Options};
 
 use super::web::ask;
@@ -105,6 +105,11 @@ fn a_writer_that_has_lost_its_end_says_so_and_recovers_it_from_its_standby() {
             ready["why"].as_str().is_some_and(|why| why.contains("signpost-admin recover"))
         })
     });
+    let token = format!("Bearer {}", fleet.ready().token);
+    let headers = [("Authorization", &*token), ("Content-Type", "application/json")];
+    let refused =
+        ask(&fleet.ready().admin, "POST", "/v1/links", &headers, r#"{"long_url":"https://example.org/"}"#);
+    assert_eq!((refused.status, &refused.json()["code"]), (503, &json!("writer_behind")));
     fleet.must("stop admin");
     let config = fleet.dir().join("admin/config.toml");
     let from = format!("https://127.0.0.1:{}", port(&fleet, "/standbys/0/feed"));
