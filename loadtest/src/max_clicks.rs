@@ -4,11 +4,13 @@
 //! was on its way when a proxy was killed. What is not known to be used is burned, and only with the memory of a proxy: `used + burned = limit`.
 //! After a limit was lowered no more gets through than the new one, or than had by then.
 //!
-//! A promotion loses no click and gives none twice: grants are records, and none was shown to a proxy before a standby had it.
+//! A promotion loses no click and gives none twice: grants are records, and none was shown to a proxy before a standby had it. A restore burns
+//! what was left, and what was granted after the backup is in nobody's hands any more.
 //!
-//! - `visitors`: the clients · `api`: the links · `writers`: who is the writer · this file: the faults and the comparison
+//! - `visitors`: the clients · `api`: the links · `writers`: who is the writer · `restored`: the writer goes back · this file: the faults and the comparison
 
 mod api;
+mod restored;
 mod visitors;
 mod writers;
 
@@ -27,6 +29,7 @@ use crate::pace::StopFlag;
 use crate::progress::say;
 use crate::trial::{self, Findings, PlaceArgs, Seed, Settings};
 use api::Api;
+use restored::Backups;
 use visitors::{Seen, Visitors};
 use writers::{Writers, must};
 
@@ -69,6 +72,9 @@ pub struct Args {
     /// Kills the writer for good and makes a standby the writer, while each of the last so many links is followed.
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u16).range(0..=4))]
     promotions: u16,
+    /// Makes a backup while each link is followed, and has the writer go back to it later.
+    #[arg(long, conflicts_with = "promotions")]
+    restore: bool,
     #[command(flatten)]
     seed: Seed,
     #[command(flatten)]
@@ -92,6 +98,8 @@ pub struct Link {
     pub kills: u32,
     /// Another server became the writer while it was followed.
     pub promoted: bool,
+    /// The writer went back to a backup while it was followed.
+    pub restored: bool,
     /// From the first request to the last click being settled, in milliseconds.
     pub took_ms: u64,
 }
@@ -166,16 +174,21 @@ pub fn run(args: Args) -> anyhow::Result<()> {
 impl Args {
     fn measure(&self, seed: u64, stop: &StopFlag) -> anyhow::Result<Results> {
         // A proxy that is started while the writer is away is to serve at once.
-        let own = ["proxy.ready.without_writer_after_ms=0"];
-        let mut options = self.place.options(self.place.dir()?, self.proxies, &own, &self.settings)?;
+        let dir = self.place.dir()?;
+        let backups = self.restore.then(|| restored::setting(dir));
+        let own: Vec<&str> =
+            ["proxy.ready.without_writer_after_ms=0"].into_iter().chain(backups.as_deref()).collect();
+        let mut options = self.place.options(dir, self.proxies, &own, &self.settings)?;
         options.standbys = self.promotions;
         let fleet = Fleet::start_stoppable(options, stop.clone())?;
         let mut random = SmallRng::seed_from_u64(seed);
         let mut results = Results { seed, links: Vec::new(), broken: Vec::new() };
         let mut writers = Writers::of(&fleet);
+        let mut backups = Backups::of(&fleet, &self.place.bin_dir()?);
         for (index, &max_clicks) in self.limits.iter().enumerate() {
             let promote = writers.standbys() >= self.limits.len() - index;
-            let link = self.follow(&fleet, (&mut writers, promote), max_clicks, &mut random, stop)?;
+            let link =
+                self.follow(&fleet, (&mut writers, promote), &mut backups, max_clicks, &mut random, stop)?;
             let line = format!("max-clicks: limit {max_clicks}: {} received", link.seen.redirected);
             say(line);
             results.broken.extend(self.judge(&link));
@@ -189,6 +202,7 @@ impl Args {
         &self,
         fleet: &Fleet,
         (writers, promote): (&mut Writers<'_>, bool),
+        backups: &mut Backups<'_>,
         max_clicks: u64,
         random: &mut SmallRng,
         stop: &StopFlag,
@@ -216,6 +230,13 @@ impl Args {
             writers.promote()?;
             api = writers.api()?;
         }
+        if self.restore {
+            used(max_clicks / 4, &visitors);
+            let seq = backups.make()?;
+            used(max_clicks / 2, &visitors);
+            backups.restore(seq)?;
+            api = writers.api()?;
+        }
         let mut kills = 0;
         let writer_at = if self.kill_writer { self.kills / 2 } else { u32::MAX };
         while kills < self.kills && !visitors.are_done() && !stop.is_set() {
@@ -233,7 +254,8 @@ impl Args {
         let standing = api.settled(&code)?;
         api::ended_everywhere(&proxies, &code)?;
         let took_ms = begun.elapsed().as_millis() as u64;
-        Ok(Link { max_clicks, lowered, seen, standing, kills, promoted: promote, took_ms })
+        let (promoted, restored) = (promote, self.restore);
+        Ok(Link { max_clicks, lowered, seen, standing, kills, promoted, restored, took_ms })
     }
 
     fn lower(
@@ -260,14 +282,15 @@ impl Args {
         };
         must(seen.redirected <= most, "more got through than the limit allows");
         must(seen.wrong == 0, "an answer that was none of 302, 410 and 503");
-        // What was spent and not yet told of is lost with a memory, and burned.
-        let untold = if self.lose_memory { log.burned } else { 0 };
+        // What was spent and not yet told of is lost with a memory, and burned; so is what was told to a log that was lost.
+        let burns = self.lose_memory || self.restore;
+        let untold = if burns { log.burned } else { 0 };
         must(seen.redirected <= log.used + untold, "more got through than was used");
         must(log.used <= seen.redirected + seen.unanswered, "clicks were used for nobody");
         must(log.used + log.burned == most || link.lowered.is_some(), "used and burned are not the limit");
         must(log.used + log.burned <= most, "used and burned are more than the limit");
-        must(log.burned == 0 || self.lose_memory, "clicks were burned although no memory was lost");
-        let is_whole = self.kills == 0 && link.lowered.is_none();
+        must(log.burned == 0 || burns, "clicks were burned although no memory was lost");
+        let is_whole = self.kills == 0 && link.lowered.is_none() && !self.restore;
         must(!is_whole || seen.redirected == max, "not all got through");
         must(
             most - seen.redirected.min(most) <= log.burned + seen.unanswered || link.lowered.is_some(),

@@ -30,7 +30,8 @@ fn every_feature_names_tests_and_headings_that_are_there() {
     let mut files: HashMap<PathBuf, String> = HashMap::new();
     let mut read = |path: &str| -> Option<String> {
         let path = root().join(path);
-        let text = files.entry(path.clone()).or_insert_with(|| std::fs::read_to_string(path).unwrap_or_default());
+        let text =
+            files.entry(path.clone()).or_insert_with(|| std::fs::read_to_string(path).unwrap_or_default());
         Some(text.clone()).filter(|text| !text.is_empty())
     };
     let (mut missing, mut rows) = (Vec::new(), 0);

@@ -222,6 +222,11 @@ fn a_limit_is_not_lowered_below_what_a_proxy_that_cannot_be_reached_has_at_hand(
 }
 
 #[test]
+fn a_writer_that_goes_back_to_a_backup_lets_no_click_too_many_through() {
+    max_clicks(&["--clients", "40", "--limits", "400,4000", "--rest", "100", "--restore"]);
+}
+
+#[test]
 fn a_limit_that_is_lowered_holds_from_its_acknowledgement_on() {
     max_clicks(&["--clients", "40", "--limits", "10,1000", "--lower"]);
 }
