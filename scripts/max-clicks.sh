@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Has 200 clients follow links that end with 1 to 10,000 clicks on 4 proxies: untouched, through kills of proxies and of the writer, with memories
-# of proxies lost, with limits lowered, standbys promoted and the writer restored from a backup meanwhile. SEED=N repeats a run. Exit code 1 if one click too many gets through, or too few.
-# About two minutes.
+# of proxies lost, with limits lowered, standbys promoted and the writer restored from a backup meanwhile. SEED=N repeats a run. Exit code 1 if
+# one click too many gets through, or too few.
+# About three minutes.
 set -euo pipefail
 . "$(dirname "$0")/env.sh"
 . scripts/fleet.sh
