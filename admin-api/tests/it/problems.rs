@@ -28,7 +28,7 @@ fn a_body_that_breaks_off_is_no_request() {
     let admin = Admin::start(&[]);
     let client = admin.client();
     let mut stream = begin(&admin, &client, "/v1/links", "application/json");
-    stream.write_all(b"11\r\n{\"alias\": \"broken\"\r\nno length\r\n").unwrap();
+    stream.write_all(b"12\r\n{\"alias\": \"broken\"\r\nno length\r\n").unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
     assert!(answer.starts_with("HTTP/1.1 400 ") && answer.contains("\"code\":\"body_broken\""), "{answer}");
@@ -40,7 +40,7 @@ fn a_body_that_does_not_come_is_given_up() {
     let admin = Admin::start(&[]);
     let client = admin.client();
     let mut stream = begin(&admin, &client, "/v1/links", "application/json");
-    stream.write_all(b"11\r\n{\"alias\": \"unsent\"\r\n").unwrap();
+    stream.write_all(b"12\r\n{\"alias\": \"unsent\"\r\n").unwrap();
     let mut answer = [0; 1024];
     let read = stream.read(&mut answer).unwrap();
     let answer = String::from_utf8_lossy(&answer[..read]);
