@@ -7,6 +7,7 @@ mod client;
 mod faults;
 mod feed;
 mod follower;
+mod peace;
 mod promotion;
 mod server;
 
@@ -14,14 +15,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Instant;
 
-use linklog::entity::MemberState;
 use linklog::journal::JournalRead;
 use linklog::simulated::{self, Disk};
 use linklog::{Change, Epoch, Head, Position, SlotSum};
 use signpost_admin::succession::Standing;
 use wire::feed::refusal::Reason;
 
-use crate::model::Served;
 use crate::oracle::Oracle;
 use crate::plan::{Plan, Plant};
 use crate::queue::Queue;
@@ -427,67 +426,6 @@ impl World {
             let server = &self.servers[*server];
             matches!(server.role, Role::Writer(_)) && server.head().position.epoch == self.newest
         })
-    }
-
-    /// Everybody comes back and is left in peace; what is then not as it should be stays so.
-    fn check_end(&mut self) -> Result<(), String> {
-        let Some(writer) = self.newest_writer() else { return Ok(()) };
-        let Role::Writer(node) = &self.servers[writer].role else { return Ok(()) };
-        let (journal, reader) = (node.writer.journal(), node.writer.reader());
-        self.oracle.check_journal("the last writer", &journal)?;
-        let head = node.writer.handle().commit().head;
-        let folded = Served::of_journal(&journal, head.position.seq)?;
-        if folded != Served::of_replica(&reader)? {
-            return Err(format!(
-                "the last writer's state is not what its journal leads to at {}",
-                head.position
-            ));
-        }
-        // A promotion that was begun and not ended waits for the operator to begin it again.
-        let is_settled = node.writer.handle().refusal().is_none()
-            && self.servers.iter().enumerate().all(|(other, server)| match &server.role {
-                Role::Standby(node) => node.standby.highest_epoch() <= self.newest,
-                // Two histories of one epoch: some follow the other one (see `Oracle::new`).
-                Role::Writer(_) => other == writer || server.head().position.epoch != self.newest,
-                Role::Down => true,
-            });
-        for standby in &self.servers {
-            let Role::Standby(following) = &standby.role else { continue };
-            let record = node.members.get(&standby.member);
-            let may_follow = record.is_some_and(|record| record.state != MemberState::Forgotten);
-            let at = following.standby.head();
-            if is_settled && may_follow && !standby.is_diverged && at != head {
-                return Err(format!(
-                    "{} has not caught up in peace: it is at {}, the writer at {}",
-                    standby.member, at.position, head.position
-                ));
-            }
-        }
-        for proxy in &self.proxies {
-            let Some(replica) = &proxy.replica else { continue };
-            let at = replica.head();
-            let shown = (*node.confirmed.borrow()).min(head.position.seq.0);
-            let is_in_it =
-                journal.digest_at(at.position).map_err(|error| error.to_string())? == Some(at.digest);
-            if !is_settled && !is_in_it {
-                // It has not met this writer yet.
-                continue;
-            }
-            if is_settled && (!is_in_it || at.position.seq.0 < shown) {
-                return Err(format!(
-                    "{} has not caught up in peace: it is at {}, the writer at {}, of which {shown} are confirmed",
-                    proxy.member, at.position, head.position
-                ));
-            }
-            let folded = Served::of_journal(&journal, at.position.seq)?;
-            if folded != Served::of_replica(&replica.reader())? {
-                return Err(format!(
-                    "the state of {} is not what the journal leads to at {}",
-                    proxy.member, at.position
-                ));
-            }
-        }
-        Ok(())
     }
 
     /// The digest of a journal at a place that is in it.

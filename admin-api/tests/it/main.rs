@@ -20,6 +20,7 @@ mod disk;
 mod domains;
 mod drop_in;
 mod ends;
+mod every_field;
 mod fixture;
 mod health;
 mod idempotency;
