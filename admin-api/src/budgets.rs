@@ -9,11 +9,13 @@
 //! is a record to be written anyway. It only makes numbers that people see more recent; nothing is granted by it.
 //!
 //! - `book`: a link's clicks or a quota as the log has them · `quota`: a token's quota, set · `freed`: what goes with a link that is deleted
+//! - [`escrow`]: what becomes of a budget, pure
 //! - `stream`: what members say and are asked · `settle`: what comes back from them · `room`: a limit that is lowered
 //! - Spending itself, and giving back what is idle, is the proxies'.
 
 mod book;
 mod burning;
+pub mod escrow;
 mod freed;
 mod quota;
 mod room;
@@ -251,14 +253,9 @@ impl Budgets {
                 return Ok(());
             }
             let old = book.row(&of.member);
-            let own = old.filter(|row| row.budget.created == of.created).map(|row| row.budget);
-            let own = own.unwrap_or_else(|| Budget::none(of.created, holder));
             let clicks = book.share(self.members());
-            // What another memory held is burned before this one gets any.
-            if own.at_hand() >= clicks || own.holder != holder && own.at_hand() > 0 {
-                return Ok(());
-            }
-            let new = Budget { holder, granted: own.granted + clicks, ..own };
+            let own = old.map(|row| row.budget);
+            let Some(new) = escrow::granted(own, of.created, holder, clicks) else { return Ok(()) };
             if self.put(&of.what, &of.member, old, new).await? {
                 self.0.counts.granted.inc_by(clicks);
                 return Ok(());

@@ -9,8 +9,10 @@
 //!
 //! - [`world`] is the run: [`world::run`]
 //! - [`plan`] draws sizes and faults, and names the bugs that can be planted
+//! - [`escrow`] is a smaller run of its own: the clicks of one limited link
 //! - [`model`] works the state out a second time; [`oracle`] remembers what was promised
 
+pub mod escrow;
 pub mod model;
 pub mod oracle;
 pub mod plan;

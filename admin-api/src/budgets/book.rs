@@ -6,6 +6,8 @@ use linklog::link::extras::Limit;
 use linklog::store::{Reader, StoreError, StoredLink};
 use linklog::{Allowance, DecodeError, Position, StateKey};
 
+use super::escrow::{self, share};
+
 /// Most redirects of a quota that are granted at once although they are more than half an even share.
 const QUOTA_FLOOR_MAX: u64 = 1_000;
 
@@ -98,8 +100,7 @@ impl Book {
     /// Clicks that are spent, burned, or in somebody's hands.
     pub(super) fn taken(&self) -> u64 {
         let limit = self.limit().unwrap_or_default();
-        let granted = self.rows().map(|row| row.budget.granted - row.budget.returned).sum::<u64>();
-        limit.used.saturating_add(limit.burned).saturating_add(granted)
+        escrow::taken(&limit, self.rows().map(|row| &row.budget))
     }
 
     /// Clicks that may still be granted.
@@ -147,12 +148,6 @@ pub(super) fn read_row(key: &[u8], stored: &[u8]) -> Result<Option<Row>, DecodeE
 pub(super) fn read_quota(stored: &[u8]) -> Result<Option<(Quota, u64)>, DecodeError> {
     let (stamp, body) = value::split(stored)?;
     if stamp.live { Quota::decode(body).map(|quota| Some((quota, stamp.version))) } else { Ok(None) }
-}
-
-/// How many clicks to grant at once: half an even share of what is left, so that what one member holds and does not need is never
-/// most of it, and at least one.
-fn share(left: u64, members: u64) -> u64 {
-    (left / (2 * members.max(1))).max(1).min(left)
 }
 
 #[cfg(test)]

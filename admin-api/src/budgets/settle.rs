@@ -6,6 +6,7 @@ use linklog::entity::{Budget, Quota};
 use linklog::{Allowance, Operation, Part, Position, Precondition};
 
 use super::book::{Book, Record, Row};
+use super::escrow::{self, Reported};
 use super::{Budgets, CLOSED_AT_ONCE, Of, TRIES_MAX, Told, part};
 use crate::clock;
 use crate::links::ChangeError;
@@ -26,18 +27,11 @@ impl Budgets {
         for _ in 0..TRIES_MAX {
             let book = self.book(of.what).await?;
             let Some(row) = book.row(&of.member) else { return Ok(true) };
-            if row.budget.created != of.created || row.budget.holder != holder {
-                return Ok(true);
-            }
-            let new = Budget {
-                spent: row.budget.spent.max(spent),
-                returned: row.budget.returned.max(returned),
-                ..row.budget
+            let new = match escrow::reported(&row.budget, of.created, holder, spent, returned) {
+                Reported::Other => return Ok(true),
+                Reported::Impossible => return Ok(false),
+                Reported::Known(new) => new,
             };
-            let gone = new.spent.checked_add(new.returned).and_then(|gone| gone.checked_add(new.burned));
-            if gone.is_none_or(|gone| gone > new.granted) {
-                return Ok(false);
-            }
             if book.label != Some(of.created) {
                 // The link is gone, or the period over: so is the budget.
                 if self.propose(vec![part(&of.what, &of.member, Some(row), Operation::Delete)]).await? {
@@ -127,11 +121,7 @@ impl Budgets {
                     break;
                 };
                 let at_hand = row.budget.at_hand();
-                let new = Budget {
-                    burned: row.budget.burned + at_hand,
-                    holder: holder.unwrap_or(row.budget.holder),
-                    ..row.budget
-                };
+                let new = escrow::burned(&row.budget, holder);
                 if matches!(what, Allowance::Quota(_)) && book.label != Some(row.budget.created) {
                     // Its period is over: nobody misses it.
                     self.note(&what, member, 0);

@@ -58,9 +58,9 @@ impl Places {
         Places { id_of }
     }
 
-    fn path(&self, template: &str) -> String {
+    fn path(&self, method: &str, template: &str) -> String {
         // What is put by its external id has that in the address.
-        if template == "/v1/links" {
+        if (method, template) == ("put", "/v1/links") {
             return "/v1/links?external_id=crm-1".to_owned();
         }
         let Some((before, rest)) = template.split_once('{') else { return template.to_owned() };
@@ -94,9 +94,9 @@ fn every_field_of_the_description_refuses_a_value_of_another_type_by_its_name() 
                 for (field, kind) in schema["properties"].as_object().unwrap() {
                     let mut body = whole.clone();
                     body.insert(field.clone(), wrong(found(&document, kind)));
+                    let path = places.path(method, template);
                     let method: Method = method.to_uppercase().parse().unwrap();
                     let sent = Value::Object(body).to_string();
-                    let path = places.path(template);
                     let reply = operator.send(
                         method.clone(),
                         &path,

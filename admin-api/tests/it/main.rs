@@ -2,7 +2,7 @@
 //!
 //! - [`fixture`]: a key pool, a service in this process, a client
 //! - [`bad_input`]: everything a client can get wrong · [`links`]: the life of a link · [`batch`] · [`put`] · [`list`] · [`search`] · [`idempotency`] · [`takedowns`] · [`abuse`] · [`drop_in`] · [`domains`]
-//! - [`problems`]: what takes more than one request, or a broken connection
+//! - [`every_field`]: every field of the description · [`problems`]: what takes more than one request, or a broken connection
 //! - [`clicks`]: reports of a proxy, and what the API shows of them
 //! - [`tokens`], [`operator`]: the real binary against a running service · [`codes`]: key pools that come and go
 //! - [`sweep`]: what becomes of links that ended long ago
