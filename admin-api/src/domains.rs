@@ -240,6 +240,7 @@ mod tests {
             queue_max: 10,
             clock_us: Box::new(crate::clock::now_us),
             nonce: Box::new(|| [7; 16]),
+            at_start: Box::new(|| {}),
             on_commit: Box::new(|_| {}),
             on_fatal: Box::new(|error| panic!("{error}")),
         };

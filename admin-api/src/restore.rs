@@ -255,6 +255,7 @@ fn begin(dir: &Path, restored: Restored, keep_limits: bool) -> Result<(u64, u64)
         queue_max: 16,
         clock_us: Box::new(clock::now_us),
         on_commit: Box::new(|_| ()),
+        at_start: Box::new(|| ()),
         nonce: nonce::source().map_err(RestoreError::Random)?,
         on_fatal: Box::new(|error| tracing::error!(%error, "a write failed")),
     };

@@ -70,6 +70,7 @@ fn open(dir: &std::path::Path) -> Writer {
         clock_us: Box::new(now_us),
         nonce: Box::new(|| [7; 16]),
         on_commit: Box::new(|_| {}),
+        at_start: Box::new(|| {}),
         on_fatal: Box::new(|error| panic!("{error}")),
     };
     Writer::open(dir, options).unwrap()

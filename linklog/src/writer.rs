@@ -174,6 +174,8 @@ pub struct WriterOptions {
     pub nonce: Box<dyn FnMut() -> [u8; 16] + Send>,
     /// Called on the writer's thread after every group, before the answers go out. Must not block.
     pub on_commit: Box<dyn Fn(&Commit) + Send>,
+    /// Called once, before everything else on the writer's thread: how it is scheduled, say.
+    pub at_start: Box<dyn FnOnce() + Send>,
     /// Called once if the writer's thread ends by a failure: the process must end and recover by starting again.
     pub on_fatal: Box<dyn FnOnce(&WriterFailure) + Send>,
 }
@@ -244,9 +246,10 @@ impl Writer {
         let opened = open::open(dir, options)?;
         *shared.commit.write() = opened.first_commit;
         let (reader, journal) = (opened.engine.reader(), opened.engine.journal_reader());
-        let (engine, on_fatal) = (opened.engine, opened.on_fatal);
+        let (engine, OnThread { at_start, on_fatal }) = (opened.engine, opened.on_thread);
         let on_thread = shared.clone();
         let run = move || {
+            at_start();
             let work = std::panic::AssertUnwindSafe(|| engine.run(&waiting, &on_thread));
             match std::panic::catch_unwind(work) {
                 Ok(Ok(())) => {}

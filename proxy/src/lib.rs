@@ -47,7 +47,6 @@ pub mod scrub;
 pub mod server;
 mod start;
 pub mod tls;
-mod turn;
 pub mod visitors;
 pub mod wall_clock;
 pub mod watch;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use daemon::turn;
 use futures::future::join_all;
 use pingora::apps::ServerApp;
 use pingora::protocols::Stream;
@@ -22,7 +23,6 @@ use crate::client::ClientAddress;
 use crate::http::begin::{self, Speaks};
 use crate::listeners::WorkerSockets;
 use crate::readiness::ReadyState;
-use crate::turn;
 use crate::worker::Worker;
 
 /// How long requests in flight may take once the ports are closed. Pingora sleeps that long, whole seconds, whatever happens.

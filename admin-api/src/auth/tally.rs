@@ -300,6 +300,7 @@ mod tests {
             clock_us: Box::new(|| 90_000_000),
             nonce: Box::new(|| [0; 16]),
             on_commit: Box::new(|_| ()),
+            at_start: Box::new(|| ()),
             on_fatal: Box::new(|failure| panic!("{failure}")),
         };
         let writer = Writer::open(dir.path(), options).unwrap();

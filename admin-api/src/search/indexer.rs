@@ -14,6 +14,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use daemon::turn;
 use linklog::codec::record::{self, Kind, RecordView};
 use linklog::journal::{Entry, JournalRead, JournalReader, ReadError};
 use linklog::store::{Find, Order, Place, Reader, StoreError, Within};
@@ -37,8 +38,6 @@ const SCANNED_AT_ONCE: usize = 1000;
 const SCAN_COMMIT_EVERY: Duration = Duration::from_secs(30);
 /// How long after a failure it is tried again: so long at first, twice as long each time, and never longer than the latter.
 const RETRY_AFTER: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(600));
-/// The thread's niceness, and that of those it starts: a tenth of what others get who want a processor too, so that even then it comes along.
-const NICENESS: i32 = 10;
 
 /// What the index is made from.
 #[derive(Clone)]
@@ -144,7 +143,7 @@ struct Work {
 
 impl Work {
     fn run(&mut self) {
-        if let Err(error) = rustix::process::nice(NICENESS) {
+        if let Err(error) = turn::gives_way() {
             tracing::warn!(%error, "the search index is not kept at low priority");
         }
         let mut retry_after = RETRY_AFTER.0;

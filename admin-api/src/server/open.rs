@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use clicklog::accounts::{Accounts, AccountsOptions};
+use daemon::turn;
 use linklog::codec::{FORMAT_LEVEL, value};
 use linklog::entity::{Domain, DomainAnswers, Fleet, Restored};
 use linklog::store::{Reader, StoreError, StoreOptions};
@@ -87,6 +88,13 @@ pub(super) struct OpenLog {
     pub restored: Option<Restored>,
 }
 
+/// The writer's turns are short, and everybody waits for them.
+fn first_in_turn() {
+    if let Err(error) = turn::comes_at_once() {
+        tracing::info!(%error, "the system does not let the writer come before other work: it may wait for it some milliseconds");
+    }
+}
+
 /// Opens the log, writing its first records if they are missing, and the counts of clicks. After a failed write to either `stop` is
 /// cancelled and `fatal` set.
 pub(super) fn open(
@@ -108,6 +116,7 @@ pub(super) fn open(
         on_commit: Box::new(move |commit| {
             on_commit.send_replace(*commit);
         }),
+        at_start: Box::new(first_in_turn),
         nonce: nonce::source().map_err(OpenLogError::Random)?,
         on_fatal: {
             let (fatal, stop) = (fatal.clone(), stop.clone());

@@ -26,6 +26,7 @@ fn log_at_level_1(admin: &Admin, names: &[&str]) {
         queue_max: 100,
         clock_us: Box::new(|| 1_700_000_000_000_000),
         nonce: Box::new(|| [7; 16]),
+        at_start: Box::new(|| {}),
         on_commit: Box::new(|_| {}),
         on_fatal: Box::new(|error| panic!("{error}")),
     };

@@ -21,6 +21,7 @@ pub(crate) fn open(dir: &Path, journal_bytes_kept: u64) -> Writer {
             nonce.to_le_bytes()
         }),
         on_commit: Box::new(|_| {}),
+        at_start: Box::new(|| {}),
         on_fatal: Box::new(|error| panic!("{error}")),
     };
     Writer::open(dir, options).unwrap()

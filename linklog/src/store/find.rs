@@ -8,7 +8,7 @@
 
 mod within;
 
-use rocksdb::{DBRawIteratorWithThreadMode, ReadOptions, SnapshotWithThreadMode};
+use rocksdb::{DBRawIteratorWithThreadMode, PrefixRange, ReadOptions, SnapshotWithThreadMode};
 
 use super::index::{PLACE_BYTES, TERM_BYTES, Term, place};
 use super::reader::{StoredLink, damaged, link_in, read_error};
@@ -95,8 +95,8 @@ pub struct Count {
 
 /// One step towards the next link.
 enum Step {
-    /// This one; its encoded key.
-    At(u128, Vec<u8>),
+    /// There is one at this place; its key is [`Leap::encoded`].
+    At(u128),
     /// There are no more.
     End,
     /// The steps are used up; everything before this place was looked at.
@@ -117,15 +117,16 @@ pub(super) fn find(store: &Store, what: &Find) -> Result<Found, StoreError> {
                     Some(Place(if leap.forward { at.saturating_sub(1) } else { at.saturating_add(1) }));
                 return Ok(found);
             }
-            Step::At(..) if found.links.len() >= what.limit => {
+            Step::At(_) if found.links.len() >= what.limit => {
                 found.next = last.map(Place);
                 return Ok(found);
             }
-            Step::At(at, encoded) => {
+            Step::At(at) => {
                 last = Some(at);
+                let encoded = leap.encoded();
                 let invalid = || damaged("index row")(crate::DecodeError::invalid(0, "index row"));
-                let Ok(StateKey::Link(key)) = StateKey::decode(&encoded) else { return Err(invalid()) };
-                let link = link_in(store, &snapshot, &encoded, |view, manage| {
+                let Ok(StateKey::Link(key)) = StateKey::decode(encoded) else { return Err(invalid()) };
+                let link = link_in(store, &snapshot, encoded, |view, manage| {
                     what.all_of.iter().all(|term| term.is_of(&key, view, manage))
                 })?;
                 found.links.extend(link.map(|link| (key, link)));
@@ -142,7 +143,7 @@ pub(super) fn count(store: &Store, what: &Find) -> Result<Count, StoreError> {
         match leap.next()? {
             Step::End => return Ok(Count { is_exact: true, ..count }),
             Step::UsedUp(_) => return Ok(count),
-            Step::At(..) => count.links += 1,
+            Step::At(_) => count.links += 1,
         }
     }
 }
@@ -151,13 +152,34 @@ pub(super) fn count(store: &Store, what: &Find) -> Result<Count, StoreError> {
 struct Rows<'a> {
     prefix: [u8; TERM_BYTES],
     rows: DBRawIteratorWithThreadMode<'a, rocksdb::DB>,
+    /// Prefix and what was sought last; empty: it is nowhere yet.
+    sought: Vec<u8>,
 }
 
-impl Rows<'_> {
+impl<'a> Rows<'a> {
+    fn of(term: &Term, store: &'a Store, snapshot: &'a SnapshotWithThreadMode<'a, rocksdb::DB>) -> Rows<'a> {
+        let prefix = term.prefix();
+        let mut options = ReadOptions::default();
+        options.set_iterate_range(PrefixRange(prefix));
+        let rows = snapshot.raw_iterator_cf_opt(store.table(INDEX), options);
+        Rows { prefix, rows, sought: Vec::new() }
+    }
+
+    /// Says whether it has to seek for the first row that is not before `to` in the direction of reading: it is before that.
+    fn is_behind(&self, forward: bool, to: &[u8]) -> Result<bool, StoreError> {
+        if self.sought.is_empty() {
+            return Ok(true);
+        }
+        let before = |rest: &[u8]| if forward { rest < to } else { rest > to };
+        Ok(self.at()?.is_some_and(before))
+    }
+
     /// Moves to the first row that is not before `to` in the direction of reading.
     fn seek(&mut self, forward: bool, to: &[u8]) {
-        let target = [&self.prefix, to].concat();
-        if forward { self.rows.seek(target) } else { self.rows.seek_for_prev(target) }
+        self.sought.clear();
+        self.sought.extend_from_slice(&self.prefix);
+        self.sought.extend_from_slice(to);
+        if forward { self.rows.seek(&self.sought) } else { self.rows.seek_for_prev(&self.sought) }
     }
 
     fn advance(&mut self, forward: bool) {
@@ -177,7 +199,7 @@ struct Leap<'a> {
     wanted: Vec<Rows<'a>>,
     unwanted: Vec<Rows<'a>>,
     within: Within,
-    /// Where the next link is looked for: place and key, or the beginning of them.
+    /// Where the next link is looked for, or the last was given: place and key, or the beginning of them.
     target: Vec<u8>,
     low: u128,
     high: u128,
@@ -193,10 +215,7 @@ fn place_in(rest: &[u8]) -> u128 {
 impl<'a> Leap<'a> {
     fn new(store: &'a Store, snapshot: &'a SnapshotWithThreadMode<'a, rocksdb::DB>, what: &Find) -> Leap<'a> {
         let forward = what.order == Order::NewestFirst;
-        let open = |term: &Term| {
-            let rows = snapshot.raw_iterator_cf_opt(store.table(INDEX), ReadOptions::default());
-            Rows { prefix: term.prefix(), rows }
-        };
+        let open = |term: &Term| Rows::of(term, store, snapshot);
         let mut wanted: Vec<_> = what.all_of.iter().take(TERMS_MAX).map(open).collect();
         if wanted.is_empty() {
             wanted.push(open(&Term::All));
@@ -237,10 +256,8 @@ impl<'a> Leap<'a> {
     fn next(&mut self) -> Result<Step, StoreError> {
         let forward = self.forward;
         if std::mem::take(&mut self.given) {
-            self.wanted[0].advance(forward);
-            match self.wanted[0].at()? {
-                Some(rest) => self.target = rest.to_vec(),
-                None => return Ok(Step::End),
+            if !self.advance()? {
+                return Ok(Step::End);
             }
         }
         'leaping: loop {
@@ -248,27 +265,27 @@ impl<'a> Leap<'a> {
                 return Ok(Step::End);
             }
             for rows in &mut self.wanted {
-                let is_there = rows.at()?.is_some_and(|rest| rest == self.target);
-                if !is_there {
-                    self.steps_left = match self.steps_left.checked_sub(1) {
-                        Some(left) => left,
-                        None => return Ok(Step::UsedUp(place_in(&self.target))),
+                if rows.is_behind(forward, &self.target)? {
+                    let Some(left) = self.steps_left.checked_sub(1) else {
+                        return Ok(Step::UsedUp(place_in(&self.target)));
                     };
+                    self.steps_left = left;
                     rows.seek(forward, &self.target);
                 }
                 let Some(rest) = rows.at()? else { return Ok(Step::End) };
                 if rest != self.target {
-                    self.target = rest.to_vec();
+                    self.target.clear();
+                    self.target.extend_from_slice(rest);
                     if !(self.low..=self.high).contains(&place_in(rest)) {
                         return Ok(Step::End);
                     }
                     continue 'leaping;
                 }
             }
-            self.steps_left = match self.steps_left.checked_sub(1 + self.unwanted.len()) {
-                Some(left) => left,
-                None => return Ok(Step::UsedUp(place_in(&self.target))),
+            let Some(left) = self.steps_left.checked_sub(1) else {
+                return Ok(Step::UsedUp(place_in(&self.target)));
             };
+            self.steps_left = left;
             if !(self.low..=self.high).contains(&place_in(&self.target)) {
                 return Ok(Step::End);
             }
@@ -277,25 +294,41 @@ impl<'a> Leap<'a> {
                 if is_out {
                     break;
                 }
-                rows.seek(forward, &self.target);
+                if rows.is_behind(forward, &self.target)? {
+                    self.steps_left = self.steps_left.saturating_sub(1);
+                    rows.seek(forward, &self.target);
+                }
                 is_out = rows.at()?.is_some_and(|rest| rest == self.target);
             }
             if is_out {
-                self.wanted[0].advance(forward);
-                match self.wanted[0].at()? {
-                    Some(rest) => self.target = rest.to_vec(),
-                    None => return Ok(Step::End),
+                if !self.advance()? {
+                    return Ok(Step::End);
                 }
                 continue 'leaping;
             }
             self.given = true;
-            return Ok(Step::At(place_in(&self.target), self.target[PLACE_BYTES..].to_vec()));
+            return Ok(Step::At(place_in(&self.target)));
         }
+    }
+
+    /// Goes on to the next of the leading rows; false if there is none.
+    fn advance(&mut self) -> Result<bool, StoreError> {
+        let leading = &mut self.wanted[0];
+        leading.advance(self.forward);
+        let Some(rest) = leading.at()? else { return Ok(false) };
+        self.target.clear();
+        self.target.extend_from_slice(rest);
+        Ok(true)
+    }
+
+    /// The encoded key of the link that was given last.
+    fn encoded(&self) -> &[u8] {
+        &self.target[PLACE_BYTES..]
     }
 
     /// Says whether the link that the leap is at is where it may be. A damaged row is for whoever reads the link to find out.
     fn is_within(&self) -> bool {
-        match StateKey::decode(&self.target[PLACE_BYTES..]) {
+        match StateKey::decode(self.encoded()) {
             Ok(StateKey::Link(key)) => self.within.has(&key),
             _ => true,
         }

@@ -48,7 +48,11 @@ pub(super) struct Engine {
     next_forgetting_us: u64,
 }
 
-type OnFatal = Box<dyn FnOnce(&WriterFailure) + Send>;
+/// What is called on the writer's thread, and not by the engine.
+pub(super) struct OnThread {
+    pub at_start: Box<dyn FnOnce() + Send>,
+    pub on_fatal: Box<dyn FnOnce(&WriterFailure) + Send>,
+}
 
 impl Engine {
     pub(super) fn new(
@@ -56,7 +60,7 @@ impl Engine {
         sums: SumTable,
         applied_seq: Arc<AtomicU64>,
         options: WriterOptions,
-    ) -> Result<(Engine, OnFatal), OpenError> {
+    ) -> Result<(Engine, OnThread), OpenError> {
         let last_at_ms = guarded.last_time()?;
         let Guarded { store, journal, head_file, .. } = guarded;
         let engine = Engine {
@@ -76,7 +80,7 @@ impl Engine {
             next_housekeeping_us: 0,
             next_forgetting_us: 0,
         };
-        Ok((engine, options.on_fatal))
+        Ok((engine, OnThread { at_start: options.at_start, on_fatal: options.on_fatal }))
     }
 
     pub(super) fn reader(&self) -> Reader {

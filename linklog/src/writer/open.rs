@@ -4,15 +4,15 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-use super::group::{Engine, level_of};
-use super::{Commit, WriterFailure, WriterOptions};
+use super::group::{Engine, OnThread, level_of};
+use super::{Commit, WriterOptions};
 use crate::journal::{Guarded, OpenError, open_guarded};
 use crate::store::{Contents, SumTable, read_epoch, role};
 
 pub(super) struct Opened {
     pub engine: Engine,
     pub first_commit: Commit,
-    pub on_fatal: Box<dyn FnOnce(&WriterFailure) + Send>,
+    pub on_thread: OnThread,
 }
 
 /// A log that follows another writer, or knows of one with a higher epoch, is not written to.
@@ -35,6 +35,6 @@ pub(super) fn open(dir: &Path, options: WriterOptions) -> Result<Opened, OpenErr
     guarded.begin(level, now_us / 1000)?;
     let sums = SumTable::load(&guarded.store)?;
     let applied_seq = Arc::new(AtomicU64::new(guarded.journal.head().position.seq.0));
-    let (engine, on_fatal) = Engine::new(guarded, sums, applied_seq, options)?;
-    Ok(Opened { first_commit: engine.commit(now_us), engine, on_fatal })
+    let (engine, on_thread) = Engine::new(guarded, sums, applied_seq, options)?;
+    Ok(Opened { first_commit: engine.commit(now_us), engine, on_thread })
 }

@@ -21,7 +21,7 @@ pub struct SteppedWriter {
 }
 
 impl SteppedWriter {
-    /// As [`super::Writer::open`]; `on_fatal` is never called.
+    /// As [`super::Writer::open`]; `at_start` and `on_fatal` are never called.
     ///
     /// # Errors
     /// As [`super::Writer::open`].

@@ -25,6 +25,7 @@ pub(crate) fn options() -> WriterOptions {
         clock_us: Box::new(move || clock.fetch_add(1_000, Ordering::Relaxed)),
         nonce: Box::new(|| [7; 16]),
         on_commit: Box::new(|_| {}),
+        at_start: Box::new(|| {}),
         on_fatal: Box::new(|error| panic!("{error}")),
     }
 }

@@ -167,6 +167,7 @@ impl World {
             queue_max: 64,
             clock_us: Box::new(move || clock.load(Ordering::Relaxed)),
             nonce: Box::new(move || nonces.bytes()),
+            at_start: Box::new(|| {}),
             on_commit: Box::new(|_| {}),
             on_fatal: Box::new(|_| {}),
         }

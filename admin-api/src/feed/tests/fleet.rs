@@ -30,6 +30,7 @@ impl Fleet {
                 journal_bytes_kept,
                 queue_max: 100,
                 clock_us: Box::new(crate::clock::now_us),
+                at_start: Box::new(|| {}),
                 on_commit: Box::new(move |commit| {
                     announce.send_replace(*commit);
                 }),

@@ -1,0 +1,87 @@
+//! Which threads come first where there are more of them than cores.
+//!
+//! The scheduler lets a thread finish its slice, some milliseconds, before another that has just been woken gets its turn; one with a
+//! shorter slice does not wait (`PREEMPT_SHORT`, Linux 6.12, `kernel/sched/fair.c`). The shortest slice there is suits threads whose turns
+//! are short and for which others wait: a proxy's workers, the writer of the log. How much of the core each gets is not changed by it.
+//! Work that nobody waits for gets a tenth of what others get who want the core too, so that even then it comes along.
+//!
+//! Older kernels take a slice and change nothing.
+#![allow(unsafe_code)]
+
+use std::io;
+use std::ptr::from_mut;
+
+use nix::libc::{SCHED_BATCH, SYS_sched_getattr, SYS_sched_setattr, sched_attr, syscall};
+
+/// The shortest slice the kernel takes, in nanoseconds (sched_setattr(2)).
+const SLICE_NS: u64 = 100_000;
+/// The niceness of work that nobody waits for: a tenth of the weight of 0 (`sched_prio_to_weight`, `kernel/sched/core.c`).
+const NICENESS: i32 = 10;
+
+/// Gives the calling thread the shortest slice.
+///
+/// # Errors
+/// The system does not allow it; everything works as before then.
+pub fn comes_at_once() -> io::Result<()> {
+    let mut attributes = of_this_thread()?;
+    attributes.sched_runtime = SLICE_NS;
+    take(attributes)
+}
+
+/// Puts the calling thread, and those it starts from now on, behind all others of the system that are not nice either.
+///
+/// # Errors
+/// The system does not allow it; everything works as before then.
+pub fn gives_way() -> io::Result<()> {
+    let mut attributes = of_this_thread()?;
+    attributes.sched_policy = SCHED_BATCH as u32;
+    attributes.sched_nice = attributes.sched_nice.max(NICENESS);
+    take(attributes)
+}
+
+fn of_this_thread() -> io::Result<sched_attr> {
+    // SAFETY: a structure of integers, for which zeros are values.
+    let mut attributes: sched_attr = unsafe { std::mem::zeroed() };
+    let size = size_of::<sched_attr>() as u32;
+    // SAFETY: 0 is the calling thread; the kernel writes at most `size` bytes to a structure of that size.
+    succeeded(unsafe { syscall(SYS_sched_getattr, 0, from_mut(&mut attributes), size, 0) })?;
+    Ok(attributes)
+}
+
+fn take(mut attributes: sched_attr) -> io::Result<()> {
+    // SAFETY: 0 is the calling thread; the structure is as the kernel filled it, but for values it checks, and says its own size.
+    succeeded(unsafe { syscall(SYS_sched_setattr, 0, from_mut(&mut attributes), 0) })
+}
+
+fn succeeded(returned: nix::libc::c_long) -> io::Result<()> {
+    if returned == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn policy_and_priorities() -> (u32, i32, u32) {
+        let attributes = of_this_thread().unwrap();
+        (attributes.sched_policy, attributes.sched_nice, attributes.sched_priority)
+    }
+
+    #[test]
+    fn a_thread_that_comes_at_once_keeps_its_policy_and_priority() {
+        let before = policy_and_priorities();
+        comes_at_once().unwrap();
+        assert_eq!(policy_and_priorities(), before);
+    }
+
+    #[test]
+    fn a_thread_that_gives_way_does_so_with_all_it_starts_and_nobody_else() {
+        let before = policy_and_priorities();
+        let gave_way = std::thread::spawn(|| {
+            gives_way().unwrap();
+            [policy_and_priorities(), std::thread::spawn(policy_and_priorities).join().unwrap()]
+        });
+        let nice = (SCHED_BATCH as u32, before.1.max(NICENESS), before.2);
+        assert_eq!(gave_way.join().unwrap(), [nice, nice]);
+        assert_eq!(policy_and_priorities(), before);
+    }
+}
