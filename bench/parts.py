@@ -173,7 +173,7 @@ def ingest(bench: Bench) -> None:
         bench.generator.at_rate("quiet", server, BARE, rate, seconds, round=round_number)
         report = bench.folder / "create.json"
         argv = [bench.bin_dir / "signpost-loadtest", "create", "--urls", bench.links.targets, "--rate", INGEST_LINKS_PER_S]
-        argv += ["--batch", 100, "--connections", 4, "--respond-async", "--duration", seconds + 2, "--warm-up", 1]
+        argv += ["--batch", 100, "--connections", 32, "--respond-async", "--duration", seconds + 2, "--warm-up", 1]
         argv += ["--admin", bench.fleet.ready["admin"], "--token-file", bench.fleet.folder / "token", "--json", report]
         with open(bench.folder / "create.log", "w") as log:
             creating = machine.start(argv, GENERATOR_CORE, stdout=log, stderr=log)

@@ -26,6 +26,7 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use wire::identity::FleetId;
 
+use crate::blocking;
 use crate::clock;
 use archive::{ArchiveError, Reached};
 use place::{Place, PlaceError, SnapshotName};
@@ -273,7 +274,7 @@ impl Backups {
     async fn write(&self, source: Source, contents: Contents, dir: &Path) -> Result<Manifest, BackupError> {
         let (fleet, dir) = (*self.fleet.as_bytes(), dir.to_owned());
         let (reserve, data_dir) = (self.reserve, self.data_dir.clone());
-        let writing = tokio::task::spawn_blocking(move || {
+        let writing = blocking::run(move || {
             let needed = source.estimate_bytes(contents).map_err(SnapshotError::from)?;
             if let Ok(free) = disk::free_bytes(&data_dir)
                 && free < needed.saturating_add(reserve)

@@ -11,6 +11,7 @@ pub mod abuse;
 pub mod alias;
 pub mod auth;
 pub mod backup;
+mod blocking;
 pub mod budgets;
 pub mod cli;
 pub mod clicks;

@@ -11,6 +11,7 @@ use linklog::store::Reader;
 use linklog::writer::{Commit, Decision, ProposeError, WriterCounts, WriterHandle};
 use tokio::sync::{Semaphore, oneshot};
 
+use crate::blocking;
 use crate::replication::Replication;
 
 /// Most database reads at the same time; the disk does not get faster by more.
@@ -104,7 +105,7 @@ impl Log {
     ) -> Result<T, Ending> {
         let place = self.reads.clone().acquire_owned().await.map_err(|_| Ending)?;
         let reader = self.reader.clone();
-        let reading = tokio::task::spawn_blocking(move || {
+        let reading = blocking::run(move || {
             let result = read(&reader);
             drop((reader, place));
             result

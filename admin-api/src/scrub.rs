@@ -14,6 +14,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 use tokio_util::sync::CancellationToken;
 
+use crate::blocking;
+
 /// How often a slowed-down pass looks whether the service stops.
 const NAP_MAX: Duration = Duration::from_millis(100);
 
@@ -61,7 +63,7 @@ pub async fn run(
         let (source, dir, stopped) = (Source::from(&state), dir.clone(), stop.clone());
         let begun = Instant::now();
         let go_on = move |bytes| nap(bytes, options.bytes_per_s, &stopped);
-        let result = tokio::task::spawn_blocking(move || pass(&source, &dir, &go_on)).await;
+        let result = blocking::run(move || pass(&source, &dir, &go_on)).await;
         match result {
             Ok(Ok(Verdict::Sound { rows, .. })) => {
                 let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();

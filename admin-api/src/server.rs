@@ -9,6 +9,7 @@ mod listen;
 pub(crate) mod open;
 mod ports;
 mod probe;
+mod runtime;
 mod standby;
 mod starters;
 mod tables;

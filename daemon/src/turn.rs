@@ -28,6 +28,22 @@ pub fn comes_at_once() -> io::Result<()> {
     take(attributes)
 }
 
+/// Runs work that takes its time: meanwhile the calling thread has a slice of usual length, so that threads that come at once do.
+pub fn takes_its_time<T>(work: impl FnOnce() -> T) -> T {
+    struct Shortened(sched_attr);
+    impl Drop for Shortened {
+        fn drop(&mut self) {
+            let _ = take(self.0);
+        }
+    }
+    let before = of_this_thread().ok().filter(|attributes| attributes.sched_runtime == SLICE_NS);
+    let _shortened = before.and_then(|before| {
+        let usual = sched_attr { sched_runtime: 0, ..before };
+        take(usual).ok().map(|()| Shortened(before))
+    });
+    work()
+}
+
 /// Puts the calling thread, and those it starts from now on, behind all others of the system that are not nice either.
 ///
 /// # Errors
@@ -71,6 +87,22 @@ mod tests {
         let before = policy_and_priorities();
         comes_at_once().unwrap();
         assert_eq!(policy_and_priorities(), before);
+    }
+
+    #[test]
+    fn a_slice_is_short_again_after_work_that_takes_its_time() {
+        let slice = || of_this_thread().unwrap().sched_runtime;
+        std::thread::spawn(move || {
+            let usual = takes_its_time(slice);
+            assert_ne!(usual, SLICE_NS);
+            comes_at_once().unwrap();
+            assert_eq!(takes_its_time(slice), usual);
+            let broken = std::panic::catch_unwind(|| takes_its_time(|| panic!("on purpose")));
+            assert!(broken.is_err());
+            assert_eq!(slice(), SLICE_NS);
+        })
+        .join()
+        .unwrap();
     }
 
     #[test]

@@ -246,7 +246,7 @@ impl Writer {
         let opened = open::open(dir, options)?;
         *shared.commit.write() = opened.first_commit;
         let (reader, journal) = (opened.engine.reader(), opened.engine.journal_reader());
-        let (engine, OnThread { at_start, on_fatal }) = (opened.engine, opened.on_thread);
+        let (engine, group::OnThread { at_start, on_fatal }) = (opened.engine, opened.on_thread);
         let on_thread = shared.clone();
         let run = move || {
             at_start();

@@ -14,6 +14,7 @@ use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 use super::blocklist::{Blocklist, ListError};
+use crate::blocking;
 
 /// Largest file, in bytes.
 const FILE_BYTES_MAX: u64 = 512 << 20;
@@ -113,7 +114,7 @@ impl BlockFiles {
                 }
             };
             // A panic there has been told on stderr; the next look is another chance.
-            let _ = tokio::task::spawn_blocking(look).await;
+            let _ = blocking::run(look).await;
         }
     }
 }

@@ -24,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::usage::{Period, period_start_s};
 use super::{TOKENS_MAX, TokenId, Tokens};
+use crate::blocking;
 use crate::durable;
 
 /// How often the file is written.
@@ -164,7 +165,7 @@ impl Tally {
             let ending = stop.run_until_cancelled(tokio::time::sleep(WRITE_EVERY)).await.is_none();
             let (dir, journal, tokens) = (dir.clone(), journal.clone(), tokens.clone());
             let before = written.take();
-            let step = tokio::task::spawn_blocking(move || {
+            let step = blocking::run(move || {
                 let result = self.step(&dir, &journal, &tokens, before.as_ref());
                 (self, result)
             });

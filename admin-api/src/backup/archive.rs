@@ -5,6 +5,7 @@ use linklog::journal::{JournalRead, JournalReader, ReadError};
 use linklog::{Position, Seq};
 
 use super::place::{Catalogue, Place, PlaceError, RecordsName};
+use crate::blocking;
 use crate::feed::frames;
 
 /// How large an object becomes, roughly, in bytes.
@@ -66,7 +67,7 @@ pub async fn step(
     reached: Position,
 ) -> Result<Option<Position>, ArchiveError> {
     let reader = journal.clone();
-    let made = tokio::task::spawn_blocking(move || object(&reader, reached.seq.next()));
+    let made = blocking::run(move || object(&reader, reached.seq.next()));
     let Some((bytes, last)) = made.await.map_err(|_| ArchiveError::Ending)?? else { return Ok(None) };
     let name = RecordsName { first: reached.seq.next(), last: last.seq, epoch: last.epoch };
     place.put(&name.text(), bytes).await?;

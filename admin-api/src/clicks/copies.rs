@@ -27,6 +27,7 @@ use wire::identity::{PeerIdentity, Role, authorize};
 use wire::limits::ENTRIES_BYTES;
 
 use super::ClickSource;
+use crate::blocking;
 use crate::members::{Members, NotAdmitted, joining};
 
 /// How long a copier may take to say Hello.
@@ -235,7 +236,7 @@ fn damaged(error: ReadError) -> Status {
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, Status> + Send + 'static,
 ) -> Result<T, Status> {
-    let done = tokio::task::spawn_blocking(work).await;
+    let done = blocking::run(work).await;
     done.unwrap_or_else(|_| Err(Status::unavailable("the writer is stopping")))
 }
 

@@ -19,6 +19,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::pool::Pool;
+use crate::blocking;
 use crate::durable;
 
 /// Most marks in memory; beyond it the oldest are dropped.
@@ -118,7 +119,7 @@ pub async fn run(
 /// Reads what was not told before the last stop; returns how far the cursor is.
 async fn recover(marks: Marks, dir: PathBuf, journal: JournalReader, stop: CancellationToken) -> Option<Seq> {
     let recovering = marks.begin();
-    let reading = tokio::task::spawn_blocking(move || {
+    let reading = blocking::run(move || {
         let told = read_cursor(&dir);
         let found = untold(&journal, told, || stop.is_cancelled());
         match found {
@@ -207,7 +208,7 @@ fn read_cursor(dir: &Path) -> Seq {
 
 async fn write_cursor(dir: &Path, at: Seq) -> bool {
     let path = dir.join(CURSOR);
-    let written = tokio::task::spawn_blocking(move || durable::replace(&path, format!("{at}\n").as_bytes()));
+    let written = blocking::run(move || durable::replace(&path, format!("{at}\n").as_bytes()));
     match written.await.unwrap_or_else(|_| Err(io::ErrorKind::Interrupted.into())) {
         Ok(()) => true,
         Err(error) => {

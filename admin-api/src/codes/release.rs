@@ -15,6 +15,7 @@ use linklog::{Code7, Seq, StateKey};
 use tokio_util::sync::CancellationToken;
 
 use super::pool::Pool;
+use crate::blocking;
 use crate::durable;
 
 /// How often the log is looked at.
@@ -30,7 +31,7 @@ pub async fn run(pools: Arc<[Pool]>, dir: PathBuf, journal: JournalReader, stop:
     while stop.run_until_cancelled(tokio::time::sleep(LOOK_EVERY)).await.is_some() {
         while journal.head().position.seq > told && !stop.is_cancelled() {
             let (reader, from) = (journal.clone(), told);
-            let read = tokio::task::spawn_blocking(move || freed(&reader, from)).await;
+            let read = blocking::run(move || freed(&reader, from)).await;
             let (codes, until) = match read {
                 Ok(Ok(read)) => read,
                 Ok(Err(error)) => {

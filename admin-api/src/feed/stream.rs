@@ -20,6 +20,7 @@ use wire::identity::PeerIdentity;
 use super::FeedSource;
 use super::frames::FrameCache;
 use super::handshake::{self, Follower, refuse};
+use crate::blocking;
 use crate::replication::{Acknowledged, StreamId};
 
 /// How long a follower may take to say Hello.
@@ -228,7 +229,7 @@ impl<'a> Stream<'a> {
             let (frames, journal) = (self.frames.clone(), self.source.journal.clone());
             let with_manage = self.follower.with_manage;
             let read = move || frames.frame(&journal, from, head, with_manage);
-            tokio::task::spawn_blocking(read).await.map_err(|_| End::Gone(None))?
+            blocking::run(read).await.map_err(|_| End::Gone(None))?
         };
         let Some(frame) = frame.map_err(End::Failed)? else { return Ok(None) };
         let bytes = frame.bytes.len() as u64;

@@ -20,6 +20,7 @@ use super::links::{known, made_view, refusal};
 use super::openapi::{IdempotencyKeyParam, NewLinks, PreferParam, ProblemView};
 use super::query::Query;
 use super::{Api, answer, idempotency_key, prefers_async, respond};
+use crate::blocking;
 use crate::domains::DomainTable;
 use crate::json::{Json, Name};
 use crate::links::create::{Batch, Made, Request as CreateRequest};
@@ -87,7 +88,7 @@ async fn read_items(bytes: Bytes, rules: Rules, domains: Arc<DomainTable>) -> Re
     if bytes.len() < LARGE_BODY_BYTES {
         return judge_all(&bytes, &rules, &domains);
     }
-    let reading = tokio::task::spawn_blocking(move || judge_all(&bytes, &rules, &domains));
+    let reading = blocking::run(move || judge_all(&bytes, &rules, &domains));
     reading.await.unwrap_or_else(|_| Err(ChangeError::Ending(crate::log::Ending).into()))
 }
 

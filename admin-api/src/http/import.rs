@@ -27,6 +27,7 @@ use super::query::Query;
 use super::transfer;
 use super::{Api, answer};
 use crate::auth::Caller;
+use crate::blocking;
 use crate::links::import::line::{Line as Read, LineFields};
 use crate::links::import::{Looked, OnCollision, Options, Owners};
 use crate::links::order::{Order, Refusal};
@@ -185,7 +186,7 @@ impl Reading {
         let domains = links.domains.table();
         let judge = move |line| judge(line, before, max, |fields| fields.judge(&rules, &domains, owners));
         let judging = move || Batch::of(batch.into_iter().filter_map(judge), last);
-        let mut batch = tokio::task::spawn_blocking(judging).await.map_err(drop)?;
+        let mut batch = blocking::run(judging).await.map_err(drop)?;
         if let Err(error) = links.hash_passwords(batch.orders.iter_mut()).await {
             let _ = self.batches.send(Step::Broken(error.into())).await;
             return Err(());

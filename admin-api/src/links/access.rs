@@ -15,6 +15,7 @@ use tokio::sync::Semaphore;
 
 use super::fields::{Judge, LinkFields};
 use super::{ChangeError, Links};
+use crate::blocking;
 use crate::json::Json;
 use crate::log::Ending;
 
@@ -191,7 +192,7 @@ impl Default for Passwords {
 impl Passwords {
     async fn hash(&self, given: Password) -> Result<PasswordHash, ChangeError> {
         let place = Arc::clone(&self.0).acquire_owned().await.map_err(|_| ChangeError::Ending(Ending))?;
-        let hashing = tokio::task::spawn_blocking(move || {
+        let hashing = blocking::run(move || {
             let _place = place;
             let mut salt = [0; 16];
             getrandom::fill(&mut salt).map_err(|error| ChangeError::NoHash(error.to_string()))?;

@@ -29,7 +29,7 @@ use super::probe::HealthProbe;
 use super::starters::{start_gate, start_tally};
 use super::tables::Tables;
 use super::tasks::{Tasks, wait_for_either};
-use super::{Addresses, ServerError};
+use super::{Addresses, ServerError, runtime};
 use crate::auth::Tokens;
 use crate::backup::BackupStatus;
 use crate::budgets::Budgets;
@@ -138,7 +138,7 @@ impl RunningStandby {
         let Some(standby) = &config.standby else {
             return Err(io::Error::other("[standby] of names no writer to follow").into());
         };
-        let runtime = tokio::runtime::Builder::new_multi_thread().thread_name("api").enable_all().build()?;
+        let runtime = runtime::start()?;
         let probe = Arc::new(HealthProbe::default());
         let health = HealthServer::start(config.health_listen, probe.clone())?;
         let identity = config.tls_dir.as_deref().map(Identity::load).transpose()?;

@@ -24,7 +24,7 @@ use super::starters::{
 };
 use super::tables::Tables;
 use super::tasks::{Tasks, wait_for_either};
-use super::{Addresses, ServerError, standby};
+use super::{Addresses, ServerError, runtime, standby};
 use crate::auth::pass;
 use crate::budgets::Budgets;
 use crate::clicks::{ClickSource, Clicks, Copies, Reporters};
@@ -74,7 +74,7 @@ impl Running {
     /// # Errors
     /// What could not be opened.
     pub fn start(config: &Config) -> Result<Running, ServerError> {
-        let runtime = tokio::runtime::Builder::new_multi_thread().thread_name("api").enable_all().build()?;
+        let runtime = runtime::start()?;
         let probe = Arc::new(HealthProbe::default());
         let health = HealthServer::start(config.health_listen, probe.clone())?;
         let identity = config.tls_dir.as_deref().map(Identity::load).transpose()?;

@@ -21,6 +21,7 @@ use wire::identity::FleetId;
 use wire::limits::SNAPSHOT_CHUNK_BYTES;
 
 use super::throttle::Throttle;
+use crate::blocking;
 
 /// How long a snapshot is kept after it was last read.
 const KEPT: Duration = Duration::from_secs(600);
@@ -174,7 +175,7 @@ impl Shelf {
             return Ok(kept);
         }
         let shelf = self.clone();
-        let made = tokio::task::spawn_blocking(move || shelf.make(contents)).await;
+        let made = blocking::run(move || shelf.make(contents)).await;
         made.map_err(|_| ShelfError::Stopping)?
     }
 

@@ -29,6 +29,7 @@ use wire::identity::{Identity, Role};
 use wire::limits::COPIED_MARKS_MAX;
 
 use super::engine::Engine;
+use crate::blocking;
 
 /// How long a writer may take from the connection to its first word.
 const WELCOME_WITHIN: Duration = Duration::from_secs(10);
@@ -190,7 +191,7 @@ impl CopyOptions {
             std::fs::write(&unfinished, text)?;
             std::fs::rename(&unfinished, &path)
         };
-        let written = tokio::task::spawn_blocking(write).await.map_err(|error| error.to_string())?;
+        let written = blocking::run(write).await.map_err(|error| error.to_string())?;
         written.map_err(|error| format!("cannot note where the copy of the counts is: {error}"))
     }
 }

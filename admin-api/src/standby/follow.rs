@@ -22,6 +22,7 @@ use wire::identity::{Identity, Role};
 
 use super::engine::{Engine, NotFollowed};
 use super::status::{State, Status};
+use crate::blocking;
 use crate::clock;
 
 /// Most bytes of frames the writer may have on the way to us. Several of the largest frames.
@@ -254,7 +255,7 @@ async fn acknowledge(
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, NotFollowed> + Send + 'static,
 ) -> Result<T, NotFollowed> {
-    tokio::task::spawn_blocking(work).await.unwrap_or(Err(NotFollowed))
+    blocking::run(work).await.unwrap_or(Err(NotFollowed))
 }
 
 fn on_wire(position: Position) -> wire::feed::Position {

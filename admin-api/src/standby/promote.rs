@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use super::ballot::{self, Yielded};
 use super::engine::Engine;
 use super::status::{State, Status};
+use crate::blocking;
 use crate::members::Members;
 use crate::succession::peer::Asker;
 use crate::succession::{Side, Standing};
@@ -112,14 +113,14 @@ impl Promotion {
             format!("{error}. This standby takes nothing more from the old writer; run the command again")
         })?;
         let engine = self.engine.clone();
-        let promoted = tokio::task::spawn_blocking(move || engine.promote(epoch));
+        let promoted = blocking::run(move || engine.promote(epoch));
         promoted.await.map_err(|error| error.to_string())?.map_err(|error| error.to_string())
     }
 
     /// Accepts an epoch on this log, or with 0 only says how it stands.
     async fn fence_here(&self, epoch: Epoch) -> Result<Standing, String> {
         let engine = self.engine.clone();
-        let fenced = tokio::task::spawn_blocking(move || engine.fence(epoch, engine.member()));
+        let fenced = blocking::run(move || engine.fence(epoch, engine.member()));
         fenced.await.map_err(|error| error.to_string())?
     }
 
@@ -180,7 +181,7 @@ impl Promotion {
             frames.message().await.map_err(|status| words(wire::channel::reason(&status)))?
         {
             let engine = self.engine.clone();
-            let adopted = tokio::task::spawn_blocking(move || engine.adopt(&frame.frame));
+            let adopted = blocking::run(move || engine.adopt(&frame.frame));
             let adopted =
                 adopted.await.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
             adopted.map_err(|error| words(error.to_string()))?;

@@ -16,6 +16,7 @@ use wire::succession::succession_server::Succession;
 use wire::succession::{FenceRequest, Standing as OnWire, TailFrame, TailRequest};
 
 use super::Standing;
+use crate::blocking;
 
 /// Frames that may wait for the connection.
 const OUTBOX_FRAMES: usize = 2;
@@ -92,7 +93,7 @@ impl Succession for SuccessionService {
         self.check_fleet(peer.as_ref(), &request.fleet_id)?;
         let side = self.side.clone();
         let fence = move || side.fence(Epoch(request.epoch), &request.by);
-        let standing = tokio::task::spawn_blocking(fence).await.map_err(|_| Status::unavailable("ending"))?;
+        let standing = blocking::run(fence).await.map_err(|_| Status::unavailable("ending"))?;
         let standing = standing.map_err(Status::internal)?;
         Ok(Response::new(OnWire {
             accepted: standing.accepted,
@@ -115,7 +116,7 @@ impl Succession for SuccessionService {
             .map_err(|_| Status::invalid_argument("the digest must have 16 bytes"))?;
         let journal = self.journal.clone();
         let (outbox, frames) = mpsc::channel(OUTBOX_FRAMES);
-        tokio::task::spawn_blocking(move || {
+        blocking::run(move || {
             if let Err(status) = send_tail(&journal, after, Digest::from_bytes(digest), &outbox) {
                 // Whoever asked may be gone.
                 let _ = outbox.blocking_send(Err(status));
