@@ -37,8 +37,10 @@ impl Rush {
             }
             (self.looked_at, self.head) = (now, head);
         }
-        let behind_max = BEHIND_MAX.min(head.0.saturating_sub(first.0) / 2);
-        self.until.is_some_and(|until| now < until) && head.0.saturating_sub(done.0) <= behind_max
+        let is_near = head.0.saturating_sub(done.0) <= BEHIND_MAX;
+        // Where records were trimmed, more will be.
+        let is_kept = first <= Seq(1) || done.0 >= first.0 + head.0.saturating_sub(first.0) / 2;
+        self.until.is_some_and(|until| now < until) && is_near && is_kept
     }
 }
 
@@ -94,5 +96,6 @@ mod tests {
         };
         assert!(look(1, 60_000, 1));
         assert!(!look(2, 60_000, 50_000));
+        assert!(look(3, 90_000, 50_000));
     }
 }
