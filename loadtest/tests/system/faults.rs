@@ -1,10 +1,33 @@
-//! The short forms of the fault harness: everything that `make soak` does for hours, once and small.
+//! The short forms of the fault harness: everything that `make soak` does for hours, once and small. What a run that failed has left, its
+//! history and the logs of its fleet, is kept.
 
 use std::path::Path;
 
 use serde_json::Value;
+use tempfile::TempDir;
 
 use super::{bin_dir, loadtest};
+
+/// A folder that is removed at the end of a test that passes.
+struct Folder(Option<TempDir>);
+
+impl Folder {
+    fn new() -> Folder {
+        Folder(Some(tempfile::tempdir().unwrap()))
+    }
+
+    fn path(&self) -> &Path {
+        self.0.as_ref().unwrap().path()
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        if let Some(dir) = self.0.take().filter(|_| std::thread::panicking()) {
+            eprintln!("what happened is kept in {}", dir.keep().display());
+        }
+    }
+}
 
 fn harness(dir: &Path, command: &str, more: &[&str]) -> Value {
     let (fleet, bin_dir) = (dir.join("fleet"), bin_dir());
@@ -16,7 +39,7 @@ fn harness(dir: &Path, command: &str, more: &[&str]) -> Value {
 
 #[test]
 fn nothing_acknowledged_is_lost_when_parts_are_killed_at_named_points() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = Folder::new();
     // From the last ones of the writer to the first ones of the key pool; `make soak` has them all.
     let points = ["--faults", "points", "--first-point", "22", "--seconds", "8", "--seed", "7"];
     let results = harness(dir.path(), "fault", &points);
@@ -26,7 +49,7 @@ fn nothing_acknowledged_is_lost_when_parts_are_killed_at_named_points() {
 
 #[test]
 fn nothing_acknowledged_is_lost_and_no_limit_exceeded_while_clocks_are_stepped() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = Folder::new();
     let results = harness(dir.path(), "fault", &["--faults", "clock", "--seconds", "5", "--seed", "7"]);
     assert_eq!(results["objections"], serde_json::json!([]));
     assert!(sum(&results["faults"], "clock ") >= 2, "{results}");
@@ -35,7 +58,7 @@ fn nothing_acknowledged_is_lost_and_no_limit_exceeded_while_clocks_are_stepped()
 
 #[test]
 fn a_promotion_that_is_interrupted_at_a_named_point_is_made_by_the_next_command() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = Folder::new();
     let results = harness(dir.path(), "promotions", &["--points", "--times", "2", "--seed", "5"]);
     assert_eq!(results["broken"], serde_json::json!([]));
     let promotions = results["promotions"].as_array().unwrap();
@@ -49,7 +72,7 @@ fn sum(counts: &Value, name: &str) -> u64 {
 
 #[test]
 fn nothing_acknowledged_is_lost_while_parts_and_cables_fail() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = Folder::new();
     let results = harness(dir.path(), "fault", &["--proxies", "2", "--seconds", "14", "--seed", "7"]);
     assert_eq!(results["objections"], serde_json::json!([]));
     assert!(sum(&results["faults"], "") >= 4, "{results}");
@@ -62,7 +85,7 @@ fn nothing_acknowledged_is_lost_while_parts_and_cables_fail() {
 
 #[test]
 fn an_alias_that_sixteen_clients_claim_while_the_writer_is_killed_has_one_owner() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = Folder::new();
     let results = harness(dir.path(), "contest", &["--claims", "32000", "--kills", "1", "--seed", "7"]);
     assert_eq!(results["broken"], serde_json::json!([]));
     assert_eq!(results["claims"], 32_000);
@@ -70,7 +93,7 @@ fn an_alias_that_sixteen_clients_claim_while_the_writer_is_killed_has_one_owner(
 
 #[test]
 fn a_file_call_that_fails_loses_nothing_whichever_it_is() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = Folder::new();
     let steps = ["--from", "7", "--to", "140", "--step", "66", "--modes", "eio,full,short"];
     let results = harness(dir.path(), "fault-sweep", &steps);
     assert_eq!(results["objections"], serde_json::json!([]));
@@ -83,8 +106,17 @@ fn a_file_call_that_fails_loses_nothing_whichever_it_is() {
 
 #[test]
 fn a_flipped_bit_changes_no_answer_in_any_kind_of_file() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = Folder::new();
     let results = harness(dir.path(), "flips", &["--count", "41", "--seed", "7"]);
     assert_eq!(results["broken"], serde_json::json!([]));
     assert!(results["kinds"].as_object().unwrap().len() > 30, "{results}");
+}
+
+#[test]
+fn a_power_cut_loses_nothing_acknowledged() {
+    let dir = Folder::new();
+    let results = harness(dir.path(), "power-cuts", &["--count", "9", "--seed", "7"]);
+    assert_eq!(results["objections"], serde_json::json!([]));
+    assert_eq!(results["cuts"], serde_json::json!({ "admin": 3, "keypool-0": 3, "proxy-0": 3 }));
+    assert!(results["acknowledged"].as_u64() > Some(0), "{results}");
 }
