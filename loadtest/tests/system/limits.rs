@@ -102,6 +102,7 @@ fn while_the_writer_is_away_what_is_at_hand_is_spent_and_then_nobody_gets_throug
         }
     };
     assert_eq!((away.status, away.header("retry-after")), (503, Some("1")));
+    assert_eq!(away.header("cache-control"), Some("no-store"));
     assert!(through <= 20, "{through}");
     town.fleet.must("start admin");
     while follow(&town, &code).status == 302 {

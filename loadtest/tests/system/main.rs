@@ -30,6 +30,7 @@
 
 mod access;
 mod allocations;
+mod alone;
 mod answers;
 mod bootstrap;
 mod bucket;
