@@ -13,6 +13,7 @@ pub mod find;
 pub mod indexer;
 pub mod mark;
 pub mod rank;
+mod rush;
 pub mod segments;
 pub mod store;
 pub mod terms;

@@ -1,4 +1,5 @@
-//! The thread that keeps the index: behind the writer, at low priority, one commit every few seconds.
+//! The thread that keeps the index: behind the writer, at low priority, one commit every few seconds. It waits while thousands of links
+//! a second come, and follows when they have.
 //!
 //! An index that is there goes on from its mark, by the journal. One that is not there, is damaged, of another version, or further behind
 //! than the journal reaches, is made from the state, oldest links first, and then goes on in the same way. While it is made, records and
@@ -23,6 +24,7 @@ use tantivy::TantivyError;
 
 use super::clicked::{ClickSource, Clicked};
 use super::mark::Mark;
+use super::rush::Rush;
 use super::segments::Segment;
 use super::store::Store;
 use super::{Preparing, Search, SearchOptions, Snapshot, document};
@@ -226,20 +228,24 @@ impl Work {
     /// Follows the log until told to end.
     fn follow(&mut self, store: &mut Store, reached_ms: &mut u64) -> Result<(), Failure> {
         let mut commit_due: Option<Instant> = None;
+        let mut rush = Rush::new(Instant::now(), self.source.journal.head().position.seq);
+        let mut idle = TICK;
         loop {
-            self.wait(TICK)?;
+            self.wait(idle)?;
+            idle = TICK;
             if self.search.take_damaged() {
                 return Err(Failure::Unfit("a question found it damaged"));
             }
             let (now_ms, head) = (clock::now_ms(), self.source.journal.head().position.seq);
-            if store.mark.head.position.seq < head {
-                let due = *commit_due.get_or_insert(Instant::now() + self.options.commit_every);
-                while store.mark.head.position.seq < head && Instant::now() < due {
-                    *reached_ms = self.step(store, head)?.unwrap_or(*reached_ms);
-                }
+            let done = store.mark.head.position.seq;
+            if done < head && !rush.waits(Instant::now(), done, self.source.journal.first_retained(), head) {
+                commit_due.get_or_insert(Instant::now() + self.options.commit_every);
+                *reached_ms = self.step(store, head)?.unwrap_or(*reached_ms);
+                idle = Duration::ZERO;
             }
             if store.mark.head.position.seq >= head {
                 *reached_ms = now_ms;
+                idle = TICK;
             }
             if commit_due.is_some_and(|due| due <= Instant::now()) {
                 self.has_room()?;
