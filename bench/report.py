@@ -116,7 +116,7 @@ def aims(figures: Figures) -> list[dict]:
         for peer, name in (("haproxy", "HAProxy"), ("nginx-constant", "nginx")):
             aim(f"CPU, one request a TLS connection, {title}", ratio(cpu(full, traffic), cpu(peer, traffic)), 1.0, f"× {name}")
     isolated = figures.extra.get("isolated_ns", {})
-    for start, bound in (("parse and lookup", 1000), ("click", 100), ("limits", 100)):
+    for start, bound in (("parse and lookup", 1000), ("record", 100), ("limits", 100)):
         # The dearest of the steps of that name by one thread.
         steps = {step: ns for step, ns in isolated.items() if step.startswith(start) and "2 at once" not in step}
         dearest = max(steps, key=steps.get, default=None)

@@ -48,5 +48,5 @@ others quiet
 others_beside slow-headers -H -i 3 -x 24
 measure deadline python3 scripts/slow-heads.py "$proxy" "$HEAD_S"
 others_beside slow-bodies -B -i 3 -s 60000 -x 24
-others_beside slow-reading -X -w 1 -y 64 -n 5 -z 5 -k 100
+others_beside slow-reading -X -w 1 -y 64 -n 5 -z 5 -k 10
 end_bench "Others beside $SLOW slow clients" slow

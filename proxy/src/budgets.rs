@@ -35,6 +35,8 @@ use parking_lot::{Mutex, RwLock};
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
+use crate::clicks::ring_dir::boot_id;
+
 pub use hold::{Holding, start};
 pub use quotas::Quoted;
 use slots::{Kept, SLOTS, Slots};
@@ -180,7 +182,7 @@ impl Budgets {
     }
 
     fn with_slots(dir: &Path, member: String, reader: Reader, slots: usize) -> io::Result<Budgets> {
-        let (slots, kept) = Slots::open(&dir.join(FILE), slots)?;
+        let (slots, kept) = Slots::open(&dir.join(FILE), slots, boot_id())?;
         let budgets = Budgets {
             member,
             slots,

@@ -15,7 +15,7 @@ const BEHIND_MAX: u64 = 2_000_000;
 
 /// How fast the log grows.
 #[derive(Debug)]
-pub struct Rush {
+pub(super) struct Rush {
     looked_at: Instant,
     head: Seq,
     until: Option<Instant>,
@@ -23,13 +23,13 @@ pub struct Rush {
 
 impl Rush {
     /// Begins to look on, `now` that the log ends with `head`.
-    pub fn new(now: Instant, head: Seq) -> Rush {
+    pub(super) fn new(now: Instant, head: Seq) -> Rush {
         Rush { looked_at: now, head, until: None }
     }
 
     /// Says whether the index is to wait, which reaches to `done`, while the journal holds the records from `first` to `head`: there is a rush, and
     /// the index is not so far behind that the journal might leave it.
-    pub fn waits(&mut self, now: Instant, done: Seq, first: Seq, head: Seq) -> bool {
+    pub(super) fn waits(&mut self, now: Instant, done: Seq, first: Seq, head: Seq) -> bool {
         let passed = now.saturating_duration_since(self.looked_at);
         if passed >= MEASURED {
             if head.0.saturating_sub(self.head.0) as f64 > RECORDS_PER_S * passed.as_secs_f64() {

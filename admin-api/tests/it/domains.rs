@@ -1,5 +1,6 @@
 //! Domains over the API: declared, told what to do, and what links on them follow from that.
 
+use linklog::{Code, Code7};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -115,6 +116,30 @@ fn an_alias_of_a_folded_domain_is_found_in_any_case_even_if_it_could_be_a_genera
     assert_eq!(client.get("/v1/links/summer1?domain=two.test").status, 404);
     client.create(&json!({ "long_url": "https://a.example/", "alias": "winter1" }));
     assert_eq!(client.get("/v1/links/WINTER1").status, 404, "elsewhere case counts");
+}
+
+#[test]
+fn a_generated_code_that_folds_to_an_alias_of_its_domain_is_passed_over() {
+    let pool = FakePool::start(1, 1_000_000);
+    let admin = Admin::start(&[&pool]);
+    admin.wait_for_codes(1);
+    let client = operator(&admin);
+    client.post("/v1/domains", &json!({ "host": "two.test", "case": "folded" }));
+    let order = |alias: Option<&str>| {
+        let body = json!({ "long_url": "https://a.example/", "domain": "two.test", "alias": alias });
+        client.create(&body)["code"].as_str().unwrap().to_owned()
+    };
+    let number = |code: &str| code.parse::<Code>().unwrap().as_code7().unwrap().value();
+    let (first, second) = (number(&order(None)), number(&order(None)));
+    // The pool hands them out one after the other.
+    assert_eq!(second, first + 1);
+    let next = Code7::new(second + 1).unwrap().to_code().to_string();
+    let alias = next.to_ascii_lowercase();
+    assert_ne!(next, alias);
+    assert_eq!(order(Some(&alias)), alias);
+    assert_eq!(number(&order(None)), second + 2);
+    // Where case counts they are two links.
+    client.create(&json!({ "long_url": "https://a.example/", "alias": alias }));
 }
 
 #[test]

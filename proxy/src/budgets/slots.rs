@@ -1,7 +1,8 @@
 //! What was spent and given back of each budget, in memory that outlives the process: a file on tmpfs, reserved and mapped.
 //!
-//! Owned here: each step changes one word, so whenever the process is killed the file says what had happened. What it loses is the machine's
-//! restart, and then its name, the holder, is another one: the writer burns what the old one had.
+//! Owned here: each step changes one word, so whenever the process is killed the file says what had happened. What it does not outlive is the
+//! machine's restart, not even where it lies on a disk, which may hold an older state of it: its name, the holder, is another one then, and
+//! the writer burns what the old one had.
 //!
 //! | word | header | slot |
 //! |---|---|---|
@@ -10,6 +11,7 @@
 //! | 2 | slots | seq of the link's creation |
 //! | 3, 4 | the holder, random | spent, returned |
 //! | 5 | xxh3 of the above | from here on the key, 9 words |
+//! | 6, 7 | the boot it was made in; 0: unknown | |
 #![allow(unsafe_code)]
 
 use std::fs::{self, File};
@@ -32,6 +34,8 @@ const HEADER_FIELDS: usize = 5;
 const SPENT: usize = 3;
 const RETURNED: usize = 4;
 const KEY: usize = 5;
+/// Where the header has the boot.
+const BOOT: [usize; 2] = [6, 7];
 /// Longest key: a domain, a kind and a code of 64 bytes fit.
 const KEY_BYTES_MAX: usize = 72;
 /// Links whose clicks can be at hand at once: 8 MiB. What is idle is given back within a second.
@@ -62,12 +66,13 @@ pub(super) struct Slots {
 }
 
 impl Slots {
-    /// Opens the file, or makes a new one with another holder where there is none, or none of ours; returns what is in it.
+    /// Opens the file, or makes a new one with another holder where there is none, none of ours, or one of another boot than `boot`, if both are
+    /// known; returns what is in it.
     ///
     /// # Errors
     /// It cannot be made, reserved or mapped.
-    pub(super) fn open(path: &Path, slots: usize) -> io::Result<(Slots, Vec<Kept>)> {
-        match Slots::open_there(path) {
+    pub(super) fn open(path: &Path, slots: usize, boot: [u8; 16]) -> io::Result<(Slots, Vec<Kept>)> {
+        match Slots::open_there(path, boot) {
             Ok(Some(opened)) => return Ok(opened),
             Ok(None) => {}
             Err(error) => {
@@ -86,11 +91,12 @@ impl Slots {
         for (at, field) in fields.into_iter().chain([sum(&fields)]).enumerate() {
             made.word(at).store(field, Ordering::Relaxed);
         }
+        made.set_boot(boot);
         fs::rename(&new, path)?;
         Ok((made, Vec::new()))
     }
 
-    fn open_there(path: &Path) -> io::Result<Option<(Slots, Vec<Kept>)>> {
+    fn open_there(path: &Path, boot: [u8; 16]) -> io::Result<Option<(Slots, Vec<Kept>)>> {
         let file = match File::options().read(true).write(true).open(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             file => file?,
@@ -112,6 +118,12 @@ impl Slots {
         if !is_sound || fields != fields_of(slots, holder) {
             return Err(invalid());
         }
+        let made_in = opened.boot();
+        if made_in != boot && made_in != [0; 16] && boot != [0; 16] {
+            tracing::warn!(path = %path.display(), "the machine was restarted: what was at hand here of limited links' clicks will be burned");
+            return Ok(None);
+        }
+        opened.set_boot(boot);
         let kept: Vec<Kept> = (0..slots).filter_map(|place| opened.kept(place)).collect();
         opened.free.get_mut().retain(|place| !kept.iter().any(|kept| kept.place == *place));
         Ok(Some((opened, kept)))
@@ -120,6 +132,17 @@ impl Slots {
     fn mapped(file: &File, slots: usize, holder: [u8; 16]) -> io::Result<Slots> {
         let map = MmapOptions::new().len((slots + 1) * SLOT_WORDS * 8).map_raw(file)?;
         Ok(Slots { map, slots, holder: Mutex::new(holder), free: Mutex::new((0..slots).rev().collect()) })
+    }
+
+    fn boot(&self) -> [u8; 16] {
+        let [low, high] = BOOT.map(|at| u128::from(self.word(at).load(Ordering::Relaxed)));
+        (low | high << 64).to_le_bytes()
+    }
+
+    fn set_boot(&self, boot: [u8; 16]) {
+        let both = u128::from_le_bytes(boot);
+        self.word(BOOT[0]).store(both as u64, Ordering::Relaxed);
+        self.word(BOOT[1]).store((both >> 64) as u64, Ordering::Relaxed);
     }
 
     /// Whose memory it is.
@@ -213,11 +236,13 @@ fn sum(fields: &[u64; HEADER_FIELDS]) -> u64 {
 mod tests {
     use super::*;
 
+    const BOOT_A: [u8; 16] = [1; 16];
+
     #[test]
     fn what_was_recorded_is_there_when_the_file_is_opened_again() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("budgets");
-        let (slots, kept) = Slots::open(&path, 4).unwrap();
+        let (slots, kept) = Slots::open(&path, 4, BOOT_A).unwrap();
         assert!(kept.is_empty());
         let created = Position::new(3, 1 << 40);
         let long = [7; KEY_BYTES_MAX];
@@ -229,7 +254,7 @@ mod tests {
         let holder = slots.holder();
         drop(slots);
 
-        let (slots, mut kept) = Slots::open(&path, 4).unwrap();
+        let (slots, mut kept) = Slots::open(&path, 4, BOOT_A).unwrap();
         kept.sort_by_key(|kept| kept.place);
         let one = Kept { place: a, key: b"one"[..].into(), created, spent: 9, returned: 1 };
         let other = Kept { place: b, key: long.into(), created, spent: 0, returned: 5 };
@@ -248,11 +273,32 @@ mod tests {
     fn a_file_that_is_not_ours_is_replaced_and_has_another_holder() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("budgets");
-        let (slots, _) = Slots::open(&path, 4).unwrap();
+        let (slots, _) = Slots::open(&path, 4, BOOT_A).unwrap();
         let before = slots.holder();
         slots.word(3).store(1, Ordering::Relaxed);
         drop(slots);
-        let (slots, kept) = Slots::open(&path, 4).unwrap();
+        let (slots, kept) = Slots::open(&path, 4, BOOT_A).unwrap();
         assert!(kept.is_empty() && slots.holder() != before);
+    }
+
+    #[test]
+    fn a_file_from_before_a_restart_of_the_machine_has_another_holder() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("budgets");
+        let open = |boot| {
+            let (slots, kept) = Slots::open(&path, 4, boot).unwrap();
+            if kept.is_empty() {
+                slots.take(b"one", Position::new(1, 7), 2, 1).unwrap();
+            }
+            (slots.holder(), kept.len())
+        };
+        // A machine that does not say which boot it is has rings on tmpfs alone.
+        let (unknown, _) = open([0; 16]);
+        assert_eq!(open([0; 16]), (unknown, 1));
+        assert_eq!(open(BOOT_A), (unknown, 1));
+        assert_eq!(open(BOOT_A), (unknown, 1));
+        let (other, kept) = open([2; 16]);
+        assert!(other != unknown && kept == 0);
+        assert_eq!(open([2; 16]), (other, 1));
     }
 }

@@ -136,7 +136,8 @@ impl RingDir {
     }
 }
 
-fn boot_id() -> [u8; 16] {
+/// Which boot of the machine this is; zeros if it does not say.
+pub(crate) fn boot_id() -> [u8; 16] {
     let text = fs::read_to_string(BOOT_ID).unwrap_or_default();
     let digits: String = text.chars().filter(char::is_ascii_hexdigit).collect();
     u128::from_str_radix(&digits, 16).map_or([0; 16], u128::to_be_bytes)
