@@ -237,6 +237,8 @@ fn a_bootstrap_that_is_killed_goes_on_where_it_was_and_the_old_state_is_served_m
     assert_eq!(anew, 1, "every try but the first goes on where the last one was: {tries:?}");
 }
 
+// How long it took belongs into the test's output.
+#[allow(clippy::print_stdout)]
 #[test]
 fn a_link_that_was_changed_on_the_disk_is_found_by_a_scrub_and_by_the_next_change_and_mended() {
     let dir = tempfile::tempdir().unwrap();
