@@ -3,18 +3,20 @@
 //! Owned here:
 //! - A code is handed out at most once by this process, and only from a lease that is on disk ([`store`]): after a restart the codes
 //!   of a lease that the log has not seen are handed out again, those it has seen are not. The log is the cursor; nothing is burnt.
+//! - A lease is continued only in the folder and the boot it was made in ([`origin`]): copies of a writer's folder share no codes.
 //! - A lease belongs to the writer's epoch it was made in, and its number was never seen before from that pool.
 //! - While a block lasts, no key pool is needed.
 //!
 //! The log has the last word all the same: a generated code is created with `never_used`, so even a code that two pools gave out by
 //! mistake makes one link, not two. Only a code that was freed ([`reuse`]) is used a second time.
 //!
-//! - [`lease`]: a lease as it lies on disk · [`store`]: the directory of them · [`stock`]: what is left · [`pool`]: one key pool's
+//! - [`lease`]: a lease as it lies on disk · [`store`]: the directory of them · [`origin`]: whether they were made there · [`stock`]: what is left · [`pool`]: one key pool's
 //!   client · [`refill`]: the task that keeps the stock up · [`mark`]: telling the pools about aliases that look like codes ·
 //!   [`teach`]: telling a new pool what is in use · [`reuse`], [`release`]: codes of deleted links, if they may come back
 
 pub mod lease;
 pub mod mark;
+pub mod origin;
 pub mod pool;
 pub mod refill;
 pub mod release;

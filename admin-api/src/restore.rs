@@ -6,7 +6,8 @@
 //! snapshot, which nothing else may make them do.
 //!
 //! What is not in the backup never was. For links that end with a number of clicks nobody knows how often they were followed since: they are
-//! used up by the restore (`burn`), unless the operator says that nothing was followed.
+//! used up by the restore (`burn`), unless the operator says that nothing was followed. Leases of codes that lie in the data folder are not
+//! continued, whatever their epoch: one that begins may have begun before, after an earlier restore that the place knows nothing of.
 //!
 //! - `fetch`: snapshots out of the place · `replay`: the records after it · `burn`: limited links
 
@@ -26,6 +27,7 @@ use linklog::{Change, Epoch, Operation, Part, Position, Precondition, Seq, State
 use wire::identity::FleetId;
 
 use crate::backup::place::{Place, PlaceError};
+use crate::codes::origin;
 use crate::server::open::fleet_record;
 use crate::{clock, nonce};
 
@@ -224,6 +226,8 @@ pub async fn restore(options: &RestoreOptions, tell: &dyn Fn(String)) -> Result<
     tell(format!("beginning epoch {epoch} after record {to}"));
     let burned = begin(&work.join("log"), Restored { to, epoch }, options.keep_limits)?;
 
+    let codes = options.data_dir.join("codes");
+    origin::disown(&codes).map_err(folder("give up the leases in", &codes))?;
     for (name, path) in [("clicks", &clicks), ("log", &log)] {
         let from = work.join(name);
         std::fs::rename(&from, path).map_err(folder("rename", &from))?;

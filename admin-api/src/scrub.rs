@@ -2,14 +2,17 @@
 //!
 //! A pass ([`linklog::scrub`]) reads the whole state at a stated rate. Damage of the writer is for people to mend: it goes to the log and
 //! into metrics, and the writer goes on. Followers whose state is right notice by their sums when a change is built on what is damaged.
+//! Damage of a standby makes it unready and keeps it from being promoted; it follows on, for what it confirms to the writer is its journal.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use daemon::metrics::Counter;
 use linklog::scrub::{Verdict, pass};
 use linklog::snapshot::Source;
 use linklog::store::Reader;
+use parking_lot::Mutex;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 use tokio_util::sync::CancellationToken;
@@ -34,9 +37,16 @@ pub struct Counts {
     passes: Counter,
     damages: Counter,
     sound_at_s: Gauge,
+    /// What the last pass that was ended has found.
+    damage: Arc<Mutex<Option<String>>>,
 }
 
 impl Counts {
+    /// Returns what is wrong, if the last pass that was ended found damage.
+    pub fn damage(&self) -> Option<String> {
+        self.damage.lock().clone()
+    }
+
     pub(crate) fn register(&self, registry: &mut Registry) {
         registry.register("scrub_passes", "Looks at everything on the disk, ended", self.passes.clone());
         registry.register("scrub_damages", "Looks that found damage", self.damages.clone());
@@ -68,14 +78,16 @@ pub async fn run(
             Ok(Ok(Verdict::Sound { rows, .. })) => {
                 let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
                 counts.sound_at_s.set(i64::try_from(now).unwrap_or(i64::MAX));
+                *counts.damage.lock() = None;
                 tracing::info!(rows, took = ?begun.elapsed(), "the log on the disk is sound");
             }
             Ok(Ok(Verdict::Damaged(problem))) => {
                 counts.damages.inc();
                 tracing::error!(
                     problem,
-                    "the log on the disk is damaged: look at the disk, and have a sound copy take over"
+                    "the log on the disk is damaged: look at the disk; have a sound copy take over from a writer, and make a standby anew"
                 );
+                *counts.damage.lock() = Some(problem);
             }
             Ok(Ok(Verdict::Stopped)) => {}
             Ok(Err(error)) => tracing::error!(%error, "cannot look whether the log on the disk is sound"),

@@ -98,6 +98,16 @@ impl DiskReserve {
         }
     }
 
+    /// Waits until there is as much room as is reserved, as far as somebody watches.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost.
+    pub async fn enough(&self) {
+        while self.room() != Room::Enough {
+            tokio::time::sleep(LOOK_EVERY / 4).await;
+        }
+    }
+
     /// Returns the free bytes as of the last look.
     pub fn free(&self) -> u64 {
         self.0.free.load(Ordering::Relaxed)

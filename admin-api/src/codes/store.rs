@@ -3,8 +3,10 @@
 //! ```text
 //! <pool id>-<number>.lease   a lease (`super::lease`); removed when its codes are used up
 //! seen                       a line per pool: <pool id> <highest lease number ever accepted>[ distrusted]
+//! origin                     where the leases were made (`super::origin`); elsewhere they are not used
 //! ```
-//! Owned here: a lease is on disk before anybody gets a code of it, and no number of a pool is accepted twice. A pool that hands out
+//! Owned here: a lease is on disk before anybody gets a code of it, no lease is continued in a copy of the directory, and no number of a
+//! pool is accepted twice. A pool that hands out
 //! an old number has lost its memory (it was restored from a backup under its old id): its codes may be in use, and its next numbers
 //! will look new. So it is distrusted from then on, until it comes back under a new id.
 
@@ -14,6 +16,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::lease::{Lease, LeaseId, PoolId};
+use super::origin::Origin;
 use crate::durable;
 
 const SEEN: &str = "seen";
@@ -65,10 +68,10 @@ struct Seen {
 
 impl LeaseStore {
     /// Opens the directory, making it if it is missing, and reads the leases in it, oldest first. A damaged one is set aside: its
-    /// codes are not used.
+    /// codes are not used. Nor are any that were made elsewhere, which are removed: somebody else may hand out their codes.
     ///
     /// # Errors
-    /// The directory cannot be read, or the memory of lease numbers is damaged.
+    /// The directory cannot be read or claimed, or the memory of lease numbers is damaged.
     pub fn open(dir: &Path) -> io::Result<(LeaseStore, Vec<Lease>)> {
         let named = |error: io::Error| {
             io::Error::new(error.kind(), format!("cannot open the leases in {}: {error}", dir.display()))
@@ -89,7 +92,34 @@ impl LeaseStore {
             seen.highest = lease.number.max(seen.highest);
         }
         leases.sort_by_key(Lease::id);
-        Ok((LeaseStore { dir: dir.to_owned(), seen }, leases))
+        let mut store = LeaseStore { dir: dir.to_owned(), seen };
+        let leases = store.only_made_here(leases).map_err(named)?;
+        Ok((store, leases))
+    }
+
+    /// Returns the leases if they were made in this directory; otherwise removes them, durably, and then claims the directory.
+    fn only_made_here(&mut self, leases: Vec<Lease>) -> io::Result<Vec<Lease>> {
+        let here = Origin::of(&self.dir);
+        if here.as_ref().is_some_and(|here| here.is_noted_in(&self.dir)) {
+            return Ok(leases);
+        }
+        if !leases.is_empty() {
+            tracing::warn!(
+                leases = leases.len(),
+                dir = %self.dir.display(),
+                "leases of codes come from another boot or are a copy: they are not used, new ones are taken"
+            );
+            // Their numbers have been seen, also if their files alone said so.
+            durable::replace(&self.dir.join(SEEN), self.seen_text().as_bytes())?;
+        }
+        for lease in leases {
+            self.forget(lease.id())?;
+        }
+        durable::sync_directory_of(&self.dir.join(SEEN))?;
+        if let Some(here) = here {
+            here.note_in(&self.dir)?;
+        }
+        Ok(Vec::new())
     }
 
     /// Keeps a lease; when this returns it is on disk.
@@ -222,6 +252,29 @@ mod tests {
     }
 
     #[test]
+    fn a_copy_of_the_directory_has_no_leases_and_remembers_their_numbers() {
+        let place = tempfile::tempdir().unwrap();
+        let (made, copy) = (place.path().join("made"), place.path().join("copy"));
+        let (mut store, _) = LeaseStore::open(&made).unwrap();
+        store.keep(&lease(4)).unwrap();
+        fs::create_dir(&copy).unwrap();
+        for entry in fs::read_dir(&made).unwrap().map(Result::unwrap) {
+            fs::copy(entry.path(), copy.join(entry.file_name())).unwrap();
+        }
+        fs::remove_file(copy.join(SEEN)).unwrap();
+        for _ in 0..2 {
+            let (store, leases) = LeaseStore::open(&copy).unwrap();
+            assert_eq!(leases, []);
+            assert!(!store.path(lease(4).id()).exists());
+            assert!(store.knows(PoolId([1; 16])));
+        }
+        let (mut store, _) = LeaseStore::open(&copy).unwrap();
+        store.keep(&lease(5)).unwrap();
+        assert_eq!(LeaseStore::open(&copy).unwrap().1, [lease(5)]);
+        assert_eq!(LeaseStore::open(&made).unwrap().1, [lease(4)]);
+    }
+
+    #[test]
     fn a_lease_number_is_accepted_once_even_after_it_was_forgotten() {
         let dir = tempfile::tempdir().unwrap();
         let (mut store, _) = LeaseStore::open(dir.path()).unwrap();
@@ -273,7 +326,7 @@ mod tests {
             .map(|entry| entry.unwrap().file_name().into_string().unwrap())
             .collect();
         names.sort();
-        assert_eq!(names, [format!("{}-1.damaged", PoolId([1; 16])), SEEN.to_owned()]);
+        assert_eq!(names, [format!("{}-1.damaged", PoolId([1; 16])), "origin".to_owned(), SEEN.to_owned()]);
     }
 
     #[test]

@@ -29,6 +29,7 @@ use super::probe::HealthProbe;
 use super::starters::{start_gate, start_tally};
 use super::tables::Tables;
 use super::tasks::{Tasks, wait_for_either};
+use super::writer::SCRUB_DIR;
 use super::{Addresses, ServerError, runtime};
 use crate::auth::Tokens;
 use crate::backup::BackupStatus;
@@ -46,6 +47,7 @@ use crate::members::{self, Members};
 use crate::metrics::{Metrics, Observed};
 use crate::people::People;
 use crate::replication::Replication;
+use crate::scrub;
 use crate::search::Search;
 use crate::signing::Signing;
 use crate::standby::status::Status;
@@ -276,12 +278,20 @@ impl Parts<'_> {
 
         let Ports { http, feed, control, addresses } = Ports::bind(config, *identity, health).await?;
 
-        let status = Arc::new(Status::new(&standby.of[0], standby.api_url.clone()));
+        let disk = DiskReserve::new(&config.data_dir, config.disk_reserve_bytes);
+        others.spawn(disk.clone().watch(stop_others.clone(), |_| {}));
+        let scrub_dir = config.data_dir.join(SCRUB_DIR);
+        let counts = metrics.scrub.clone();
+        others.spawn(scrub::run(reader.clone(), scrub_dir, config.scrub, counts, stop_others.clone()));
+
+        let api_url = standby.api_url.clone();
+        let status = Arc::new(Status::new(&standby.of[0], api_url, metrics.scrub.clone()));
         let options = FollowOptions {
             urls: standby.of.clone(),
             identity: identity.cloned(),
             engine: engine.clone(),
             status: status.clone(),
+            disk: disk.clone(),
             on_tables: Arc::new(move || tables.reload()),
         };
         let following = stop_others.child_token();
@@ -292,6 +302,7 @@ impl Parts<'_> {
             engine: engine.clone(),
             accounts: self.accounts.handle(),
             journal: self.accounts.journal(),
+            disk: disk.clone(),
             place: config.data_dir.join("clicks-copied.json"),
         };
         others.spawn(copy_clicks(copying, following.clone()));
@@ -329,6 +340,7 @@ impl Parts<'_> {
             members,
             replication,
             status,
+            disk,
             &mut others,
             &stop_others,
         )?;
@@ -349,6 +361,7 @@ impl Parts<'_> {
         members: Members,
         replication: Replication,
         status: Arc<Status>,
+        disk: DiskReserve,
         others: &mut JoinSet<()>,
         stop_others: &CancellationToken,
     ) -> Result<Api, ServerError> {
@@ -361,9 +374,6 @@ impl Parts<'_> {
         let (codes, _) = Codes::open(&config.data_dir.join("codes"), config.codes, epoch, log.reader(), &[])?;
         let marks = Marks::default();
         let clicks = Clicks::new(self.accounts.handle(), Reporters::default(), members.clone());
-        // Shown, and nothing else: the writer holds back changes, and what it has taken is followed.
-        let disk = DiskReserve::new(&config.data_dir, config.disk_reserve_bytes);
-        others.spawn(disk.clone().watch(stop_others.clone(), |_| {}));
         // The index is the writer's: whoever looks for words asks it.
         let search = Search::new(false, log.journal().clone());
         let observed = Arc::new(Observed {

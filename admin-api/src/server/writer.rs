@@ -50,7 +50,7 @@ use crate::succession::{SuccessionService, WriterSide};
 /// Where in the data directory the snapshots for followers lie.
 const SNAPSHOTS_DIR: &str = "snapshots";
 /// Where in it the disk is looked at.
-const SCRUB_DIR: &str = "scrub";
+pub(super) const SCRUB_DIR: &str = "scrub";
 
 /// A running service.
 pub struct Running {

@@ -15,6 +15,7 @@ use clicklog::account::Account;
 use clicklog::accounts::{AccountsError, AccountsHandle, Outcome};
 use clicklog::entry::{self, Entry};
 use clicklog::{BatchNumber, LedgerId};
+use daemon::disk::{DiskReserve, Room};
 use linklog::journal::{JournalRead, JournalReader};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
@@ -53,6 +54,8 @@ pub(crate) struct CopyOptions {
     pub accounts: AccountsHandle,
     /// The journal of those.
     pub journal: JournalReader,
+    /// With less room than is reserved nothing is copied: others keep it.
+    pub disk: DiskReserve,
     /// The file with the last entry of the writer's that is counted here.
     pub place: PathBuf,
 }
@@ -69,6 +72,9 @@ struct Place {
 pub(crate) async fn run(options: CopyOptions, stop: CancellationToken) {
     let mut logged: HashMap<&str, String> = HashMap::new();
     for url in options.urls.iter().cycle() {
+        if stop.run_until_cancelled(options.disk.enough()).await.is_none() {
+            return;
+        }
         let Some(ended) = stop.run_until_cancelled(options.stream(url)).await else { return };
         if let Err(problem) = ended
             && logged.get(&**url).is_none_or(|last| *last != problem)
@@ -111,6 +117,9 @@ impl CopyOptions {
         tell(&to_writer, all).await?;
         let mut noted_at = Instant::now();
         while let Some(more) = entries.message().await.map_err(|status| reason(&status))? {
+            if self.disk.room() != Room::Enough {
+                return Err("the disk is nearly full".to_owned());
+            }
             let place = Place { epoch: more.epoch, seq: more.seq, digest: more.digest.clone() };
             let counted = self.count(more).await?;
             tell(&to_writer, counted).await?;

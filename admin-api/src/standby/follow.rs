@@ -5,6 +5,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
 
+use daemon::disk::{DiskReserve, Room};
 use linklog::codec::FORMAT_LEVEL;
 use linklog::standby::FollowError;
 use linklog::{Digest, Epoch, Position, SlotSum};
@@ -45,6 +46,8 @@ pub(crate) struct FollowOptions {
     pub identity: Option<Identity>,
     pub engine: Arc<Engine>,
     pub status: Arc<Status>,
+    /// With less room than is reserved nothing is received.
+    pub disk: DiskReserve,
     /// Called when something else than links may have changed. May block.
     pub on_tables: Arc<dyn Fn() + Send + Sync>,
 }
@@ -59,6 +62,8 @@ enum End {
     Unfit(String),
     /// The log is not the beginning of this writer's.
     Diverged(String),
+    /// The disk is nearly full.
+    NoRoom,
     /// Nothing is followed any more.
     Over,
 }
@@ -68,6 +73,9 @@ pub(crate) async fn run(options: FollowOptions, stop: CancellationToken) {
     let mut pause = *PAUSE.start();
     let mut logged: HashMap<String, String> = HashMap::new();
     for tried in 0usize.. {
+        if stop.run_until_cancelled(options.await_room()).await.is_none() {
+            return;
+        }
         let url = &options.urls[tried % options.urls.len()];
         options.status.connecting(url);
         let begun = Instant::now();
@@ -78,6 +86,7 @@ pub(crate) async fn run(options: FollowOptions, stop: CancellationToken) {
         }
         let (state, problem) = match end {
             End::Over => return,
+            End::NoRoom => continue,
             End::Lost(problem) => (State::Connecting, problem),
             End::Refused(Reason::ShuttingDown | Reason::Standby, detail) => (State::Connecting, detail),
             // The writer has lost what is here; another one may not have.
@@ -109,6 +118,23 @@ fn jittered(whole: Duration) -> Duration {
 }
 
 impl FollowOptions {
+    /// Waits until there is as much room on the disk as is reserved.
+    async fn await_room(&self) {
+        if self.disk.room() == Room::Enough {
+            return;
+        }
+        let (free, reserve) = (self.disk.free(), self.disk.reserve());
+        tracing::error!(
+            free_bytes = free,
+            reserve_bytes = reserve,
+            "not following for want of room, still answering"
+        );
+        let problem = format!("the disk has {free} bytes left and {reserve} are reserved: make room");
+        self.status.lost(State::Paused, problem);
+        self.disk.enough().await;
+        tracing::info!("there is room again, following");
+    }
+
     async fn stream(&self, url: &str) -> End {
         let endpoint = match channel::endpoint(url, self.identity.as_ref(), Role::Writer) {
             Ok(endpoint) => endpoint,
@@ -156,6 +182,9 @@ impl FollowOptions {
                 biased;
                 _ = accepted.changed() => return End::Unfit("a higher epoch was accepted".to_owned()),
                 _ = housekeeping.tick() => {
+                    if self.disk.room() != Room::Enough {
+                        return End::NoRoom;
+                    }
                     let engine = self.engine.clone();
                     match blocking(move || engine.housekeeping()).await {
                         Ok(()) => continue,

@@ -52,6 +52,7 @@ impl Promotion {
     /// # Errors
     /// Why not, for the operator, and what is as it was.
     pub(crate) async fn run(&self, args: Args) -> Result<Value, String> {
+        let damage = self.sound(args.accept_loss)?;
         let own = self.fence_here(Epoch(0)).await?;
         let answers = self.ask(&self.others, Epoch(0)).await;
         let warning = self
@@ -88,10 +89,23 @@ impl Promotion {
             return Ok(json!({
                 "epoch": position.epoch.0,
                 "seq": position.seq.0,
-                "at_risk": warning,
+                "at_risk": damage.into_iter().chain(warning).reduce(|both, next| format!("{both}; {next}")),
             }));
         }
         Err("another promotion is going on: wait for it, and look which server became the writer".to_owned())
+    }
+
+    /// Says whether the last look at the disk found damage; with `accept_loss` what it is, if there is any.
+    fn sound(&self, accept_loss: bool) -> Result<Option<String>, String> {
+        let Some(damage) = self.status.damage() else { return Ok(None) };
+        let damage = format!("the log of this standby is damaged on its disk ({damage})");
+        if accept_loss {
+            tracing::warn!(damage, "the operator accepts damage");
+            return Ok(Some(damage));
+        }
+        Err(format!(
+            "{damage}: promote another one, or make this one anew. Nothing was changed; --accept-loss goes on all the same"
+        ))
     }
 
     async fn begin(

@@ -6,6 +6,8 @@ use linklog::Position;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 
+use crate::scrub::Counts;
+
 /// How long a writer may be silent before this standby counts as cut off: there is a heartbeat once a second.
 const SILENCE_MAX: Duration = Duration::from_secs(5);
 
@@ -21,6 +23,8 @@ pub enum State {
     Following,
     /// Every writer tried says no.
     Refused,
+    /// Receiving nothing for want of room on the disk.
+    Paused,
     /// The log is not the beginning of the writer's: it has to be made anew.
     Diverged,
     /// It is being made the writer.
@@ -34,6 +38,7 @@ impl State {
             State::Connecting => "connecting",
             State::Following => "following",
             State::Refused => "refused",
+            State::Paused => "paused",
             State::Diverged => "diverged",
             State::Promoting => "promoting",
         }
@@ -60,11 +65,13 @@ pub struct Snapshot {
 pub struct Status {
     now: Mutex<Snapshot>,
     api_url: Option<String>,
+    /// What looks at the disk have found.
+    scrub: Counts,
 }
 
 impl Status {
-    /// Nobody heard of yet. `api_url`: what clients are told of the writer.
-    pub fn new(first: &str, api_url: Option<String>) -> Status {
+    /// Nobody heard of yet. `api_url`: what clients are told of the writer; `scrub`: where looks at the disk say what they found.
+    pub fn new(first: &str, api_url: Option<String>, scrub: Counts) -> Status {
         let now = Snapshot {
             state: State::Connecting,
             writer: first.to_owned(),
@@ -72,7 +79,7 @@ impl Status {
             writer_head: None,
             heard_at: None,
         };
-        Status { now: Mutex::new(now), api_url }
+        Status { now: Mutex::new(now), api_url, scrub }
     }
 
     /// Returns a copy.
@@ -85,8 +92,16 @@ impl Status {
         self.api_url.clone().unwrap_or_else(|| self.now.lock().writer.clone())
     }
 
-    /// Says whether a writer is followed and was heard lately, and no more is missing than comes within a moment.
+    /// Returns what is wrong with the log on the disk, if the last look at it found damage.
+    pub fn damage(&self) -> Option<String> {
+        self.scrub.damage()
+    }
+
+    /// Says whether a writer is followed and was heard lately, no more is missing than comes within a moment, and what is here is sound.
     pub fn is_current(&self, applied_seq: u64) -> bool {
+        if self.damage().is_some() {
+            return false;
+        }
         let now = self.now.lock();
         now.state == State::Following
             && now.heard_at.is_some_and(|at| at.elapsed() <= SILENCE_MAX)
@@ -124,6 +139,7 @@ impl Status {
             "problem": now.problem,
             "writer_head": now.writer_head.map(|at| json!({ "epoch": at.epoch.0, "seq": at.seq.0 })),
             "lag_records": now.writer_head.map(|at| at.seq.0.saturating_sub(applied_seq)),
+            "damage": self.damage(),
         })
     }
 }

@@ -6,7 +6,7 @@ use linklog::Seq;
 use serde_json::{Value, json};
 use signpost_admin::restore::{Done, RestoreError, RestoreOptions, Until, restore};
 
-use super::fixture::{Admin, Client, Reporter, batch, hello, subject_of_newest, until};
+use super::fixture::{Admin, Client, FakePool, Reporter, batch, hello, subject_of_newest, until};
 
 /// A service whose backups are in `place`, and come only when asked for; records are archived within a second.
 fn admin(place: &Path) -> Admin {
@@ -85,6 +85,87 @@ fn what_was_archived_comes_back_to_the_last_record_or_to_any_before() {
     let client = admin.client();
     assert!(is_there(&client, "in-archive") && is_there(&client, "second-life"));
     assert!(!is_there(&client, "too-late"), "that record is of a history that ended");
+}
+
+fn now_ms() -> u64 {
+    std::time::UNIX_EPOCH.elapsed().unwrap().as_millis().try_into().unwrap()
+}
+
+#[test]
+fn a_restore_to_a_time_has_what_was_there_then_and_nothing_later() {
+    let place = tempfile::tempdir().unwrap();
+    let mut admin = admin(place.path());
+    let client = admin.client();
+    link(&client, "in-snapshot");
+    admin.control("backup.now", Value::Null).unwrap();
+    let mut times = Vec::new();
+    for alias in ["first", "second", "third"] {
+        link(&client, alias);
+        let made = now_ms();
+        times.push(made);
+        until("the clock to go on", || (now_ms() > made).then_some(()));
+    }
+    let end = archived(&admin);
+    admin.forget_data();
+
+    let refused = try_restore(&admin, place.path(), Until::Time(times[0] - 24 * 3_600_000)).unwrap_err();
+    assert!(matches!(refused, RestoreError::TooOld { .. }), "{refused}");
+    assert!(refused.to_string().contains("no snapshot from before the point asked for"), "{refused}");
+    assert!(!admin.config().data_dir.join("log").exists());
+
+    for (time, there, discarded) in [
+        (times[0], ["first"].as_slice(), Some(end)),
+        (times[1], &["first", "second"], Some(end)),
+        (times[2], &["first", "second", "third"], None),
+        (times[2] + 24 * 3_600_000, &["first", "second", "third"], None),
+    ] {
+        let done = try_restore(&admin, place.path(), Until::Time(time)).unwrap();
+        assert_eq!(done.discarded.map(|last| last.seq.0), discarded, "{time}");
+        // Without the place, so that every restore finds the same in it.
+        admin.set_config(|text| text.split("[backup]").next().unwrap().to_owned());
+        admin.restart();
+        let client = admin.client();
+        assert!(is_there(&client, "in-snapshot"));
+        for alias in ["first", "second", "third"] {
+            assert_eq!(is_there(&client, alias), there.contains(&alias), "{alias} at {time}");
+        }
+        admin.forget_data();
+    }
+}
+
+#[test]
+fn codes_given_out_after_the_backup_are_not_given_out_again_however_often_it_is_restored() {
+    let place = tempfile::tempdir().unwrap();
+    let pool = FakePool::start(1, 0);
+    let settings = "[codes]\nblock = 10\nlow_watermark = 5\n";
+    let backup = format!("[backup]\nurl = \"{}\"\narchive_every_s = 1\n", place.path().display());
+    let mut admin = Admin::with(&[&pool], &format!("{settings}{backup}"));
+    admin.wait_for_codes(10);
+    let generated = |admin: &Admin, count: usize| -> Vec<String> {
+        let client = admin.client();
+        let made = |_| client.create(&json!({ "long_url": "https://a.example/" }));
+        (0..count).map(made).map(|made| made["code"].as_str().unwrap().to_owned()).collect()
+    };
+    let mut codes = generated(&admin, 3);
+    let to = admin.control("backup.now", Value::Null).unwrap()["head"]["seq"].as_u64().unwrap();
+    codes.extend(generated(&admin, 13));
+    archived(&admin);
+    // What the restored writers write is archived nowhere: each of them begins the same epoch.
+    admin.set_config(|text| text.split("[backup]").next().unwrap().to_owned());
+    for _ in 0..3 {
+        admin.stop();
+        for folder in ["log", "clicks"] {
+            std::fs::remove_dir_all(admin.config().data_dir.join(folder)).unwrap();
+        }
+        let done = try_restore(&admin, place.path(), Until::Seq(Seq(to))).unwrap();
+        assert_eq!(done.epoch.0, 2);
+        admin.restart();
+        let client = admin.client();
+        assert!(is_there(&client, &codes[0]) && !is_there(&client, &codes[3]));
+        codes.extend(generated(&admin, 13));
+    }
+    let distinct: std::collections::HashSet<_> = codes.iter().collect();
+    assert_eq!(distinct.len(), codes.len(), "{codes:?}");
 }
 
 #[test]

@@ -1,13 +1,17 @@
 //! Key pools that come and go.
 
 use std::collections::HashSet;
+use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 use linklog::{Code, Code7};
 use serde_json::{Value, json};
+use signpost_admin::config;
+use signpost_admin::server::Running;
 use wire::identity::{Identity, Issuer, Role};
 
-use super::fixture::{Admin, Client, FakePool, Reply, until};
+use super::fixture::{Admin, Client, FakePool, Reply, config_text, until};
 
 const SMALL: &str = "[codes]\nblock = 10\nlow_watermark = 5\n";
 
@@ -67,6 +71,59 @@ fn a_restart_continues_the_block_without_key_pools_and_wastes_nothing() {
     }
     assert_eq!(codes, (0..10).map(text).collect::<Vec<_>>());
     assert_eq!(create(&admin.client()).problem(), (503, "no_codes_available"));
+}
+
+/// Copies a folder with everything in it and all its attributes.
+fn copy(from: &Path, to: &Path) {
+    let copied = Command::new("cp").arg("-a").arg(from).arg(to).status().unwrap();
+    assert!(copied.success());
+}
+
+#[test]
+fn a_copy_of_a_writers_folder_hands_out_none_of_the_codes_that_the_first_one_has_left() {
+    let pool = FakePool::start(1, 0);
+    let mut first = Admin::with(&[&pool], SMALL);
+    first.wait_for_codes(10);
+    let mut codes: Vec<_> = (0..3).map(|_| code(&create(&first.client()))).collect();
+    first.stop();
+    let second = tempfile::tempdir().unwrap();
+    copy(&first.dir().join("data"), &second.path().join("data"));
+    // Both of them run, in the same epoch, over the same pool.
+    first.restart();
+    let config = config_text(second.path(), &[&pool], SMALL);
+    let config = daemon::config::parse("test", &config, config::read).unwrap().config;
+    let running = Running::start(&config).unwrap();
+    let copied = Client::new(running.addresses().http, &first.token);
+    assert_eq!(
+        first.control("status", Value::Null).unwrap()["head"],
+        daemon::control::call(&second.path().join("control.sock"), "status", Value::Null).unwrap()["head"]
+    );
+    for _ in 0..40 {
+        codes.extend([code(&create(&first.client())), code(&create(&copied))]);
+    }
+    assert_eq!(codes.iter().collect::<HashSet<_>>().len(), codes.len(), "{codes:?}");
+    running.stop().unwrap();
+    // The first one lost nothing by it.
+    let first_lease: HashSet<_> = (0..10).map(text).collect();
+    assert!(first_lease.is_subset(&codes.into_iter().collect()));
+}
+
+#[test]
+fn an_old_copy_that_is_put_back_hands_out_no_code_that_was_handed_out_since() {
+    let pool = FakePool::start(1, 0);
+    let mut admin = Admin::with(&[&pool], SMALL);
+    admin.wait_for_codes(10);
+    let mut codes = vec![code(&create(&admin.client()))];
+    admin.stop();
+    let (data, kept) = (admin.dir().join("data"), admin.dir().join("kept"));
+    copy(&data, &kept);
+    admin.restart();
+    codes.extend((0..4).map(|_| code(&create(&admin.client()))));
+    admin.forget_data();
+    std::fs::rename(&kept, &data).unwrap();
+    admin.restart();
+    codes.extend((0..40).map(|_| code(&create(&admin.client()))));
+    assert_eq!(codes.iter().collect::<HashSet<_>>().len(), codes.len(), "{codes:?}");
 }
 
 #[test]

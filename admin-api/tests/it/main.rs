@@ -6,6 +6,7 @@
 //! - [`clicks`]: reports of a proxy, and what the API shows of them
 //! - [`tokens`], [`operator`]: the real binary against a running service · [`codes`]: key pools that come and go
 //! - [`sweep`]: what becomes of links that ended long ago
+//! - [`standby`]: a second one that follows · [`standby_disk`]: when its disk is nearly full, or damaged
 //! - [`backups`]: what is put away comes back · [`disk`]: a disk that is nearly full · [`ends`]: restarts, a stop under load, kill -9
 #![allow(clippy::unwrap_used, unreachable_pub)]
 
@@ -36,6 +37,7 @@ mod put;
 mod schemathesis;
 mod search;
 mod standby;
+mod standby_disk;
 mod sweep;
 mod takedowns;
 mod tokens;

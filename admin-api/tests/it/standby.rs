@@ -13,10 +13,10 @@ use crate::fixture::{
 };
 
 /// A standby in this process, before and after its promotion.
-struct Standby {
-    dir: tempfile::TempDir,
+pub struct Standby {
+    pub dir: tempfile::TempDir,
     config: Config,
-    following: Option<RunningStandby>,
+    pub following: Option<RunningStandby>,
     writing: Option<Running>,
     token: String,
 }
@@ -28,7 +28,7 @@ fn parsed(dir: &Path, pools: &[&FakePool], more: &str) -> Config {
 
 impl Standby {
     /// Adds a standby to a writer and waits until it has everything.
-    fn of(writer: &Admin, name: &str, pools: &[&FakePool], more: &str) -> Standby {
+    pub fn of(writer: &Admin, name: &str, pools: &[&FakePool], more: &str) -> Standby {
         writer.control("proxy.add", json!({ "name": name, "sync": true })).unwrap();
         let dir = tempfile::tempdir().unwrap();
         let feed = writer.addresses().feed;
@@ -40,14 +40,14 @@ impl Standby {
         standby
     }
 
-    fn caught_up(&self, writer: &Admin) {
+    pub fn caught_up(&self, writer: &Admin) {
         until("the standby has what the writer has", || {
             let head = writer.control("status", Value::Null).unwrap()["head"].clone();
             (self.control("status", Value::Null).unwrap()["head"] == head).then_some(())
         });
     }
 
-    fn control(&self, command: &str, args: Value) -> Result<Value, String> {
+    pub fn control(&self, command: &str, args: Value) -> Result<Value, String> {
         let socket = self.dir.path().join("control.sock");
         daemon::control::call(&socket, command, args).map_err(|error| error.to_string())
     }

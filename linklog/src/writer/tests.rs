@@ -1,5 +1,7 @@
 //! The writer: order, groups, retries, recovery.
 
+mod torn;
+
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

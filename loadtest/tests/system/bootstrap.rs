@@ -4,13 +4,15 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
 use rocksdb::{DB, IteratorMode, Options as DbOptions};
 use serde_json::{Value, json};
 use signpost_loadtest::fleet::{Fleet, Options};
 
 use super::web::{Town, ask};
-use super::{all_in_sync, bin_dir, create, eventually, health, real_links, verify};
+use super::{PATIENCE, all_in_sync, bin_dir, create, eventually, health, holds_in_time, real_links, verify};
 
 /// Targets that fill a journal quickly: long, and no two alike.
 fn long_links(path: &Path, links: u64) {
@@ -74,6 +76,18 @@ fn readyz(fleet: &Fleet, proxy: usize) -> Value {
 
 fn bootstraps(fleet: &Fleet, proxy: usize) -> u64 {
     readyz(fleet, proxy)["replica"]["bootstraps"].as_u64().unwrap()
+}
+
+/// A number in the metrics of a proxy.
+fn metric(fleet: &Fleet, proxy: usize, name: &str) -> Option<u64> {
+    let metrics = ask(&fleet.ready().proxy_health[proxy], "GET", "/metrics", &[], "").text();
+    let line = metrics.lines().find_map(|line| line.strip_prefix(&format!("signpost_proxy_{name} ")));
+    line.and_then(|value| value.parse().ok())
+}
+
+/// How often a proxy has found its replica damaged since it was started.
+fn damages(fleet: &Fleet, proxy: usize) -> Option<u64> {
+    metric(fleet, proxy, "replica_damages_total")
 }
 
 fn log(fleet: &Fleet, part: &str) -> String {
@@ -223,6 +237,8 @@ fn a_bootstrap_that_is_killed_goes_on_where_it_was_and_the_old_state_is_served_m
     assert_eq!(anew, 1, "every try but the first goes on where the last one was: {tries:?}");
 }
 
+// How long it took belongs into the test's output.
+#[allow(clippy::print_stdout)]
 #[test]
 fn a_link_that_was_changed_on_the_disk_is_found_by_a_scrub_and_by_the_next_change_and_mended() {
     let dir = tempfile::tempdir().unwrap();
@@ -253,8 +269,33 @@ fn a_link_that_was_changed_on_the_disk_is_found_by_a_scrub_and_by_the_next_chang
     change_stored_link(&replica_dir(fleet, "proxy-1"), "second");
     fleet.must("start proxy-1");
     eventually("it follows on", || all_in_sync(fleet));
-    town.patch("second", &json!({ "long_url": "https://example.com/changed" }));
-    eventually("the sums' damage is mended", || bootstraps(fleet, 1) == 1 && all_in_sync(fleet));
+    assert_eq!(damages(fleet, 1), Some(0), "nobody knows of it yet");
+    let mended = AtomicBool::new(false);
+    let visits = std::thread::scope(|threads| {
+        let visitor = threads.spawn(|| {
+            let (mut visits, begun) = (0, Instant::now());
+            // Not for ever, should the other thread fail.
+            while !mended.load(Ordering::Acquire) && begun.elapsed() < 3 * PATIENCE {
+                assert_eq!(target_at(fleet, 1, "first").as_deref(), Some("https://example.com/first"));
+                visits += 1;
+            }
+            visits
+        });
+        let changed = Instant::now();
+        town.patch("second", &json!({ "long_url": "https://example.com/changed" }));
+        let alarmed = holds_in_time(|| damages(fleet, 1) == Some(1));
+        println!("the alarm came {:?} after the change was asked for", changed.elapsed());
+        let whole = holds_in_time(|| bootstraps(fleet, 1) == 1 && all_in_sync(fleet));
+        println!("the replica was mended {:?} after it", changed.elapsed());
+        // Whatever came of it, the visitor has to stop.
+        mended.store(true, Ordering::Release);
+        assert!(alarmed, "the sums show no damage");
+        assert!(whole, "the sums' damage is not mended");
+        visitor.join().unwrap()
+    });
+    assert!(visits > 0);
+    println!("{visits} visits were redirected meanwhile");
+    assert!(metric(fleet, 1, "replica_damaged") == Some(0) && damages(fleet, 1) == Some(1));
     for proxy in [0, 1] {
         for (code, target) in [("first", "first"), ("second", "changed")] {
             assert_eq!(target_at(fleet, proxy, code), Some(format!("https://example.com/{target}")));

@@ -124,12 +124,23 @@ fn verify(fleet: &Fleet, expect: &Path) -> Value {
 
 /// Polls until something holds.
 #[track_caller]
-fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(30);
+fn eventually(what: &str, holds: impl FnMut() -> bool) {
+    assert!(holds_in_time(holds), "{what}: not within {PATIENCE:?}");
+}
+
+/// How long something that has to happen may take before a test gives up.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Waits until something holds; false: it does not, however long one waits.
+fn holds_in_time(mut holds: impl FnMut() -> bool) -> bool {
+    let deadline = Instant::now() + PATIENCE;
     while !holds() {
-        assert!(Instant::now() < deadline, "{what}: not within 30 s");
+        if Instant::now() >= deadline {
+            return false;
+        }
         std::thread::sleep(Duration::from_millis(20));
     }
+    true
 }
 
 /// Reads a JSON document of a health port: `/readyz` or `/healthz`.

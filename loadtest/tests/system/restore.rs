@@ -1,5 +1,6 @@
-//! The writer goes back to a backup: proxies that were further follow it there, and count on.
+//! The writer goes back to a backup: proxies that were further follow it there, and count on; no code comes twice.
 
+use std::collections::HashSet;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -61,7 +62,13 @@ fn proxies_go_back_with_a_restored_writer_and_send_it_the_clicks_it_does_not_hav
     let everywhere = |target: &str| vec![(302, Some(target.to_owned())); ready.proxies.len()];
     let link = |alias: &str| json!({ "long_url": format!("https://example.org/{alias}"), "alias": alias });
 
+    let generated = |count: usize| -> Vec<String> {
+        let made = |_| api("POST", "/v1/links", &json!({ "long_url": "https://example.org/generated" }));
+        (0..count).map(made).map(|made| made.json()["code"].as_str().unwrap().to_owned()).collect()
+    };
+
     assert_eq!(api("POST", "/v1/links", &link("kept")).status, 201);
+    let mut codes = generated(20);
     for _ in 0..20 {
         assert_eq!(location("kept"), everywhere("https://example.org/kept"));
     }
@@ -74,6 +81,8 @@ fn proxies_go_back_with_a_restored_writer_and_send_it_the_clicks_it_does_not_hav
     for n in 0..50 {
         assert_eq!(api("POST", "/v1/links", &link(&format!("late-{n}"))).status, 201);
     }
+    let late_code = codes.len();
+    codes.extend(generated(50));
     for _ in 0..20 {
         assert_eq!(location("kept"), everywhere("https://example.org/moved"));
     }
@@ -94,7 +103,12 @@ fn proxies_go_back_with_a_restored_writer_and_send_it_the_clicks_it_does_not_hav
     });
     assert_eq!(location("kept"), everywhere("https://example.org/kept"));
     let gone = vec![(404, None); ready.proxies.len()];
-    assert_eq!((location("late-0"), location("late-49")), (gone.clone(), gone));
+    assert_eq!((location("late-0"), location("late-49")), (gone.clone(), gone.clone()));
+    // Somebody may have printed those codes: they lead nowhere, and never elsewhere.
+    assert_eq!(location(&codes[0]), everywhere("https://example.org/generated"));
+    assert_eq!(location(&codes[late_code]), gone);
+    codes.extend(generated(300));
+    assert_eq!(codes.iter().collect::<HashSet<_>>().len(), codes.len(), "a code was given out twice");
     eventually("no visit is missing, and none is counted twice", || total("kept") == Some(123));
     assert_eq!(api("POST", "/v1/links", &link("second-life")).status, 201);
     assert_eq!(location("second-life"), everywhere("https://example.org/second-life"));
