@@ -255,10 +255,8 @@ impl<'a> Leap<'a> {
 
     fn next(&mut self) -> Result<Step, StoreError> {
         let forward = self.forward;
-        if std::mem::take(&mut self.given) {
-            if !self.advance()? {
-                return Ok(Step::End);
-            }
+        if std::mem::take(&mut self.given) && !self.advance()? {
+            return Ok(Step::End);
         }
         'leaping: loop {
             if self.low > self.high {

@@ -22,6 +22,8 @@ impl Folder {
 }
 
 impl Drop for Folder {
+    // The test runner shows it with the failure.
+    #[allow(clippy::print_stderr)]
     fn drop(&mut self) {
         if let Some(dir) = self.0.take().filter(|_| std::thread::panicking()) {
             eprintln!("what happened is kept in {}", dir.keep().display());
