@@ -287,13 +287,13 @@ impl Args {
         let untold = if burns { log.burned } else { 0 };
         must(seen.redirected <= log.used + untold, "more got through than was used");
         must(log.used <= seen.redirected + seen.unanswered, "clicks were used for nobody");
-        must(log.used + log.burned == most || link.lowered.is_some(), "used and burned are not the limit");
+        must(log.used + log.burned == most, "used and burned are not the limit");
         must(log.used + log.burned <= most, "used and burned are more than the limit");
         must(log.burned == 0 || burns, "clicks were burned although no memory was lost");
-        let is_whole = self.kills == 0 && link.lowered.is_none() && !self.restore;
-        must(!is_whole || seen.redirected == max, "not all got through");
+        let is_whole = self.kills == 0 && !self.restore;
+        must(!is_whole || seen.redirected == most, "not all got through");
         must(
-            most - seen.redirected.min(most) <= log.burned + seen.unanswered || link.lowered.is_some(),
+            most - seen.redirected.min(most) <= log.burned + seen.unanswered,
             "more is missing than was burned",
         );
         must(self.kills > 0 || seen.unanswered == 0, "requests without an answer");

@@ -239,21 +239,14 @@ fn visitors(town: &Town) {
     let get = |more: &str| {
         format!("GET {} HTTP/1.1\r\nHost: x\r\nCookie: {IN_VISIT}\r\n{more}\r\n", path(&codes[0]))
     };
-    let form = |entered: &str| {
-        let (body, bytes) = (format!("password={entered}"), "password=".len() + entered.len());
-        let kind = "application/x-www-form-urlencoded";
-        format!(
-            "POST {} HTTP/1.1\r\nHost: x\r\nContent-Type: {kind}\r\nContent-Length: {bytes}\r\n\r\n{body}",
-            path(&codes[5])
-        )
-    };
+    let form = [("Content-Type", "application/x-www-form-urlencoded"), ("User-Agent", IN_VISIT)];
+    for (entered, status) in [(IN_PASSWORD.to_owned(), 303), (format!("{IN_PASSWORD}-not"), 403)] {
+        let answer = ask(&ready.proxies[0], "POST", &path(&codes[4]), &form, &format!("password={entered}"));
+        assert_eq!(answer.status, status);
+    }
+    let signed = format!("/{}?sp_sig={IN_VISIT}&sp_user={IN_VISIT}", codes[5]);
+    assert_eq!(town.send("GET", &signed, &[("Cookie", &format!("sp_pass={IN_VISIT}"))]).status, 401);
     for raw in [
-        form(IN_PASSWORD),
-        form(&format!("{IN_PASSWORD}-not")),
-        format!(
-            "GET /{}?sp_sig={IN_VISIT}&sp_user={IN_VISIT} HTTP/1.1\r\nHost: x\r\nCookie: sp_pass={IN_VISIT}\r\n\r\n",
-            codes[6]
-        ),
         get(&format!("Bad Header {IN_VISIT}: x\r\n")),
         get(&format!("Host: {IN_VISIT}\r\n")),
         get("Transfer-Encoding: chunked\r\nContent-Length: 3\r\n"),
