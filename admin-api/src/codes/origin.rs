@@ -13,11 +13,11 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::UNIX_EPOCH;
 
+use daemon::boot;
+
 use crate::durable;
 
 const ORIGIN: &str = "origin";
-/// Random, made by the kernel at every boot (random(4)).
-const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
 /// What names a folder of leases in a boot of a machine; one line of text.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -26,10 +26,10 @@ pub struct Origin(String);
 impl Origin {
     /// Asks what names `dir`; `None`: the system does not say enough.
     pub fn of(dir: &Path) -> Option<Origin> {
-        let boot = fs::read_to_string(BOOT_ID).ok()?;
+        let boot = u128::from_be_bytes(boot::id()?);
         let folder = fs::metadata(dir).ok()?;
         let born = folder.created().ok()?.duration_since(UNIX_EPOCH).ok()?.as_nanos();
-        Some(Origin(format!("{} {} {} {born}\n", boot.trim(), folder.dev(), folder.ino())))
+        Some(Origin(format!("{boot:032x} {} {} {born}\n", folder.dev(), folder.ino())))
     }
 
     /// Says whether `dir` names this one as where its leases were made.

@@ -16,6 +16,16 @@ fn the_units_are_valid_and_little_exposed() {
 }
 
 #[test]
+fn a_unit_that_hides_the_boot_from_its_service_says_which_one_it_is() {
+    let units = Path::new(env!("CARGO_MANIFEST_DIR")).join("../systemd");
+    for unit in ["signpost-admin", "signpost-proxy"] {
+        let text = std::fs::read_to_string(units.join(format!("{unit}.service"))).unwrap();
+        let has = |line: &str| text.lines().any(|other| other == line);
+        assert!(!has("ProcSubset=pid") || has("Environment=SIGNPOST_BOOT_ID=%b"), "{unit}");
+    }
+}
+
+#[test]
 fn what_cannot_be_checked_is_named_and_fails_where_nothing_may_be_skipped() {
     use std::os::unix::fs::PermissionsExt;
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");

@@ -13,8 +13,6 @@ use super::ring::file::{Header, RingFile};
 
 const EXTENSION: &str = "ring";
 const LOCK: &str = "lock";
-/// Where Linux tells which boot this is (random(4)); a unit with `ProcSubset=pid` does not see it.
-const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
 /// The folder of the rings cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -136,11 +134,9 @@ impl RingDir {
     }
 }
 
-/// Which boot of the machine this is; zeros if it does not say.
+/// Which boot of the machine this is; zeros if nobody says it.
 pub(crate) fn boot_id() -> [u8; 16] {
-    let text = fs::read_to_string(BOOT_ID).unwrap_or_default();
-    let digits: String = text.chars().filter(char::is_ascii_hexdigit).collect();
-    u128::from_str_radix(&digits, 16).map_or([0; 16], u128::to_be_bytes)
+    daemon::boot::id().unwrap_or_default()
 }
 
 #[cfg(test)]
