@@ -233,7 +233,7 @@ impl Pilot {
         );
         let problem = format!("the disk has {free} bytes left and {reserve} are reserved: make room");
         self.status.lost(FeedState::Paused, problem, None);
-        until(|| self.disk.room() == Room::Enough).await;
+        self.disk.enough().await;
         tracing::info!("there is room again, following");
     }
 

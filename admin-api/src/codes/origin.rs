@@ -93,7 +93,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let origin = Origin::of(dir.path()).unwrap();
         let (_, folder) = origin.0.split_once(' ').unwrap();
-        Origin(format!("00000000-0000-0000-0000-000000000000 {folder}")).note_in(dir.path()).unwrap();
+        Origin(format!("{:032x} {folder}", 7)).note_in(dir.path()).unwrap();
         assert!(!origin.is_noted_in(dir.path()));
         fs::write(dir.path().join(ORIGIN), [0xff; 70]).unwrap();
         assert!(!origin.is_noted_in(dir.path()));
