@@ -1,9 +1,10 @@
 //! `import`: made-up links with titles, tags, dates and codes, as one stream of lines through `POST /v1/import`.
 //!
-//! The time is that from the first byte sent until the line that says that everything is durable and with the proxies.
+//! The lines are written to a file first, as people have them who import; the time is that from the first byte sent until the line that
+//! says that everything is durable and with the proxies.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader, BufWriter, Read, Write};
+use std::io::{BufRead, BufReader, BufWriter, Read, Seek, Write};
 use std::net::TcpStream;
 use std::path::PathBuf;
 use std::thread;
@@ -78,6 +79,8 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         declare(&api, host)?;
     }
     let begun = args.report.begin();
+    say(format!("import: making {} lines", figures::count(args.links)));
+    let lines = make_lines(&args).context("cannot write the lines to a temporary file")?;
     say(format!("import: {} links", figures::count(args.links)));
     let start = Instant::now();
     let stream = TcpStream::connect(args.admin.address()).context("cannot connect")?;
@@ -85,7 +88,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     stream.set_write_timeout(Some(SILENCE_MAX))?;
     let answer = BufReader::new(stream.try_clone()?);
     let (sent, done) = thread::scope(|scope| {
-        let sending = scope.spawn(|| send(&args, &api, &stream));
+        let sending = scope.spawn(|| send(lines, &api, &stream));
         let done = read(answer, args.links);
         if done.is_err() {
             let _ = stream.shutdown(std::net::Shutdown::Both);
@@ -125,36 +128,42 @@ fn declare(api: &AdminApi, host: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Sends all lines; returns how many bytes they have.
-fn send(args: &Args, api: &AdminApi, mut stream: &TcpStream) -> anyhow::Result<u64> {
+/// Makes the lines, in a file without a name in the folder for temporary files (`TMPDIR`), 220 bytes a link.
+fn make_lines(args: &Args) -> anyhow::Result<File> {
     let mut keys = args.keys.as_ref().map(File::create).transpose()?.map(BufWriter::new);
-    stream.write_all(&api.post_lines("/v1/import"))?;
-    let (mut chunk, mut bytes) = (Vec::with_capacity(CHUNK_BYTES + 1024), 0);
-    let mut send = |chunk: &mut Vec<u8>| -> std::io::Result<()> {
-        bytes += chunk.len() as u64;
-        write!(stream, "{:x}\r\n", chunk.len())?;
-        chunk.extend_from_slice(b"\r\n");
-        stream.write_all(chunk)?;
-        chunk.clear();
-        Ok(())
-    };
+    let mut lines = BufWriter::with_capacity(CHUNK_BYTES, tempfile::tempfile()?);
+    let mut line = Vec::new();
     for index in args.first..args.first + args.links {
         let code = alias(index);
         let domain = args.domain.as_deref().filter(|_| index % OTHER_DOMAIN_EVERY == 0);
-        write_line(&mut chunk, index, &code, domain)?;
+        line.clear();
+        write_line(&mut line, index, &code, domain)?;
+        lines.write_all(&line)?;
         if let (Some(keys), None) = (&mut keys, domain) {
             writeln!(keys, "{code}")?;
         }
-        if chunk.len() >= CHUNK_BYTES {
-            send(&mut chunk)?;
+    }
+    keys.map_or(Ok(()), |mut keys| keys.flush())?;
+    let mut lines = lines.into_inner()?;
+    lines.rewind()?;
+    Ok(lines)
+}
+
+/// Sends all lines; returns how many bytes they have.
+fn send(mut lines: File, api: &AdminApi, mut stream: &TcpStream) -> anyhow::Result<u64> {
+    stream.write_all(&api.post_lines("/v1/import"))?;
+    let (mut chunk, mut bytes) = (vec![0; CHUNK_BYTES], 0);
+    loop {
+        let read = lines.read(&mut chunk)?;
+        // A chunk of no bytes ends the body.
+        write!(stream, "{read:x}\r\n")?;
+        stream.write_all(&chunk[..read])?;
+        stream.write_all(b"\r\n")?;
+        bytes += read as u64;
+        if read == 0 {
+            return Ok(bytes);
         }
     }
-    if !chunk.is_empty() {
-        send(&mut chunk)?;
-    }
-    stream.write_all(b"0\r\n\r\n")?;
-    keys.map_or(Ok(()), |mut keys| keys.flush())?;
-    Ok(bytes)
 }
 
 fn write_line(out: &mut Vec<u8>, index: u64, code: &str, domain: Option<&str>) -> anyhow::Result<()> {
