@@ -48,6 +48,8 @@ def settings_of(words: list[str]) -> dict:
         if unknown:
             say(f"error: {name}={','.join(unknown)}: choose from {' '.join(allowed)}")
             sys.exit(2)
+    # In their own order: what a server can do at most is known best when it has been flat out.
+    chosen["ONLY"] = [part for part in parts.ALL if part in chosen["ONLY"]]
     chosen["HEADERS"] = given.get("HEADERS", "loadtest/data/headers")
     chosen["SUFFIX"] = given.get("SUFFIX", "redirects")
     return chosen
