@@ -1,6 +1,7 @@
 //! An API in this process with a folder of its own, and the real client as a process that knows its address and a token.
 
-use std::io::Write;
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -85,6 +86,29 @@ impl Api {
         let url = self.url();
         run(args, &[("SIGNPOST_URL", &url), ("SIGNPOST_TOKEN", &self.token)], input)
     }
+}
+
+/// Passes connections on to an API; the first ones break after so many bytes towards the API, or back. Returns where it listens.
+pub fn breaking(api: &str, after: &[(u64, u64)]) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let (api, mut after) = (api.trim_start_matches("http://").to_owned(), after.to_vec().into_iter());
+    std::thread::spawn(move || {
+        for client in listener.incoming().map(Result::unwrap) {
+            let (towards, back) = after.next().unwrap_or((u64::MAX, u64::MAX));
+            let server = TcpStream::connect(&api).unwrap();
+            let (from_client, to_server) = (client.try_clone().unwrap(), server.try_clone().unwrap());
+            for (from, mut to, bytes) in [(from_client, to_server, towards), (server, client, back)] {
+                std::thread::spawn(move || {
+                    let _ = std::io::copy(&mut (&from).take(bytes), &mut to);
+                    for end in [&from, &to] {
+                        let _ = end.shutdown(Shutdown::Both);
+                    }
+                });
+            }
+        }
+    });
+    url
 }
 
 /// Runs the client in an environment that has nothing else of it.

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::fixture::Api;
+use super::fixture::{Api, breaking, run};
 
 #[test]
 fn what_is_exported_to_a_file_can_be_imported_elsewhere() {
@@ -26,6 +26,70 @@ fn what_is_exported_to_a_file_can_be_imported_elsewhere() {
     let again = other.run_with(&["import", "-", "-o", "json"], &text).ok();
     let done: Value = serde_json::from_str(again.lines().last().unwrap()).unwrap();
     assert_eq!((&done["done"]["unchanged"], &done["done"]["created"]), (&json!(1500), &json!(0)));
+}
+
+/// A file of so many links, a line each.
+fn many_links(api: &Api, links: usize) -> String {
+    let line = |n| format!("{{\"long_url\":\"https://example.org/{n}\",\"code\":\"code-{n}\"}}\n");
+    api.file("many.ndjson", &(0..links).map(line).collect::<String>())
+}
+
+#[test]
+fn an_import_goes_on_where_its_connection_broke() {
+    let api = Api::start();
+    let file = many_links(&api, 20_000);
+    let url = breaking(&api.url(), &[(300_000, u64::MAX), (400_000, u64::MAX)]);
+    let env = [("SIGNPOST_URL", &*url), ("SIGNPOST_TOKEN", api.token())];
+    let ran = run(&["import", &file, "-o", "json"], &env, "");
+    assert_eq!(ran.err.matches("the connection broke after line ").count(), 2, "{}", ran.err);
+    let done: Value = serde_json::from_str(ran.ok().lines().last().unwrap()).unwrap();
+    let count = |name: &str| done["done"][name].as_u64().unwrap();
+    // What was done and not yet told when it broke is found to be there.
+    assert_eq!(
+        (count("created") + count("unchanged"), count("collisions"), count("refused")),
+        (20_000, 0, 0)
+    );
+    let exported = api.run(&["export"]).ok();
+    assert!(exported.lines().last().unwrap().contains("\"links\":20000"));
+}
+
+#[test]
+fn an_export_goes_on_where_its_connection_broke() {
+    let api = Api::start();
+    let file = many_links(&api, 20_000);
+    api.run(&["import", &file]).ok();
+    let whole = api.run(&["export"]).ok();
+    let (third, target) = (whole.len() as u64 / 3, api.dir().join("links.ndjson"));
+    let url = breaking(&api.url(), &[(u64::MAX, third), (u64::MAX, 0), (u64::MAX, third)]);
+    let env = [("SIGNPOST_URL", &*url), ("SIGNPOST_TOKEN", api.token())];
+    run(&["export", "--file", target.to_str().unwrap()], &env, "").ok();
+    let links =
+        |text: &str| text.lines().filter(|line| line.contains("\"code\"")).map(str::to_owned).collect();
+    let (pieced, whole): (Vec<String>, Vec<String>) =
+        (links(&std::fs::read_to_string(target).unwrap()), links(&whole));
+    assert_eq!(whole.len(), 20_000);
+    assert!(pieced == whole, "{} links of {}", pieced.len(), whole.len());
+}
+
+#[test]
+fn how_far_it_is_is_drawn_on_a_terminal_and_nowhere_else() {
+    let api = Api::start();
+    let file = many_links(&api, 20_000);
+    let client = env!("CARGO_BIN_EXE_signpost");
+    // script(1) runs it in a terminal of its own.
+    let ran = std::process::Command::new("script")
+        .args(["--quiet", "--return", "--command", &format!("'{client}' import '{file}'"), "/dev/null"])
+        .env("TERM", "xterm")
+        .env("SIGNPOST_URL", api.url())
+        .env("SIGNPOST_TOKEN", api.token())
+        .stdin(std::process::Stdio::null())
+        .output()
+        .unwrap();
+    let drawn = String::from_utf8_lossy(&ran.stdout);
+    assert!(ran.status.success() && drawn.contains("20000 made"), "{drawn}");
+    assert!(drawn.contains(" lines, ") && drawn.contains("/s, "), "{drawn}");
+    let piped = api.run(&["import", &file]);
+    assert_eq!((piped.code, &*piped.err), (0, ""));
 }
 
 #[test]

@@ -22,6 +22,7 @@
 //! | `quotas` | all links of a token answer no more redirects than it may |
 //! | `restore` | proxies follow a writer back to a backup, and lose no click |
 //! | `secrets` | no log holds a token, a target or what a visitor sent |
+//! | `two_proxies` | limits, quotas and guesses are for the fleet, not for each proxy |
 //! | `units` | the systemd units |
 //! | `updates` | no old target after an acknowledged change |
 //!
@@ -54,6 +55,7 @@ mod quotas;
 mod restore;
 mod secrets;
 mod standby;
+mod two_proxies;
 mod units;
 mod updates;
 mod web;

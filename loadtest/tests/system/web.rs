@@ -69,7 +69,7 @@ pub(super) fn ask(address: &str, method: &str, path: &str, headers: &[(&str, &st
     Answer { status, headers, body: bytes[end + 4..].to_vec() }
 }
 
-/// A fleet with one proxy, and its API.
+/// A fleet, with one proxy unless said otherwise, and its API.
 pub(super) struct Town {
     pub(super) fleet: Fleet,
 }
@@ -87,6 +87,11 @@ impl Town {
     /// The same, with a proxy that knows where its visitors come from.
     pub(super) fn known(dir: &Path, settings: &[&str]) -> Town {
         Town::of(Options { visitors_known: true, ..Options::new(dir, 1).unwrap() }, settings)
+    }
+
+    /// With several proxies.
+    pub(super) fn several(dir: &Path, proxies: u16, settings: &[&str]) -> Town {
+        Town::of(Options::new(dir, proxies).unwrap(), settings)
     }
 
     fn of(mut options: Options, settings: &[&str]) -> Town {
@@ -151,12 +156,24 @@ impl Town {
 
     /// Asks the proxy.
     pub(super) fn send(&self, method: &str, path: &str, headers: &[(&str, &str)]) -> Answer {
+        self.send_to(0, method, path, headers, "")
+    }
+
+    /// Asks one of the proxies.
+    pub(super) fn send_to(
+        &self,
+        proxy: usize,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &str,
+    ) -> Answer {
         // What says nothing of itself counts as a machine.
         let with_browser: Vec<_> =
             [("User-Agent", BROWSER)].into_iter().chain(headers.iter().copied()).collect();
         let says_itself = headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("user-agent"));
         let headers = if says_itself { headers } else { &with_browser };
-        ask(&self.fleet.ready().proxies[0], method, path, headers, "")
+        ask(&self.fleet.ready().proxies[proxy], method, path, headers, body)
     }
 
     /// Runs a command of the operator and returns what it says.
