@@ -25,6 +25,7 @@
 //! | `two_proxies` | limits, quotas and guesses are for the fleet, not for each proxy |
 //! | `units` | the systemd units |
 //! | `updates` | no old target after an acknowledged change |
+//! | `ways_in` | what other shorteners' clients, importers and bulk changes make is followed |
 //!
 //! `SIGNPOST_BIN_DIR` names the folder of the binaries; `make test` builds them and sets it.
 #![allow(clippy::unwrap_used)]
@@ -58,6 +59,7 @@ mod standby;
 mod two_proxies;
 mod units;
 mod updates;
+mod ways_in;
 mod web;
 mod where_to;
 
