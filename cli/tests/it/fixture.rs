@@ -92,8 +92,9 @@ impl Api {
 pub fn breaking(api: &str, after: &[(u64, u64)]) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
-    let (api, mut after) = (api.trim_start_matches("http://").to_owned(), after.to_vec().into_iter());
+    let (api, after) = (api.trim_start_matches("http://").to_owned(), after.to_vec());
     std::thread::spawn(move || {
+        let mut after = after.into_iter();
         for client in listener.incoming().map(Result::unwrap) {
             let (towards, back) = after.next().unwrap_or((u64::MAX, u64::MAX));
             let server = TcpStream::connect(&api).unwrap();
