@@ -4,11 +4,14 @@
 //! when a proxy was killed, and may or may not be counted; without kills there is no such gap, and all three are equal. Nothing may be
 //! counted twice, whatever was sent again.
 //!
+//! Once all of that is over, bursts of redirects tell how far the counts are behind ([`freshness`]): at most 2 s.
+//!
 //! The fleet, its faults and the traffic follow from one seed.
 
 mod accounts;
 mod counts;
 mod faults;
+mod freshness;
 mod relay;
 mod traffic;
 
@@ -29,6 +32,7 @@ use crate::trial::{self, Findings, PlaceArgs, Seed, Settings};
 use accounts::{API_TIMEOUT, Accounts, STILL, now_ms};
 use counts::{Compared, compare};
 use faults::{Fault, Faults, plan};
+use freshness::Burst;
 use relay::{Done, Relay, Trick};
 use traffic::{Tally, Traffic};
 
@@ -116,6 +120,8 @@ pub struct Results {
     pub behind_ms_max: u64,
     /// How long after the end of the load everything was counted, in milliseconds.
     pub settled_after_ms: u64,
+    /// How long counts took in quiet times.
+    pub bursts: Vec<Burst>,
     /// What contradicts the contract besides counts.
     pub wrong: Vec<String>,
 }
@@ -127,6 +133,7 @@ pub struct Results {
 pub fn run(args: Args) -> anyhow::Result<()> {
     trial::run_seeded("clicks", &args.place, args.seed, |seed, stop| {
         let mut results = args.measure(seed, stop)?;
+        results.wrong.extend(freshness::wrong(&results.bursts));
         results.wrong.extend(args.judge_relay(&results).err().map(|error| error.to_string()));
         let unanswered = results.compared.unanswered();
         if args.kills == 0 && unanswered > 0 {
@@ -222,6 +229,9 @@ impl Args {
         say("clicks: the load has ended; waiting until every proxy has reported");
         let shown = accounts.settle(ended, ended_ms, settled_at_most, stop)?;
         let settled_after_ms = ended.elapsed().saturating_sub(STILL).as_millis() as u64;
+        // From here on nothing is wrong, and nothing is under way.
+        cable.set(Quality::Good);
+        let bursts = freshness::measure(&mut accounts, &traffic.proxies, stop)?;
         let batches_repeated = accounts.metric("signpost_admin_click_batches_repeated_total");
         Ok(Results {
             seed,
@@ -235,6 +245,7 @@ impl Args {
             dropped: shown.dropped,
             behind_ms_max,
             settled_after_ms,
+            bursts,
             wrong: Vec::new(),
         })
     }
@@ -314,6 +325,7 @@ impl Findings for Results {
             text.push_str(&format!(", at most {} ms behind during it", self.behind_ms_max));
         }
         text.push('\n');
+        text.push_str(&freshness::line(&self.bursts));
         text
     }
 }

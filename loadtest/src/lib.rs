@@ -58,6 +58,7 @@ pub mod list;
 pub mod max_clicks;
 pub mod pace;
 pub mod power_cuts;
+pub mod pressure;
 pub mod processors;
 pub mod progress;
 pub mod promotions;

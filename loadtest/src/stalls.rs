@@ -66,7 +66,7 @@ impl Watch {
     pub fn end(mut self) -> Stalls {
         self.stop.store(true, Ordering::Relaxed);
         let each = self.threads.drain(..);
-        Stalls::new(each.flat_map(|thread| thread.join().expect("watching does not panic")).collect())
+        Stalls::of(each.flat_map(|thread| thread.join().expect("watching does not panic")).collect())
     }
 }
 
@@ -125,7 +125,8 @@ pub struct Untouched {
 }
 
 impl Stalls {
-    fn new(mut late: Vec<(u64, u64)>) -> Self {
+    /// From when a watch should have been woken, and when it was, in any order.
+    pub(crate) fn of(mut late: Vec<(u64, u64)>) -> Self {
         late.sort_unstable();
         let mut stalls: Vec<(u64, u64)> = Vec::new();
         for (due, woken) in late {
@@ -137,6 +138,13 @@ impl Stalls {
             }
         }
         Self { stalls }
+    }
+
+    /// How long it stood still between two moments, in whole or in part.
+    #[must_use]
+    pub fn within(&self, from_ns: u64, to_ns: u64) -> Duration {
+        let ns = |(from, to): &(u64, u64)| (*to).min(to_ns).saturating_sub((*from).max(from_ns));
+        Duration::from_nanos(self.stalls.iter().map(ns).sum())
     }
 
     fn touch(&self, from_ns: u64, to_ns: u64) -> bool {
@@ -198,7 +206,7 @@ mod tests {
     #[test]
     fn the_answers_of_a_busy_period_with_a_stall_are_left_out() {
         // The watch should have been woken at 10 and 20 ms.
-        let stalls = Stalls::new(vec![(20 * MS, 24 * MS), (10 * MS, 12 * MS)]);
+        let stalls = Stalls::of(vec![(20 * MS, 24 * MS), (10 * MS, 12 * MS)]);
         let answers = vec![
             (24 * MS, MS),    // begins when the second ends
             (7 * MS, MS),     // over before the first can have begun
@@ -212,6 +220,7 @@ mod tests {
         assert_eq!((left.stalls, left.longest_us, left.latency.summary.count), (2, 4_500, 3));
         assert_eq!(left.answers_percent, 42.9);
         assert_eq!(stalls.leave_out(Vec::new(), 13 * MS).stalls, 1);
+        assert_eq!(stalls.within(11 * MS, 22 * MS), Duration::from_micros(1_000 + 2_500));
     }
 
     #[test]

@@ -71,6 +71,11 @@ impl Accounts {
         })
     }
 
+    /// All requests of the first link, of whatever kind.
+    pub(super) fn total(&mut self) -> anyhow::Result<u64> {
+        Ok(self.read_one(0)?.0.0.iter().sum())
+    }
+
     /// How old the counts are, in milliseconds.
     pub(super) fn behind_ms(&mut self) -> anyhow::Result<Option<u64>> {
         let (_, shown) = self.read_one(0)?;
