@@ -75,6 +75,7 @@ class Generator:
             argv += ["--header-sets", self.header_sets]
         if traffic.connection_per_request:
             argv += ["--connection-per-request"]
+        clicks = server.clicks and server.clicks()
         done = machine.run(argv, seconds + warm_up + 60)
         run = {"part": part, "server": server.name, "traffic": traffic.name, **notes, "report": None}
         void = f"exit code {done.returncode}: {done.stderr.strip().splitlines()[-1:]}" if done.returncode else None
@@ -82,7 +83,7 @@ class Generator:
             run["report"] = json.loads(report.read_text())
             results = run["report"]["results"]
             errors = results["errors"]
-            void = void or (f"errors: {errors}" if errors else None)
+            void = void or (f"errors: {errors}" if errors else None) or (clicks and clicks.void(results["received"]))
             run["steal_percent"] = run["report"]["steal_percent"] or 0.0
         run["void"] = void
         run["disturbed"] = disturbances(run)
@@ -102,6 +103,7 @@ class Generator:
         for pid in server.pids:
             argv += ["--server-pid", pid]
         argv += ["--resume"] if resume else []
+        clicks = server.clicks and server.clicks()
         done = machine.run(argv, seconds + 60)
         traffic = "tls-resumed" if resume else "tls-full"
         run = {"part": "tls", "server": server.name, "traffic": traffic, "round": round_number, "report": None, "void": None}
@@ -114,6 +116,8 @@ class Generator:
             wanted = results["redirected"] if resume else 0
             if results["errors"]:
                 run["void"] = f"errors: {results['errors']}"
+            elif clicks and (void := clicks.void(results["received"])):
+                run["void"] = void
             elif abs(results["resumed"] - wanted) > 0.01 * results["redirected"]:
                 run["void"] = f"{results['resumed']} of {results['redirected']} connections were resumed"
         run["disturbed"] = disturbances(run)
@@ -126,6 +130,7 @@ class Generator:
         """The same bare requests from another generator, to see that ours is not the finding."""
         argv = ["wrk", "--threads", 1, "--connections", CONNECTIONS, "--duration", f"{seconds}s"]
         argv += ["--script", PEERS / "wrk.lua", f"http://127.0.0.1:{server.port}", "--", self.links.codes]
+        clicks = server.clicks and server.clicks()
         steal, before = machine.Steal(), machine.cpu_s(server.pids)
         done = machine.run(argv, seconds + 60)
         used = machine.cpu_s(server.pids) - before
@@ -135,7 +140,9 @@ class Generator:
         run["disturbed"] = disturbances(run)
         if found and int(found[1]):
             requests, errors, us = map(int, found.groups())
-            run |= {"void": f"{errors} errors" if errors else None}
+            # It ends without reading the last answers.
+            void = f"{errors} errors" if errors else clicks and clicks.void(requests, CONNECTIONS)
+            run |= {"void": void}
             run |= {"cpu_us": used * 1e6 / requests, "per_s": requests / us * 1e6}
         else:
             run |= {"void": f"exit code {done.returncode}: {done.stderr.strip()[-200:]}"}

@@ -7,9 +7,11 @@ import re
 import socket
 import subprocess
 import time
+import typing
 import urllib.request
 
 import machine
+from clicks import Clicks
 from machine import GENERATOR_CORE, SERVER_CORE, end, free_port, pin, say, start
 
 PEERS = pathlib.Path(__file__).parent / "peers"
@@ -45,6 +47,8 @@ class Server:
     closing_pids: list[int] | None = None
     tls_port: int | None = None
     child: subprocess.Popen | None = None
+    # Begins to look at what it counts, if it counts clicks.
+    clicks: typing.Callable[[], Clicks] | None = None
 
 
 class Links:
@@ -81,7 +85,7 @@ class Fleet:
                 if re.split(r"[.=]", setting)[0] not in tables | {"listener"}:
                     continue
                 argv += ["--set", f"proxy-{index}.{setting}"]
-        self.folder = folder
+        self.folder, self.settings = folder, proxies
         self.child = start(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         line = self.child.stdout.readline()
         if not line:
@@ -134,8 +138,25 @@ class Fleet:
                     return float(line.split()[1])
         raise RuntimeError(f"the proxy has no metric {name}")
 
+    def metrics(self, index: int, prefix: str) -> int:
+        """The sum of a counter over its labels."""
+        with urllib.request.urlopen(self.ready["proxy_health"][index] + "/metrics", timeout=10) as answer:
+            lines = answer.read().decode().splitlines()
+        found = [int(float(line.rsplit(" ", 1)[1])) for line in lines if re.match(re.escape(prefix) + r"[ {]", line)]
+        if not found:
+            raise RuntimeError(f"the proxy has no metric {prefix}")
+        return sum(found)
+
+    def clicks(self, index: int) -> Clicks:
+        """What a proxy counts from here on."""
+        return Clicks(
+            lambda: self.metrics(index, "signpost_proxy_clicks_total"),
+            lambda: self.metrics(index, "signpost_proxy_clicks_dropped_total"),
+        )
+
     def server(self, index: int, name: str, title: str) -> Server:
-        return Server(name, title, self.ports[index], [self.pids[index]], tls_port=self.tls_ports[index])
+        clicks = (lambda: self.clicks(index)) if "clicks.enabled=true" in self.settings[index] else None
+        return Server(name, title, self.ports[index], [self.pids[index]], tls_port=self.tls_ports[index], clicks=clicks)
 
     def end(self) -> None:
         """Ends all of it."""

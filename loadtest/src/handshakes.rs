@@ -70,6 +70,8 @@ pub struct Results {
     pub connections: u16,
     /// Seconds measured, after the warm-up.
     pub seconds: f64,
+    /// Redirects read, those of the warm-up among them: what the server has to have counted.
+    pub received: u64,
     /// Connections with a redirect on them, after the warm-up.
     pub redirected: u64,
     /// The same, each second.
@@ -93,6 +95,7 @@ pub struct Results {
 /// What one thread counted.
 #[derive(Debug, Default)]
 struct Tally {
+    received: u64,
     redirected: u64,
     resumed: u64,
     errors: BTreeMap<String, u64>,
@@ -133,6 +136,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         resume: args.resume,
         connections: args.connections,
         seconds,
+        received: tally.received,
         redirected: tally.redirected,
         redirected_per_s: figures::per_second(tally.redirected, seconds),
         resumed: tally.resumed,
@@ -173,6 +177,7 @@ fn work(shared: &Shared<'_>) -> anyhow::Result<Tally> {
         let mut total = Tally::default();
         for thread in threads {
             let tally = thread.join().expect("a thread of handshakes does not panic")?;
+            total.received += tally.received;
             total.redirected += tally.redirected;
             total.resumed += tally.resumed;
             total.latency.merge(&tally.latency);
@@ -204,6 +209,7 @@ fn connect_again_and_again(shared: &Shared<'_>, seed: u16) -> anyhow::Result<Tal
         match outcome {
             Ok(done) => {
                 shared.series.answered(1, latency_ns);
+                tally.received += 1;
                 if measured {
                     tally.redirected += 1;
                     tally.resumed += u64::from(done.resumed);

@@ -243,6 +243,7 @@ fn results(
         locations_compared: keys.iter().all(|key| key.long_url.is_some()),
         seconds,
         warm_up: tally.warm_up,
+        received: tally.received,
         redirected: tally.redirected,
         unsent: tally.unsent,
         no_connection_free: tally.no_connection_free,

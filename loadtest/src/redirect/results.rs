@@ -37,6 +37,8 @@ pub struct Results {
     pub seconds: f64,
     /// Requests of the warm-up.
     pub warm_up: u64,
+    /// Redirects read, those of the warm-up among them: what the server has to have counted.
+    pub received: u64,
     /// Requests answered with a redirect.
     pub redirected: u64,
     /// Everything else, by reason.

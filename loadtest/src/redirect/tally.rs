@@ -10,6 +10,8 @@ use crate::latency::Latency;
 pub(super) struct Tally {
     /// Requests of the warm-up, whatever became of them.
     pub(super) warm_up: u64,
+    /// Redirects read, those of the warm-up among them: what the server has to have counted.
+    pub(super) received: u64,
     /// Requests answered with a redirect.
     pub(super) redirected: u64,
     /// Everything else, by reason.
@@ -48,6 +50,7 @@ impl Tally {
     /// Adds what another thread counted.
     pub(super) fn merge(&mut self, other: &Self) {
         self.warm_up += other.warm_up;
+        self.received += other.received;
         self.redirected += other.redirected;
         for (reason, count) in &other.errors {
             *self.errors.entry(reason.clone()).or_default() += count;

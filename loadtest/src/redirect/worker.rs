@@ -319,6 +319,7 @@ impl<'a> Worker<'a> {
     fn count_redirect(&mut self, in_flight: InFlight, read_ns: u64) {
         let latency_ns = read_ns.saturating_sub(in_flight.intended_ns);
         self.second.record(latency_ns);
+        self.tally.received += 1;
         if in_flight.intended_ns < self.job.warm_up_ns {
             self.tally.warm_up += 1;
             return;
