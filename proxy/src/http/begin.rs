@@ -13,6 +13,7 @@ use tokio::time::timeout;
 
 use super::{connection, http2};
 use crate::client::Client;
+use crate::limits::Limit;
 use crate::tls::Tls;
 use crate::worker::{Event, Handshake, Worker};
 
@@ -96,9 +97,11 @@ async fn serve_either<'w>(worker: &'w Worker, stream: Stream, client: &'w Client
         }
         true
     });
-    // Who says nothing in this time is not told anything either.
-    if !decided.await.unwrap_or(false) {
-        return;
+    match decided.await {
+        Ok(true) => {}
+        Ok(false) => return,
+        // Who says nothing in this time is not told anything either.
+        Err(_) => return worker.counters.reached(if read == 0 { Limit::Idle } else { Limit::HeadTime }),
     }
     stream.rewind(&first[..read]);
     if first == *PREFACE {

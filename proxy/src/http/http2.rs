@@ -59,7 +59,11 @@ const UNSENT_BYTES_MAX: usize = 64 << 10;
 /// Cancelled, the connection is closed where it is.
 pub(super) async fn serve(worker: &Worker, stream: Stream, client: &Client) {
     let handshake = builder(&worker.limits).handshake::<_, Bytes>(stream);
-    let Ok(Ok(mut connection)) = timeout(worker.limits.head, handshake).await else { return };
+    let mut connection = match timeout(worker.limits.head, handshake).await {
+        Ok(Ok(connection)) => connection,
+        Ok(Err(_)) => return,
+        Err(_) => return worker.counters.reached(Limit::HeadTime),
+    };
     let mut later = FuturesUnordered::new();
     let mut requests = 0;
     let mut quiet = pin!(sleep(worker.limits.idle));

@@ -13,6 +13,7 @@ use percent_encoding::percent_decode;
 use pingora::http::{Method, RequestHeader, Version};
 use pingora::protocols::Stream;
 use pingora::protocols::http::ServerSession;
+use pingora::{Error, ErrorType};
 use tokio::io::AsyncReadExt;
 use tokio::time::timeout;
 
@@ -74,7 +75,6 @@ pub(super) async fn serve(
     session.set_keepalive(goes_on.then_some(worker.limits.idle.as_secs()));
     session.set_pipelining_enabled(true);
     session.set_read_timeout(Some(worker.limits.body));
-    session.set_write_timeout(Some(worker.limits.write));
     session.set_pipelined_prefix(without_framing(&unread, head.body));
     match session.read_request().await {
         Ok(true) => {}
@@ -91,7 +91,7 @@ pub(super) async fn serve(
         session.set_keepalive(None);
     }
     match respond(worker, visit.client, &mut session, &form.bytes).await {
-        Ok(()) if goes_on => match session.finish().await {
+        Ok(()) if goes_on => match in_time(worker, session.finish()).await {
             // Nothing was read beyond the head, since nothing was read.
             Ok(Some(reusable)) => Served::GoesOn(reusable.into_parts().0, rest),
             Ok(None) | Err(_) => Served::Over,
@@ -216,8 +216,20 @@ async fn respond(
         header_of(worker, Answer::Page(Page::MethodNotAllowed))?
     };
     let has_body = !is_head && !body.is_empty();
-    session.write_response_header(Box::new(header)).await?;
-    if has_body { session.write_response_body(body, true).await } else { Ok(()) }
+    let write = async {
+        session.write_response_header(Box::new(header)).await?;
+        if has_body { session.write_response_body(body, true).await } else { Ok(()) }
+    };
+    in_time(worker, write).await
+}
+
+/// Waits for the peer to take an answer. The session's own deadline for writing is for bodies alone: who reads no answer would keep its
+/// connection for as long as it likes with redirects, which have none.
+async fn in_time<T>(worker: &Worker, write: impl Future<Output = pingora::Result<T>>) -> pingora::Result<T> {
+    timeout(worker.limits.write, write).await.unwrap_or_else(|_| {
+        worker.counters.reached(Limit::Write);
+        Err(Error::new(ErrorType::WriteTimedout))
+    })
 }
 
 async fn answer_to(

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use linklog::{Link, LinkState, RedirectStatus};
 use signpost_proxy::client::Client;
+use signpost_proxy::limits::Limit;
 use signpost_proxy::worker::{Event, Limits};
 
 use crate::author::{Author, now_ms};
@@ -246,7 +247,7 @@ fn idle_connections_are_closed_and_used_ones_are_not() {
     assert!(never.is_closed());
     assert!(used.is_closed());
     eventually("all connections counted out", || (site.events(Event::Closed) == 2).then_some(()));
-    assert_eq!(site.answered(408), 0);
+    assert_eq!((site.answered(408), site.worker.counters.limited(Limit::Idle)), (0, 2));
 }
 
 #[test]
@@ -263,6 +264,7 @@ fn a_body_that_does_not_come_or_does_not_end_costs_only_its_own_connection() {
     assert!(stuck.is_closed());
     assert_eq!(endless.answer().status, 405);
     eventually("both gone", || (site.events(Event::Closed) >= 2).then_some(()));
+    assert_eq!(site.worker.counters.limited(Limit::Body), 2);
 }
 
 #[test]

@@ -359,6 +359,9 @@ fn an_idle_connection_is_closed_whatever_it_sends_besides_requests() {
         pinging.send(&frame(PING, 0, 0, &[0; 8]));
         (site.events(Event::Closed) == 4).then_some(())
     });
+    // The one that said nothing, and the two that spoke HTTP/2; the one that stopped while it began.
+    let reached = [Limit::Idle, Limit::HeadTime].map(|limit| site.worker.counters.limited(limit));
+    assert_eq!(reached, [3, 1]);
 }
 
 #[test]
@@ -382,6 +385,7 @@ fn a_body_that_does_not_come_is_not_waited_for() {
     frames.send(&frame(DATA, 0, 1, b"half"));
     assert_eq!(frames.next().unwrap().kind, HEADERS);
     assert_eq!((site.answered(408), site.answered(302)), (1, 0));
+    assert_eq!(site.worker.counters.limited(Limit::Body), 1);
     asserts_it_answers(&mut frames, 3);
 }
 

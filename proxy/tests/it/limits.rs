@@ -8,6 +8,7 @@ use signpost_proxy::worker::Limits;
 
 use crate::author::Author;
 use crate::client::{Visitor, eventually};
+use crate::process::Home;
 use crate::site::Site;
 
 const NO_QUOTAS: QuotaOptions = QuotaOptions {
@@ -163,4 +164,57 @@ fn two_hundred_slow_clients_are_sent_away_while_others_are_served() {
     assert!(late >= 150, "{late} saw their 408");
     eventually("all are gone", || (site.answered(408) == 200).then_some(()));
     assert_eq!(site.worker.counters.limited(Limit::HeadTime), 200);
+}
+
+/// Asks for more than any buffer holds the answers to, and reads none of them; the connection is closed before all of it is sent.
+fn ask_and_never_read(visitor: &mut Visitor, path: &str) {
+    let request = format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert!(!visitor.try_send(request.repeat(1 << 20)), "whoever takes no answer is sent away");
+}
+
+#[test]
+fn whoever_takes_no_answer_is_sent_away_on_both_paths() {
+    let limits = Limits { write: Duration::from_millis(300), ..Limits::default() };
+    let mut author = Author::new();
+    author.link("Ab3xY9z", "https://a.example/");
+    let site = Site::with(&author, limits, None);
+    for (path, gone) in [("/Ab3xY9z", 1), ("/%41b3xY9z", 2), ("/unknown", 3), ("/%75nknown", 4)] {
+        ask_and_never_read(&mut Visitor::new(site.address), path);
+        eventually(path, || (site.worker.counters.limited(Limit::Write) == gone).then_some(()));
+    }
+    assert_eq!(Visitor::new(site.address).get("/Ab3xY9z").status, 302);
+}
+
+#[test]
+fn every_limit_of_a_connection_is_a_metric_and_a_count_in_it() {
+    let short = "head_ms = 300\nidle_ms = 300\nwrite_ms = 300\nbody_ms = 300\nlinger_ms = 50";
+    let home = Home::new(&["http://127.0.0.1:9".to_owned()])
+        .with(&format!("[limits]\n{short}\nrequests_per_connection_max = 1000000\n"));
+    let proxy = home.start();
+    let metric = |limit: &str| -> u64 {
+        let line = format!("signpost_proxy_limited_total{{limit=\"{limit}\"}} ");
+        let count = proxy.metrics().lines().find_map(|found| found.strip_prefix(&line)?.parse().ok());
+        count.unwrap_or_else(|| panic!("no {line}"))
+    };
+    let reached = |limit: &str, count: u64| {
+        eventually(&format!("{limit} counted"), || (metric(limit) == count).then_some(()));
+    };
+    assert_eq!(["head_time", "head_bytes", "idle", "write", "body"].map(metric), [0; 5]);
+    assert!(Visitor::new(proxy.listen).is_closed());
+    reached("idle", 1);
+    let mut slow = Visitor::new(proxy.listen);
+    slow.send("GET / HTTP/1.1\r\n");
+    assert_eq!(slow.answer().status, 408);
+    reached("head_time", 1);
+    let mut large = Visitor::new(proxy.listen);
+    large.try_send(format!("GET / HTTP/1.1\r\nX: {}", "x".repeat(9 << 10)));
+    assert_eq!(large.answer().status, 431);
+    reached("head_bytes", 1);
+    let mut stuck = Visitor::new(proxy.listen);
+    stuck.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nabc");
+    assert_eq!(stuck.answer().status, 408);
+    reached("body", 1);
+    ask_and_never_read(&mut Visitor::new(proxy.listen), "/");
+    reached("write", 1);
+    assert_eq!(["head_time", "head_bytes", "idle", "write", "body"].map(metric), [1; 5]);
 }
