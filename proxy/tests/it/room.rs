@@ -96,3 +96,46 @@ fn with_less_room_than_is_reserved_a_proxy_receives_nothing_redirects_on_and_goe
     assert!(has_line(&proxy, "signpost_proxy_disk_low 0"));
     assert_eq!(proxy.logged("the disk is nearly full").len(), 2);
 }
+
+#[test]
+fn clicks_that_find_no_place_while_nothing_is_read_are_dropped_and_counted_and_the_others_are_exact() {
+    let (mut author, writer) = (Author::new(), FakeWriter::start());
+    author.link("Ab3xY9z", "https://a.example/");
+    // The smallest ring: some hundreds of clicks.
+    let home = Home::new(&[writer.url()])
+        .with(&format!("[disk]\nreserve_bytes = {RESERVE}\n"))
+        .with_replaced("ring_bytes = 1048576", "ring_bytes = 65536");
+    let data = home.path("data");
+    let home = home.wrapped(with_small_disk(&data));
+    let proxy = home.start();
+    let mut stream = writer.welcome(&author);
+    stream.catch_up(&author);
+    proxy.await_ready();
+    let disk = Disk::of(&proxy, &data);
+    let click = |times: usize| {
+        let mut visitor = Visitor::new(proxy.listen);
+        (0..times).for_each(|_| assert_eq!(visitor.get("/Ab3xY9z").status, 302));
+    };
+    click(10);
+    eventually("ten clicks counted", || (writer.accountant.total() == 10).then_some(()));
+
+    // With hardly any room nobody reads the rings.
+    disk.fill_to(RESERVE / 8);
+    await_room(&proxy, "very_low");
+    eventually("clicks wait", || has_line(&proxy, "signpost_proxy_clicks_failing 1").then_some(()));
+    click(3_000);
+    disk.clear();
+    eventually("all counted, or known to be lost", || (writer.accountant.total() == 3_010).then_some(()));
+    let dropped = writer.accountant.books().dropped;
+    assert!(dropped > 0 && dropped < 3_000, "{dropped}");
+    eventually("the loss in the metrics", || {
+        has_line(&proxy, &format!("signpost_proxy_clicks_dropped_total{{reason=\"ring_full\"}} {dropped}"))
+            .then_some(())
+    });
+
+    // From here on nothing is lost any more.
+    click(100);
+    eventually("a hundred more", || (writer.accountant.total() == 3_110).then_some(()));
+    assert_eq!(writer.accountant.books().dropped, dropped);
+    assert_eq!(writer.accountant.sums().iter().sum::<u64>(), 3_110 - dropped);
+}
