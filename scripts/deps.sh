@@ -40,6 +40,7 @@ if [ "${1:-}" = test ]; then
   /usr/bin/python3 -c 'import h11' 2>/dev/null || need python3-h11 'reads the same odd requests as the proxy'
   /usr/bin/python3 -c 'import ensurepip' 2>/dev/null || need python3-venv 'holds schemathesis, which tries requests on the API'
   [ "$(id -u)" = 0 ] || has fusermount3 || need fuse3 'disks that forget what was not synced'
+  has strace || need strace 'counts what a request costs in calls to the system'
   has ip || need iproute2 'machines of a test on networks of their own'
   has openssl || need openssl 'tells which OpenSSL the system has'
   # The shell has a kill of its own; programs want the file.

@@ -23,6 +23,9 @@ const LEVELS: [(&str, LevelFilter); 6] = [
     ("debug", LevelFilter::DEBUG),
     ("trace", LevelFilter::TRACE),
 ];
+/// Modules that say nothing unless they are named. `h2` warns whenever it ends a connection that floods it: a line for every connection of
+/// anybody who means ill.
+const UNASKED: [&str; 1] = ["h2"];
 const LEVEL_ALLOWED: &str =
     "off, error, warn, info, debug or trace, and per module as in \"info,linklog=debug\"";
 
@@ -56,14 +59,14 @@ impl LogConfig {
 fn levels(text: &str) -> Option<Targets> {
     let named =
         |name: &str| LEVELS.iter().find(|(level, _)| *level == name.trim()).map(|(_, filter)| *filter);
-    text.split(',').try_fold(Targets::new().with_default(LevelFilter::ERROR), |targets, part| {
-        match part.split_once('=') {
-            None => Some(targets.with_default(named(part)?)),
-            Some((module, level)) if !module.trim().is_empty() => {
-                Some(targets.with_target(module.trim(), named(level)?))
-            }
-            Some(_) => None,
+    let unasked = UNASKED.iter().map(|module| (*module, LevelFilter::OFF));
+    let targets = Targets::new().with_default(LevelFilter::ERROR).with_targets(unasked);
+    text.split(',').try_fold(targets, |targets, part| match part.split_once('=') {
+        None => Some(targets.with_default(named(part)?)),
+        Some((module, level)) if !module.trim().is_empty() => {
+            Some(targets.with_target(module.trim(), named(level)?))
         }
+        Some(_) => None,
     })
 }
 
@@ -115,5 +118,18 @@ mod tests {
             assert!(error.contains("line 2: log.level = "), "{level}: {error}");
             assert!(error.contains("debug or trace"), "{level}: {error}");
         }
+    }
+
+    #[test]
+    fn what_strangers_can_cause_line_by_line_is_told_only_if_asked_for() {
+        let tells = |text: &str| {
+            let levels = read(&format!("[log]\n{text}")).unwrap().levels;
+            [("h2::proto::streams::recv", Level::WARN), ("signpost_proxy", Level::INFO)]
+                .map(|(module, level)| levels.would_enable(module, &level))
+        };
+        assert_eq!(tells(""), [false, true]);
+        assert_eq!(tells("level = 'trace'"), [false, true]);
+        assert_eq!(tells("level = 'info,h2=warn'"), [true, true]);
+        assert_eq!(tells("level = 'off'"), [false, false]);
     }
 }

@@ -43,6 +43,11 @@ impl Visitor {
         Visitor { stream, unread: Vec::new() }
     }
 
+    /// Where it comes from.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.stream.local_addr().unwrap()
+    }
+
     pub(crate) fn send(&mut self, bytes: impl AsRef<[u8]>) {
         self.stream.write_all(bytes.as_ref()).unwrap();
     }
