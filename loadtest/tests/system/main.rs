@@ -13,11 +13,13 @@
 //! | `framing` | requests end where the strictest reader says |
 //! | `follow` | a `201` means that every proxy redirects, at once |
 //! | `followers` | a crowd of followers that comes at once gets through |
+//! | `memory` | memory does not grow with how far a proxy is behind |
 //! | `outage` | proxies need nobody |
 //! | `full` | a disk that takes no more ends the writer in order |
 //! | `kills` | nothing acknowledged is lost when the writer is killed |
 //! | `leases` | no code is handed out twice |
 //! | `limits` | links that end with a number of clicks end with exactly that |
+//! | `small_disk` | a disk that fills up: refused in order, and taken again with room |
 //! | `standby` | a lost writer is replaced, and a writer gets its lost end back |
 //! | `quotas` | all links of a token answer no more redirects than it may |
 //! | `restore` | proxies follow a writer back to a backup, and lose no click |
@@ -50,11 +52,13 @@ mod full;
 mod kills;
 mod leases;
 mod limits;
+mod memory;
 mod mmdb;
 mod outage;
 mod quotas;
 mod restore;
 mod secrets;
+mod small_disk;
 mod standby;
 mod two_proxies;
 mod units;
