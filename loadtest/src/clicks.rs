@@ -4,7 +4,7 @@
 //! when a proxy was killed, and may or may not be counted; without kills there is no such gap, and all three are equal. Nothing may be
 //! counted twice, whatever was sent again.
 //!
-//! Once all of that is over, bursts of redirects tell how far the counts are behind ([`freshness`]): at most 2 s.
+//! Once all of that is over, bursts of redirects tell how far the counts are behind (`freshness`): at most 2 s.
 //!
 //! The fleet, its faults and the traffic follow from one seed.
 

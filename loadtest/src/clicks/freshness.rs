@@ -1,8 +1,8 @@
 //! How far counts are behind while nothing is wrong: bursts of redirects through every proxy, and after each the time from its last answer
 //! until the API counts all of it.
 //!
-//! At most [`BEHIND_MAX`], and as much more as this machine kept somebody waiting meanwhile: what the hypervisor took ([`crate::stalls`], where
-//! the watch can be had: it needs root), and what processes waited for a processor or a disk ([`crate::pressure`]). Both are next to nothing
+//! At most `BEHIND_MAX`, and as much more as this machine kept somebody waiting meanwhile: what the hypervisor took (`crate::stalls`, where
+//! the watch can be had: it needs root), and what processes waited for a processor or a disk (`crate::pressure`). Both are next to nothing
 //! on a machine that does nothing else.
 
 use std::time::{Duration, Instant};
