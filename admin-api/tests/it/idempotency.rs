@@ -1,6 +1,7 @@
 //! Requests that arrive twice.
 
 use std::collections::HashSet;
+use std::net::TcpListener;
 
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -56,6 +57,36 @@ fn a_key_belongs_to_one_request_and_one_token() {
     let theirs = send(&stranger, LINKS, "key", &body);
     assert_eq!((theirs.status, replayed(&theirs)), (201, false));
     assert_ne!(theirs.json["code"], first.json["code"]);
+}
+
+#[test]
+fn while_the_first_request_of_a_key_is_worked_on_another_one_is_told_to_come_back() {
+    // A service that is asked about targets, and takes its time until the test says so.
+    let service = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/", service.local_addr().unwrap());
+    let admin = Admin::with(
+        &[],
+        &format!(
+            "[targets]\nverdict_url = \"{url}\"\nverdict_timeout_ms = 10000\nverdict_when_silent = \"allow\"\n"
+        ),
+    );
+    let client = admin.client();
+    let body = json!({ "long_url": "https://a.example/", "alias": "once" });
+    let first = std::thread::scope(|scope| {
+        let first = scope.spawn(|| send(&admin.client(), LINKS, "key", &body));
+        let (held, _) = service.accept().unwrap();
+        let second = send(&client, LINKS, "key", &body);
+        assert_eq!(second.problem(), (409, "idempotency_key_in_flight"));
+        assert!(second.header("retry-after").is_some(), "{second:?}");
+        // Closed without an answer, it has said nothing: the first one goes on.
+        drop((held, service));
+        first.join().unwrap()
+    });
+    assert_eq!((first.status, replayed(&first)), (201, false), "{first:?}");
+    let again = send(&client, LINKS, "key", &body);
+    assert_eq!((again.status, replayed(&again)), (201, true), "{again:?}");
+    let other = json!({ "long_url": "https://b.example/", "alias": "once" });
+    assert_eq!(send(&client, LINKS, "key", &other).problem(), (422, "idempotency_key_reused"));
 }
 
 #[test]
