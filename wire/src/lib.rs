@@ -9,6 +9,7 @@
 //! What a service does with a message is not here; neither is reconnecting, which is the caller's policy.
 
 pub mod channel;
+pub mod dial;
 pub mod identity;
 pub mod limits;
 pub mod listen;

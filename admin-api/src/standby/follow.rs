@@ -1,4 +1,5 @@
-//! The stream from the writer: dial, say where we are, add what comes, acknowledge what is on disk. Writers are tried in turn, for ever.
+//! The stream from the writer: dial, say where we are, add what comes, acknowledge what is on disk. Writers are tried in turn, for ever; one
+//! that is silent keeps nobody from the next.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
@@ -14,12 +15,14 @@ use tokio::time::{Instant, timeout};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::Streaming;
+use tonic::transport::Channel;
 use wire::channel::{self, reason};
+use wire::dial::{self, DialError, HeadStart};
 use wire::feed::follower_message::Message as ToWriter;
 use wire::feed::refusal::Reason;
 use wire::feed::writer_message::Message as FromWriter;
 use wire::feed::{Ack, FollowerMessage, Heartbeat, Hello, Records, WriterMessage};
-use wire::identity::{Identity, Role};
+use wire::identity::Identity;
 
 use super::engine::{Engine, NotFollowed};
 use super::status::{State, Status};
@@ -70,18 +73,37 @@ enum End {
 
 /// Follows until `stop`, or until the log is promoted.
 pub(crate) async fn run(options: FollowOptions, stop: CancellationToken) {
-    let mut pause = *PAUSE.start();
+    let (mut pause, mut head_start, mut next) = (*PAUSE.start(), HeadStart::default(), 0);
     let mut logged: HashMap<String, String> = HashMap::new();
-    for tried in 0usize.. {
+    // Whoever accepts an epoch for a promotion finds its writer soon, and most likely silence where the old one was.
+    let mut accepted = options.engine.accepted();
+    loop {
         if stop.run_until_cancelled(options.await_room()).await.is_none() {
             return;
         }
-        let url = &options.urls[tried % options.urls.len()];
+        options.status.connecting(&options.urls[next]);
+        let (place, dialled) = tokio::select! {
+            biased;
+            () = stop.cancelled() => return,
+            Ok(()) = accepted.changed() => {
+                (pause, head_start) = (*PAUSE.start(), HeadStart::default());
+                continue;
+            }
+            dialled = dial::writer(&options.urls, next, options.identity.as_ref(), head_start) => dialled,
+        };
+        let url = &options.urls[place];
+        next = (place + 1) % options.urls.len();
         options.status.connecting(url);
         let begun = Instant::now();
-        let Some(end) = stop.run_until_cancelled(options.stream(url)).await else { return };
+        let end = match dialled {
+            Ok(channel) => stop.run_until_cancelled(options.stream(url, channel)).await,
+            Err(error @ DialError::Address(_)) => Some(End::Unfit(error.to_string())),
+            Err(DialError::Lost(problem)) => Some(End::Lost(problem)),
+        };
+        let Some(end) = end else { return };
+        head_start.lengthen();
         if begun.elapsed() > *PAUSE.end() {
-            pause = *PAUSE.start();
+            (pause, head_start) = (*PAUSE.start(), HeadStart::default());
             logged.remove(url);
         }
         let (state, problem) = match end {
@@ -99,8 +121,11 @@ pub(crate) async fn run(options: FollowOptions, stop: CancellationToken) {
             logged.insert(url.clone(), problem.clone());
         }
         options.status.lost(state, problem);
-        stop.run_until_cancelled(tokio::time::sleep(jittered(pause))).await;
-        pause = (pause * 2).min(*PAUSE.end());
+        tokio::select! {
+            () = stop.cancelled() => return,
+            Ok(()) = accepted.changed() => (pause, head_start) = (*PAUSE.start(), HeadStart::default()),
+            () = tokio::time::sleep(jittered(pause)) => pause = (pause * 2).min(*PAUSE.end()),
+        }
     }
 }
 
@@ -135,15 +160,7 @@ impl FollowOptions {
         tracing::info!("there is room again, following");
     }
 
-    async fn stream(&self, url: &str) -> End {
-        let endpoint = match channel::endpoint(url, self.identity.as_ref(), Role::Writer) {
-            Ok(endpoint) => endpoint,
-            Err(error) => return End::Unfit(error.to_string()),
-        };
-        let channel = match endpoint.connect().await {
-            Ok(channel) => channel,
-            Err(error) => return End::Lost(reason(&error)),
-        };
+    async fn stream(&self, url: &str, channel: Channel) -> End {
         let mut accepted = self.engine.accepted();
         accepted.mark_unchanged();
         let Ok(hello) = self.hello() else { return End::Over };
