@@ -29,6 +29,7 @@ while [ "$(date +%s)" -lt "$until" ]; do
   # Each of the 48 named points: killed there with odd seeds, stopped there with even ones.
   harness points fault --proxies 2 --keypools 1 --faults points --seconds "$ROUND_S" --seed "$seed" --first-point "$(((seed - 1) * 48))"
   harness clock fault --proxies 2 --keypools 1 --faults clock --seconds "$((ROUND_S / 2))" --seed "$seed"
+  harness losses promotions --times 24 --seed "$seed"
   harness promotions promotions --points --times 36 --seed "$seed"
   harness contest contest --claims 1000000 --kills 5 --seed "$seed"
   harness flips flips --count 1000 --seed "$seed"

@@ -45,6 +45,8 @@ pub(crate) enum Quality {
     Throttled,
     /// Nothing comes through from the side that listens, and nobody is told. Those connections end with the fault.
     HalfOpen,
+    /// Nothing comes through either way, and nobody is told: a machine that is gone. Those connections end with the fault.
+    Silent,
     /// The side that dialled sees its connections closed, the other one does not: it has old ones beside the new ones.
     Doubled,
 }
@@ -144,7 +146,7 @@ impl Cable {
     /// Makes the cable good or bad.
     pub(crate) fn set(&self, quality: Quality) {
         let before = *lock(&self.shared.quality);
-        if before == Quality::HalfOpen {
+        if matches!(before, Quality::HalfOpen | Quality::Silent) {
             // What was held back is lost, not late.
             self.shared.cut();
         }
@@ -221,6 +223,14 @@ impl Shared {
         Ok(())
     }
 
+    fn holds_back(&self, is_answer: bool) -> bool {
+        match *lock(&self.quality) {
+            Quality::Silent => true,
+            Quality::HalfOpen => is_answer,
+            _ => false,
+        }
+    }
+
     /// Passes bytes on until either side ends, and then ends both, unless one is to stay.
     fn pass_on(&self, id: u64, mut from: TcpStream, mut to: TcpStream, is_answer: bool) {
         let mut piece = vec![0; PIECE_BYTES];
@@ -236,8 +246,7 @@ impl Shared {
                 }
                 _ => {}
             }
-            while is_answer && *lock(&self.quality) == Quality::HalfOpen && lock(&self.open).contains_key(&id)
-            {
+            while self.holds_back(is_answer) && lock(&self.open).contains_key(&id) {
                 thread::sleep(LOOK_EVERY);
             }
             if to.write_all(&piece[..read]).is_err() {
@@ -335,6 +344,22 @@ mod tests {
         assert!(says(&mut ends.dialler, &mut ends.listener));
         ends.cable.set(Quality::Good);
         assert_eq!(ends.dialler.read(&mut [0]).unwrap_or(0), 0);
+    }
+
+    #[test]
+    fn a_silent_cable_takes_connections_and_passes_nothing_on_and_closes_when_the_fault_is_over() {
+        let mut ends = ends();
+        ends.cable.set(Quality::Silent);
+        let mut dialler = TcpStream::connect(ends.cable.address).unwrap();
+        let (mut second, _) = ends.accepting.accept().unwrap();
+        dialler.write_all(b"never seen").unwrap();
+        ends.listener.write_all(b"never seen").unwrap();
+        ends.dialler.write_all(b"never seen").unwrap();
+        ends.cable.set(Quality::Good);
+        // All that comes is the end, of the new connection too.
+        assert_eq!(ends.dialler.read(&mut [0]).unwrap_or(0), 0);
+        assert_eq!(ends.listener.read(&mut [0]).unwrap_or(0), 0);
+        assert_eq!((dialler.read(&mut [0]).unwrap_or(0), second.read(&mut [0]).unwrap_or(0)), (0, 0));
     }
 
     #[test]

@@ -1,14 +1,20 @@
 //! `promotions`: writers that are lost under load, standbys that take their place, and a comparison of everything that was acknowledged.
 //!
 //! The contract: every acknowledged link is there after every promotion, on the new writer and on every proxy; no code is given twice; a writer
-//! that was replaced acknowledges nothing more, whether it was killed and started again or only cut off. Each round uses a fleet of its own,
-//! since a writer that was replaced does not come back by itself.
+//! that was replaced acknowledges nothing more, whether it was killed and started again, stopped for a while, or ran all the time and was cut
+//! off from the others while clients went on asking it. Each round uses a fleet of its own, since a writer that was replaced does not come back
+//! by itself.
 //!
-//! - `creators`: the clients · this file: the faults and the comparison
+//! - `creators`: the clients · `loyal`: clients that know only a writer that is cut off · `partition`: the cables · `api`: one server ·
+//!   this file: the faults and the comparison
 
+mod api;
 mod creators;
+mod loyal;
+mod partition;
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
+use std::str::FromStr;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
@@ -16,14 +22,18 @@ use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use serde::Serialize;
 
+use crate::cable::Quality;
 use crate::fault::points::{Form, PROMOTION, Side};
 use crate::fault::reins::Reins;
 use crate::fleet::Fleet;
-use crate::http1::{Connection, Endpoint, get, post_json};
+use crate::http1::{Connection, Endpoint, get};
 use crate::pace::StopFlag;
 use crate::progress::say;
 use crate::trial::{self, Findings, PlaceArgs, Seed, Settings};
+use api::Api;
 use creators::{Created, Creators};
+use loyal::Loyal;
+use partition::Partition;
 
 const API_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long proxies may take to follow a new writer to its head, and an old writer to be told.
@@ -32,6 +42,8 @@ const SETTLED_WITHIN: Duration = Duration::from_secs(60);
 const LOAD_MS: std::ops::Range<u64> = 200..1_500;
 /// Promotions in a row in one fleet: one for each standby.
 const STANDBYS: u16 = 2;
+/// Clients that know only the writer that is cut off.
+const LOYAL_CLIENTS: u16 = 4;
 /// The one that is not promoted when the first writer is lost.
 const OTHER: &str = "standby-1";
 
@@ -44,6 +56,9 @@ pub struct Args {
     /// Clients that make links all the time.
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=64))]
     clients: u16,
+    /// How writers are lost, each in its turn: killed, stopped, cut-off, silent [default: all]
+    #[arg(long, value_name = "HOW,…", value_delimiter = ',')]
+    losses: Vec<Loss>,
     /// Kills the standby that is promoted, or the other one, at a named point of the promotion, each in its turn, and promotes again.
     #[arg(long)]
     points: bool,
@@ -62,7 +77,39 @@ pub enum Loss {
     /// Killed, and started again after the promotion.
     Killed,
     /// Stopped with SIGSTOP and continued after the promotion: it does not know that time has passed.
+    Stopped,
+    /// It runs, and every connection between it and the other servers is closed, new ones too.
     CutOff,
+    /// It runs, and nothing passes between it and the other servers, without a word.
+    Silent,
+}
+
+impl Loss {
+    const ALL: [(Loss, &'static str); 4] = [
+        (Loss::Killed, "killed"),
+        (Loss::Stopped, "stopped"),
+        (Loss::CutOff, "cut-off"),
+        (Loss::Silent, "silent"),
+    ];
+
+    /// What becomes of the cables, if it is they that fail.
+    fn quality(self) -> Option<Quality> {
+        match self {
+            Loss::Killed | Loss::Stopped => None,
+            Loss::CutOff => Some(Quality::Cut),
+            Loss::Silent => Some(Quality::Silent),
+        }
+    }
+}
+
+impl FromStr for Loss {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Loss, String> {
+        let found = Loss::ALL.into_iter().find(|(_, name)| *name == text);
+        let names = || Loss::ALL.map(|(_, name)| name).join(", ");
+        found.map(|(loss, _)| loss).ok_or_else(|| format!("{text:?} is none of {}", names()))
+    }
 }
 
 /// One promotion.
@@ -82,6 +129,9 @@ pub struct Promotion {
     pub first_write_ms: u64,
     /// Links acknowledged so far in this fleet, all of them compared.
     pub acknowledged: usize,
+    /// What clients came to that asked the old writer only, from when its cables failed until it knew that it was replaced; none of it may
+    /// be 201.
+    pub asked_alone: BTreeMap<String, u64>,
 }
 
 /// What `promotions` found out.
@@ -111,6 +161,19 @@ impl Findings for Results {
             slowest(|promotion| promotion.promote_ms),
             slowest(|promotion| promotion.first_write_ms),
         );
+        for (loss, name) in Loss::ALL {
+            let such = || self.promotions.iter().filter(|promotion| promotion.how == loss);
+            let asked: u64 = such().flat_map(|promotion| promotion.asked_alone.values()).sum();
+            let first_write = such().map(|promotion| promotion.first_write_ms).max().unwrap_or_default();
+            let alone = match loss.quality() {
+                Some(_) => format!("; {asked} requests to it meanwhile, none of them acknowledged"),
+                None => String::new(),
+            };
+            text.push_str(&format!(
+                "  {name}: {}, first write after at most {first_write} ms{alone}\n",
+                such().count()
+            ));
+        }
         self.broken.iter().for_each(|line| text.push_str(&format!("broken: {line}\n")));
         text
     }
@@ -130,6 +193,8 @@ struct Running<'a> {
     fleet: &'a Fleet,
     /// What holds its standbys from inside.
     reins: Option<&'a Reins>,
+    /// The cables between its servers and to its proxies.
+    partition: &'a Partition,
     /// The first writer, then the standbys.
     servers: &'a [(String, Endpoint)],
     creators: &'a Creators,
@@ -152,7 +217,10 @@ impl Args {
         if dir.exists() {
             std::fs::remove_dir_all(&dir).with_context(|| format!("cannot remove {}", dir.display()))?;
         }
-        let mut options = self.place.options(&dir, 1, &[], &self.settings)?;
+        let partition = Partition::start(&dir, STANDBYS)?;
+        let own = partition.settings();
+        let own: Vec<&str> = own.iter().map(String::as_str).collect();
+        let mut options = self.place.options(&dir, 1, &own, &self.settings)?;
         options.standbys = STANDBYS;
         let standbys = (0..STANDBYS).map(|index| format!("standby-{index}"));
         let reins = match self.points {
@@ -169,8 +237,13 @@ impl Args {
             .chain(named(&fleet.ready().standbys)?)
             .collect();
         let creators = Creators::start(&servers, &fleet.ready().token, self.clients);
-        let running =
-            Running { fleet: &fleet, reins: reins.as_ref(), servers: &servers, creators: &creators };
+        let running = Running {
+            fleet: &fleet,
+            reins: reins.as_ref(),
+            partition: &partition,
+            servers: &servers,
+            creators: &creators,
+        };
         let mut acknowledged = Vec::new();
         for writer in 0..usize::from(STANDBYS) {
             if results.promotions.len() as u32 == self.times {
@@ -207,16 +280,29 @@ impl Args {
         random: &mut SmallRng,
         results: &mut Results,
     ) -> anyhow::Result<Promotion> {
-        let Running { fleet, reins, servers, creators } = *running;
+        let Running { fleet, reins, partition, servers, creators } = *running;
+        let token = &fleet.ready().token;
         let (lost, promoted) = (&servers[writer], &servers[writer + 1]);
         let before = creators.count();
         // The instant is the fault: there is no condition to wait for, but that something is under way.
         std::thread::sleep(Duration::from_millis(random.random_range(LOAD_MS)));
         wait("links are made", || Ok(creators.count() > before + 20))?;
-        let how = if random.random_bool(0.5) { Loss::Killed } else { Loss::CutOff };
-        command(fleet, &format!("kill {} {}", lost.0, if how == Loss::Killed { "KILL" } else { "STOP" }))?;
+        let how = self.loss(results.promotions.len());
+        let mut loyal = None;
+        match how.quality() {
+            Some(quality) => {
+                // A proxy may be on either side.
+                partition.cut(&lost.0, random.random_bool(0.5), quality);
+                // Whatever they ask for is asked for after the cut.
+                loyal = Some(Loyal::start(&lost.1, token, LOYAL_CLIENTS));
+            }
+            None => {
+                let signal = if how == Loss::Killed { "KILL" } else { "STOP" };
+                command(fleet, &format!("kill {} {signal}", lost.0)).map(drop)?;
+            }
+        }
         let begun = Instant::now();
-        let mut api = Api::of(&promoted.1, &fleet.ready().token);
+        let mut api = Api::of(&promoted.1, token);
         let interrupted = match reins {
             Some(reins) => interrupt(fleet, reins, results.promotions.len(), &lost.0, &promoted.0, &mut api)?,
             None => command(fleet, &format!("promote {}", promoted.0)).map(|_| None)?,
@@ -224,12 +310,25 @@ impl Args {
         let promote_ms = begun.elapsed().as_millis() as u64;
         wait("the new writer takes a link", || api.creates())?;
         let first_write_ms = begun.elapsed().as_millis() as u64;
-        if how == Loss::Killed {
-            command(fleet, &format!("spawn {}", lost.0))?;
-        } else {
-            command(fleet, &format!("kill {} CONT", lost.0))?;
+        match how {
+            Loss::Killed => command(fleet, &format!("spawn {}", lost.0)).map(drop)?,
+            Loss::Stopped => command(fleet, &format!("kill {} CONT", lost.0)).map(drop)?,
+            Loss::CutOff | Loss::Silent => {
+                // There are two who write, as far as the old one knows; it is asked for a while yet.
+                if let Some(loyal) = &loyal {
+                    let before = loyal.answers();
+                    wait("the old writer answers whom it cannot serve", || {
+                        Ok(loyal.answers() > before + usize::from(LOYAL_CLIENTS))
+                    })?;
+                }
+                partition.join();
+            }
         }
-        results.broken.extend(old_writer(lost, &fleet.ready().token)?);
+        results.broken.extend(old_writer(lost, token)?);
+        let asked_alone = loyal.map(Loyal::end).unwrap_or_default();
+        if let Some(made) = asked_alone.get("201") {
+            results.broken.push(format!("{} acknowledged {made} links while it was cut off", lost.0));
+        }
         Ok(Promotion {
             lost: lost.0.clone(),
             how,
@@ -238,7 +337,15 @@ impl Args {
             interrupted,
             first_write_ms,
             acknowledged: 0,
+            asked_alone,
         })
+    }
+
+    /// How the writer is lost in a promotion: each way in its turn, so that each has its turn with every writer of a fleet.
+    fn loss(&self, turn: usize) -> Loss {
+        let all = Loss::ALL.map(|(loss, _)| loss);
+        let losses = if self.losses.is_empty() { &all[..] } else { &self.losses };
+        losses[(turn + turn / losses.len()) % losses.len()]
     }
 }
 
@@ -311,33 +418,6 @@ fn old_writer(lost: &(String, Endpoint), token: &str) -> anyhow::Result<Option<S
         })
     })?;
     Ok(made.then(|| format!("{} acknowledged a link after it was replaced", lost.0)))
-}
-
-/// The API of one server.
-struct Api {
-    connection: Connection,
-    endpoint: Endpoint,
-    headers: String,
-}
-
-impl Api {
-    fn of(endpoint: &Endpoint, token: &str) -> Api {
-        let connection = Connection::new(endpoint.clone(), API_TIMEOUT);
-        Api { connection, endpoint: endpoint.clone(), headers: format!("Authorization: Bearer {token}\r\n") }
-    }
-
-    /// Makes a link that nobody looks for; returns the status and the problem's code.
-    fn create(&mut self) -> Option<(u16, String)> {
-        let body = br#"{"long_url":"https://example.org/probe"}"#;
-        let request = post_json(&self.endpoint, "/v1/links", &self.headers, body);
-        let answer = self.connection.exchange(&request).ok()?;
-        let json: serde_json::Value = serde_json::from_slice(answer.body).unwrap_or_default();
-        Some((answer.status, json["code"].as_str().unwrap_or_default().to_owned()))
-    }
-
-    fn creates(&mut self) -> anyhow::Result<bool> {
-        Ok(self.create().is_some_and(|(status, _)| status == 201))
-    }
 }
 
 /// The comparison after a promotion.

@@ -31,17 +31,18 @@ fn port(fleet: &Fleet, of: &str) -> u64 {
 }
 
 #[test]
-fn writers_killed_and_cut_off_under_load_lose_nothing_and_give_no_code_twice() {
+fn writers_killed_and_stopped_under_load_lose_nothing_and_give_no_code_twice() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().to_str().unwrap();
     let bin_dir = bin_dir();
-    let arguments =
-        ["promotions", "--times", "4", "--seed", "5", "--dir", path, "--bin-dir", bin_dir.to_str().unwrap()];
+    let bin_dir = bin_dir.to_str().unwrap();
+    let losses = ["promotions", "--times", "4", "--losses", "killed,stopped", "--seed", "5"];
+    let arguments = [&losses[..], &["--dir", path, "--bin-dir", bin_dir]].concat();
     let results = loadtest(dir.path(), &arguments);
     assert_eq!(results["broken"], Value::Array(Vec::new()), "{results}");
     let promotions = results["promotions"].as_array().unwrap();
     assert_eq!(promotions.len(), 4);
-    for how in ["killed", "cut_off"] {
+    for how in ["killed", "stopped"] {
         assert!(promotions.iter().any(|promotion| promotion["how"] == how), "no writer was {how}: {results}");
     }
 }
