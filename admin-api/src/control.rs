@@ -92,6 +92,8 @@ impl Operator {
             "role": "writer",
             "fleet": self.fleet.to_string(),
             "head": { "epoch": position.epoch.0, "seq": position.seq.0 },
+            "digest": commit.head.digest.to_string(),
+            "serve_sum": format!("{:?}", commit.serve_sum),
             "format_level": commit.format_level,
         })
     }

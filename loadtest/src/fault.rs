@@ -60,6 +60,9 @@ pub struct Args {
     /// Number of key pools.
     #[arg(long, value_name = "K", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=16))]
     keypools: u16,
+    /// Number of standbys; with one or more the writer waits for one of them.
+    #[arg(long, value_name = "S", default_value_t = 1, value_parser = clap::value_parser!(u16).range(0..=4))]
+    standbys: u16,
     /// Seconds of faults; the round that is on then is finished.
     #[arg(long, value_name = "S", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     seconds: u64,
@@ -152,7 +155,7 @@ impl Args {
         let dir = self.place.new_dir()?;
         let path = self.history.clone().unwrap_or_else(|| dir.join("history.ndjson"));
         say(format!("fault: the history is in {}", path.display()));
-        let size = Size { proxies: self.proxies, keypools: self.keypools };
+        let size = self.size();
         let cables = Cables::start(dir, size)?;
         let mut own = cables.settings();
         let kinds = self.kinds();
@@ -163,9 +166,10 @@ impl Args {
         }
         let own: Vec<&str> = own.iter().map(String::as_str).collect();
         let mut options = self.place.options(dir, self.proxies, &own, &self.settings)?;
-        options.keypools = self.keypools;
+        (options.keypools, options.standbys) = (self.keypools, self.standbys);
         let parts = std::iter::once("admin".to_owned())
             .chain((0..self.keypools).map(|index| format!("keypool-{index}")))
+            .chain((0..self.standbys).map(|index| format!("standby-{index}")))
             .chain((0..self.proxies).map(|index| format!("proxy-{index}")));
         let reins = match kinds.iter().any(|kind| kind.needs_reins()) {
             true => Some(Reins::put_on(dir, parts, &mut options)?),
@@ -206,6 +210,10 @@ impl Args {
         })
     }
 
+    fn size(&self) -> Size {
+        Size { proxies: self.proxies, keypools: self.keypools, standbys: self.standbys }
+    }
+
     fn kinds(&self) -> Vec<Kind> {
         if self.faults.is_empty() { Kind::ALL.map(|(kind, _)| kind).to_vec() } else { self.faults.clone() }
     }
@@ -215,7 +223,7 @@ impl Args {
         let workload = Workload::new(fleet.ready(), recorder, seed);
         let watched = StopFlag::default();
         let look = Look::at(fleet, recorder)?;
-        let size = Size { proxies: self.proxies, keypools: self.keypools };
+        let size = self.size();
         std::thread::scope(|scope| {
             let mut threads = Vec::new();
             for number in 0..u64::from(self.clients) {

@@ -99,6 +99,8 @@ pub struct Sweep {
     pub ends: BTreeMap<String, u64>,
     /// Changes that were acknowledged.
     pub acknowledged: u64,
+    /// Redirects, all of them compared with the counts at the end.
+    pub redirects: u64,
 }
 
 /// What `fault-sweep` found out.
@@ -178,6 +180,7 @@ impl Args {
             whole: false,
             ends: BTreeMap::new(),
             acknowledged: 0,
+            redirects: 0,
         };
         let to = self.to.unwrap_or(N_MAX);
         for at in (self.from..=to).step_by(self.step as usize) {
@@ -205,6 +208,7 @@ impl Args {
         let objections = checker::check(&steps.entries());
         results.objections.extend(objections.into_iter().map(|seen| (format!("{name}, at the end"), seen)));
         sweep.acknowledged = steps.acknowledged();
+        sweep.redirects = steps.redirects();
         Ok(sweep)
     }
 
@@ -263,7 +267,7 @@ impl Sweep {
     fn text(&self) -> String {
         let ends: Vec<String> = self.ends.iter().map(|(end, count)| format!("{end} {count}")).collect();
         format!(
-            "fault-sweep: {} {:?}: {} N up to {}{}, {} calls failed, {} changes acknowledged; {}\n",
+            "fault-sweep: {} {:?}: {} N up to {}{}, {} calls failed, {} changes acknowledged, {} redirects; {}\n",
             self.part,
             self.mode,
             figures::count(self.tried),
@@ -271,6 +275,7 @@ impl Sweep {
             if self.whole { ", all there are" } else { "" },
             figures::count(self.failed),
             figures::count(self.acknowledged),
+            figures::count(self.redirects),
             ends.join(", ")
         )
     }

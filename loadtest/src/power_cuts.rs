@@ -16,6 +16,7 @@ use rand::{RngExt, SeedableRng};
 use serde::Serialize;
 
 use crate::fault::checker::{self, Objection};
+use crate::fault::history::Entry;
 use crate::fault::steps::{LEASES_OFTEN, Steps};
 use crate::figures;
 use crate::fleet::Fleet;
@@ -54,6 +55,8 @@ pub struct Results {
     pub cuts: BTreeMap<String, u64>,
     /// Changes that were acknowledged.
     pub acknowledged: u64,
+    /// Redirects of links with and without a limit, all of them compared with the counts at the end.
+    pub redirects: u64,
     /// What contradicts the contract.
     pub objections: Vec<Objection>,
 }
@@ -73,10 +76,11 @@ impl Findings for Results {
 
     fn text(&self) -> String {
         let mut text = format!(
-            "power-cuts: {} cuts ({:?}), {} changes acknowledged, {} objections\n",
+            "power-cuts: {} cuts ({:?}), {} changes acknowledged, {} redirects, {} objections\n",
             figures::count(self.cuts.values().sum()),
             self.cuts,
             figures::count(self.acknowledged),
+            figures::count(self.redirects),
             self.objections.len()
         );
         for Objection { rule, seen } in &self.objections {
@@ -115,6 +119,7 @@ impl Args {
         steps.everything()?;
         results.objections = checker::check(&steps.entries());
         results.acknowledged = steps.acknowledged();
+        results.redirects = steps.redirects();
         Ok(results)
     }
 }
@@ -138,10 +143,16 @@ fn one(
         steps.away(proxy);
     }
     let at = Instant::now() + Duration::from_millis(random.random_range(CUT_AT_MS));
+    let recorder = steps.recorder();
     std::thread::scope(|scope| {
         let cut = scope.spawn(|| {
             std::thread::sleep(at.saturating_duration_since(Instant::now()));
-            must(format!("kill {part} 9"))
+            let begin_us = recorder.now_us();
+            must(format!("kill {part} 9"))?;
+            if part == "proxy-0" {
+                recorder.add(Entry::PowerLost { proxy: 0, begin_us, end_us: recorder.now_us() });
+            }
+            Ok(())
         });
         let worked = steps.work();
         cut.join().map_err(|_| anyhow::anyhow!("the thread that cuts panicked"))?.and(worked)

@@ -365,7 +365,7 @@ impl Collected {
         gauge(encoder, "ready", "1 if visitors should come", i64::from(verdict.is_ready()))?;
         gauge(encoder, "replica_epoch", "Epoch of the last record applied", i64::from(applied.epoch.0))?;
         gauge(encoder, "replica_applied_seq", "Last record applied", applied.seq.0 as i64)?;
-        gauge(encoder, "replica_keys", "Served keys, tombstones included", follow.keys as i64)?;
+        gauge(encoder, "replica_keys", "Served keys, tombstones included", follow.served.keys as i64)?;
         if let Some(head) = follow.writer_head {
             gauge(encoder, "writer_head_seq", "The writer's last record, as last heard", head.seq.0 as i64)?;
         }

@@ -134,7 +134,12 @@ mod tests {
     }
 
     fn status(seq: u64) -> Status {
-        Status::new(head(seq), 0, Duration::from_secs(5), Arc::default())
+        Status::new(
+            head(seq),
+            crate::follow::status::Served::default(),
+            Duration::from_secs(5),
+            Arc::default(),
+        )
     }
 
     fn verdict(status: &Status, after: Duration) -> Verdict {

@@ -26,7 +26,7 @@ use crate::client::Clients;
 use crate::config::{Config, Listener, Writers};
 use crate::control::ProxyCommands;
 use crate::disk::{DiskOptions, DiskPool};
-use crate::follow::status::Status;
+use crate::follow::status::{Served, Status};
 use crate::follow::{self, FollowOptions, Followed, Recovery, SwitchReaders};
 use crate::framework_log;
 use crate::geo::Geo;
@@ -85,8 +85,8 @@ pub fn run(config: Config) -> Result<(), Exit> {
     let hosts = Arc::new(Hosts::with(&replica.reader(), config.unknown_host.clone()).map_err(Exit::failure)?);
     // A replica that was there before is taken for a whole one: how old it is, /readyz says.
     let whole = Arc::new(Whole::new(replica.head() != Head::EMPTY));
-    let (head, keys) = (replica.head(), replica.serve_entries());
-    let status = Arc::new(Status::new(head, keys, config.ready.lag_max, Arc::clone(&whole)));
+    let (head, served) = (replica.head(), Served::by(&replica));
+    let status = Arc::new(Status::new(head, served, config.ready.lag_max, Arc::clone(&whole)));
     let click_status = config.clicks.enabled.then(Arc::<ClickStatus>::default);
     let clicks = match &click_status {
         Some(measured) => Some(start_clicks(&config, &follow_as, &status, measured, &reserve)?),
@@ -171,7 +171,7 @@ pub fn run(config: Config) -> Result<(), Exit> {
         health = %health.local_addr(),
         workers = config.workers,
         replica = %head.position,
-        keys,
+        keys = served.keys,
         "starting"
     );
     let holding =

@@ -7,9 +7,9 @@
 //! | a place that showed a version shows no earlier one afterwards; a proxy that was killed may until it has caught up | *went back* |
 //! | of all who claim an alias exactly one gets it | *two owners*, *refused though free* |
 //! | no generated code is given out twice, no request takes effect on two links | *code twice*, *effect twice* |
-//! | replicas at one place of the log are equal, and none has given up | *replicas differ*, *not following* |
+//! | replicas at one place of the log are equal, to the writer and its standbys too, and none has given up | *replicas differ*, *not following* |
 //! | a limited link is followed at most as often as it may be, and ends only when it is used up | *over the limit*, *ended early* |
-//! | received ≤ counted ≤ attempted | *clicks* |
+//! | received ≤ counted ≤ attempted; of what was received in the last moment before a proxy lost its power less may be counted | *clicks* |
 //!
 //! What is not known is allowed: a request without an answer may have happened, may not have, and may yet.
 

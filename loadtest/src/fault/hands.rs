@@ -33,17 +33,20 @@ const STOPPED_FOR: Duration = Duration::from_secs(3);
 pub(super) struct Cables {
     feeds: Vec<Cable>,
     codes: Vec<Cable>,
+    copies: Vec<Cable>,
 }
 
 impl Cables {
-    /// Puts a cable before the writer for every proxy and before every key pool. The fleet's folder need not be there yet.
+    /// Puts a cable before the writer for every proxy and every standby, and before every key pool. The fleet's folder need not be there yet.
     pub(super) fn start(dir: &Path, size: Size) -> anyhow::Result<Cables> {
         let to = |part: String, table| Upstream { config: dir.join(part).join("config.toml"), table };
         let feeds = (0..size.proxies).map(|_| Cable::start(to("admin".to_owned(), "feed"), 0));
+        let copies = (0..size.standbys).map(|_| Cable::start(to("admin".to_owned(), "feed"), 0));
         let codes = (0..size.keypools).map(|index| Cable::start(to(format!("keypool-{index}"), "grpc"), 0));
         Ok(Cables {
             feeds: feeds.collect::<anyhow::Result<_>>()?,
             codes: codes.collect::<anyhow::Result<_>>()?,
+            copies: copies.collect::<anyhow::Result<_>>()?,
         })
     }
 
@@ -53,14 +56,20 @@ impl Cables {
             |(index, cable): (usize, &Cable)| format!("proxy-{index}.writers.urls=[\"{}\"]", cable.url());
         let pools: Vec<String> =
             self.codes.iter().map(|cable| format!("{{ url = \"{}\" }}", cable.url())).collect();
+        let copy =
+            |(index, cable): (usize, &Cable)| format!("standby-{index}.standby.of=[\"{}\"]", cable.url());
         let texts = self.feeds.iter().enumerate().map(feed);
-        texts.chain([format!("admin.keypool=[{}]", pools.join(", "))]).collect()
+        texts
+            .chain(self.copies.iter().enumerate().map(copy))
+            .chain([format!("admin.keypool=[{}]", pools.join(", "))])
+            .collect()
     }
 
     fn of(&self, victim: Victim) -> Option<&Cable> {
         match victim {
             Victim::Feed(index) => self.feeds.get(usize::from(index)),
             Victim::Codes(index) => self.codes.get(usize::from(index)),
+            Victim::Copies(index) => self.copies.get(usize::from(index)),
             _ => None,
         }
     }

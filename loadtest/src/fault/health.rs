@@ -1,14 +1,15 @@
-//! What a proxy says of its feed and its replica: `/readyz` for the feed, the control socket for the replica.
+//! What a proxy says of its feed and its replica: `/readyz` for the feed, the control socket for the replica. And what the writer and
+//! standbys say of their logs.
 
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context;
 use serde_json::Value;
 
-use super::history::Replica;
+use super::history::{Replica, Server};
 use crate::http1::{Connection, Endpoint, get};
 
 /// How long a question may take.
@@ -43,22 +44,43 @@ impl Health {
 
     /// The proxy's replica.
     pub(super) fn replica(&self) -> anyhow::Result<Replica> {
-        let mut stream = UnixStream::connect(&self.control)
-            .with_context(|| format!("cannot connect to {}", self.control.display()))?;
-        stream.set_read_timeout(Some(ASK_WITHIN))?;
-        stream.write_all(b"{\"command\":\"stats\"}\n")?;
-        let mut line = String::new();
-        BufReader::new(stream).read_line(&mut line)?;
-        let answer: Value = serde_json::from_str(&line)?;
-        let stats = &answer["ok"];
+        let stats = ask(&self.control, "stats")?;
         let number =
-            |name: &str| stats["replica"][name].as_u64().with_context(|| format!("no {name} in {answer}"));
+            |name: &str| stats["replica"][name].as_u64().with_context(|| format!("no {name} in {stats}"));
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         Ok(Replica {
             seq: number("seq")?,
             digest: text(&stats["replica"]["digest"]),
             keys: number("keys")?,
+            sum: text(&stats["replica"]["serve_sum"]),
             state: text(&stats["feed"]["state"]),
         })
     }
+}
+
+/// What the writer or a standby says of its log.
+pub(super) fn server(fleet: &Path, name: &str) -> anyhow::Result<Server> {
+    let status = ask(&fleet.join(name).join("control.sock"), "status")?;
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let state = if status["role"] == "writer" { &status["role"] } else { &status["standby"]["state"] };
+    Ok(Server {
+        name: name.to_owned(),
+        seq: status["head"]["seq"].as_u64().with_context(|| format!("no head in {status}"))?,
+        digest: text(&status["digest"]),
+        sum: text(&status["serve_sum"]),
+        state: text(state),
+    })
+}
+
+/// Asks a part by its control socket.
+fn ask(socket: &Path, command: &str) -> anyhow::Result<Value> {
+    let mut stream =
+        UnixStream::connect(socket).with_context(|| format!("cannot connect to {}", socket.display()))?;
+    stream.set_read_timeout(Some(ASK_WITHIN))?;
+    stream.write_all(format!("{{\"command\":\"{command}\"}}\n").as_bytes())?;
+    let mut line = String::new();
+    BufReader::new(stream).read_line(&mut line)?;
+    let mut answer: Value = serde_json::from_str(&line)?;
+    anyhow::ensure!(answer.get("ok").is_some(), "{}: {answer}", socket.display());
+    Ok(answer["ok"].take())
 }

@@ -32,6 +32,15 @@ pub enum Entry {
         /// Which proxy.
         proxy: u16,
     },
+    /// The machine of a proxy lost its power: with it goes what was not synced of its clicks, and what the proxy had of limited links.
+    PowerLost {
+        /// Which proxy.
+        proxy: u16,
+        /// Before that.
+        begin_us: u64,
+        /// When it was certainly off.
+        end_us: u64,
+    },
     /// From a kill of a proxy until it was seen to have everything again: what it had applied may be gone in between.
     Away {
         /// Which proxy.
@@ -49,6 +58,9 @@ pub enum Entry {
         head_seq: u64,
         /// Each proxy, in order.
         replicas: Vec<Replica>,
+        /// The writer, then each standby.
+        #[serde(default)]
+        servers: Vec<Server>,
     },
     /// All links, as the API lists them at the end.
     Listing {
@@ -172,8 +184,33 @@ pub struct Replica {
     pub digest: String,
     /// Keys it serves.
     pub keys: u64,
+    /// The sum over them and their values.
+    #[serde(default)]
+    pub sum: String,
     /// What its feed is doing.
     pub state: String,
+}
+
+/// What the writer or a standby says about its log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Server {
+    /// `admin`, `standby-0`, …
+    pub name: String,
+    /// Its last record.
+    pub seq: u64,
+    /// The chain's digest there.
+    pub digest: String,
+    /// The sum over the state that is served.
+    pub sum: String,
+    /// `writer`, or what a standby is doing.
+    pub state: String,
+}
+
+impl Server {
+    /// Whether it does what it should when all is well.
+    pub(super) fn follows_or_writes(&self) -> bool {
+        self.state == "writer" || self.state == "following"
+    }
 }
 
 /// A history that is being written.

@@ -7,8 +7,8 @@ use anyhow::Context;
 use serde_json::Value;
 
 use super::client::Client;
-use super::health::Health;
-use super::history::{Answer, Call, Entry, Recorder, Replica, Request};
+use super::health::{self, Health};
+use super::history::{Answer, Call, Entry, Recorder, Replica, Request, Server};
 use crate::fleet::Fleet;
 
 /// How long proxies may take to have everything again once all faults are over.
@@ -85,11 +85,13 @@ impl<'a> Look<'a> {
         let mut client = Client::of(self.fleet.ready(), self.recorder)?;
         loop {
             match self.replicas(&mut client) {
-                Ok((head_seq, replicas)) => {
+                Ok((head_seq, replicas, servers)) => {
                     let whole = |replica: &Replica| replica.seq >= head_seq && replica.state == "following";
-                    if replicas.iter().all(whole) || Instant::now() > until {
+                    let is_whole = replicas.iter().all(whole)
+                        && servers.iter().all(|server| server.seq >= head_seq && server.follows_or_writes());
+                    if is_whole || Instant::now() > until {
                         let at_us = self.recorder.now_us();
-                        self.recorder.add(Entry::Quiet { at_us, head_seq, replicas });
+                        self.recorder.add(Entry::Quiet { at_us, head_seq, replicas, servers });
                         return Ok(());
                     }
                 }
@@ -102,9 +104,13 @@ impl<'a> Look<'a> {
         }
     }
 
-    fn replicas(&self, client: &mut Client<'_>) -> anyhow::Result<(u64, Vec<Replica>)> {
+    fn replicas(&self, client: &mut Client<'_>) -> anyhow::Result<(u64, Vec<Replica>, Vec<Server>)> {
         let head = client.ask("/v1/replication")?["head"]["seq"].as_u64().context("no head")?;
-        Ok((head, self.health.iter().map(Health::replica).collect::<anyhow::Result<_>>()?))
+        let standbys = (0..self.fleet.ready().standbys.len()).map(|index| format!("standby-{index}"));
+        let servers = ["admin".to_owned()].into_iter().chain(standbys);
+        let servers = servers.map(|name| health::server(self.fleet.dir(), &name));
+        let replicas = self.health.iter().map(Health::replica).collect::<anyhow::Result<_>>()?;
+        Ok((head, replicas, servers.collect::<anyhow::Result<_>>()?))
     }
 
     /// Looks at what only the end shows: the list, limits and counts. Links that were or may have been deleted have neither.

@@ -89,8 +89,12 @@ pub enum Victim {
     Keypool(u16),
     /// A proxy.
     Proxy(u16),
+    /// A standby.
+    Standby(u16),
     /// The cable from a proxy to the writer.
     Feed(u16),
+    /// The cable from a standby to the writer.
+    Copies(u16),
     /// The cable from the writer to a key pool.
     Codes(u16),
 }
@@ -101,6 +105,8 @@ impl std::fmt::Display for Victim {
             Victim::Admin => write!(f, "admin"),
             Victim::Keypool(index) => write!(f, "keypool-{index}"),
             Victim::Proxy(index) => write!(f, "proxy-{index}"),
+            Victim::Standby(index) => write!(f, "standby-{index}"),
+            Victim::Copies(index) => write!(f, "the cable of standby-{index}"),
             Victim::Feed(index) => write!(f, "the cable of proxy-{index}"),
             Victim::Codes(index) => write!(f, "the cable to keypool-{index}"),
         }
@@ -147,6 +153,8 @@ pub struct Size {
     pub proxies: u16,
     /// Key pools.
     pub keypools: u16,
+    /// Standbys.
+    pub standbys: u16,
 }
 
 /// The steps of one round, in order. No two faults are done to one thing at a time. `turn`: how many named points have had their turn,
@@ -220,14 +228,20 @@ fn ahead(random: &mut SmallRng) -> i64 {
 
 fn victim(kind: Kind, size: Size, random: &mut SmallRng) -> Victim {
     let proxies: Vec<u16> = (0..size.proxies).collect();
-    let keypools = 0..size.keypools;
+    let (keypools, standbys) = (0..size.keypools, 0..size.standbys);
     let all: Vec<Victim> = match kind.is_of_processes() {
         // The writer as often as all proxies together: it has the most to lose.
         true => std::iter::repeat_n(Victim::Admin, proxies.len())
             .chain(keypools.map(Victim::Keypool))
             .chain(proxies.into_iter().map(Victim::Proxy))
+            .chain(standbys.map(Victim::Standby))
             .collect(),
-        false => proxies.into_iter().map(Victim::Feed).chain(keypools.map(Victim::Codes)).collect(),
+        false => proxies
+            .into_iter()
+            .map(Victim::Feed)
+            .chain(keypools.map(Victim::Codes))
+            .chain(standbys.map(Victim::Copies))
+            .collect(),
     };
     all[random.random_range(0..all.len())]
 }
@@ -236,7 +250,7 @@ fn victim(kind: Kind, size: Size, random: &mut SmallRng) -> Victim {
 mod tests {
     use super::*;
 
-    const SIZE: Size = Size { proxies: 3, keypools: 2 };
+    const SIZE: Size = Size { proxies: 3, keypools: 2, standbys: 1 };
 
     fn all() -> Vec<Kind> {
         Kind::ALL.iter().map(|(kind, _)| *kind).collect()

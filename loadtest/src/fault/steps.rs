@@ -11,6 +11,12 @@ use crate::fleet::Fleet;
 
 /// Links made in one go, most of them with generated codes: more than the writer has at hand, so that codes are leased.
 const CREATES: u64 = 12;
+/// Limited links made in one go, how often each may be followed, and how often it is tried whenever one is followed.
+const LIMITED: u64 = 2;
+const MAX_CLICKS: u64 = 5;
+const VISITS: usize = 3;
+/// Limited links that are followed: those of this go and of some before, so that a fault finds them half used.
+const LIMITED_FOLLOWED: usize = 6;
 
 /// Settings of a fleet for this: codes are leased with nearly every step, so that leases fall among what fails, and a proxy that is started
 /// while the writer is away serves at once.
@@ -36,6 +42,10 @@ struct State {
     /// Codes made since the last quiet point, and all of them.
     recent: Vec<String>,
     every: BTreeSet<String>,
+    /// Limited links, oldest first.
+    limited: Vec<String>,
+    /// Those somebody asked to delete, whatever came of it.
+    deleted: BTreeSet<String>,
     away_since_us: Option<u64>,
 }
 
@@ -61,6 +71,17 @@ impl<'a> Steps<'a> {
         self.entries().iter().filter(acknowledged).count() as u64
     }
 
+    /// Redirects that came so far.
+    pub fn redirects(&self) -> u64 {
+        let redirect = |entry: &&Entry| {
+            matches!(
+                entry,
+                Entry::Call(Call { request: Request::Follow { .. }, answer: Answer::Target { .. }, .. })
+            )
+        };
+        self.entries().iter().filter(redirect).count() as u64
+    }
+
     /// A part is about to be killed; it is whole again at the next quiet point.
     pub fn away(&self, part: &str) {
         if part.starts_with("proxy-") {
@@ -68,7 +89,12 @@ impl<'a> Steps<'a> {
         }
     }
 
-    /// Makes, changes, deletes and follows links.
+    /// Where it is recorded.
+    pub fn recorder(&self) -> &Recorder {
+        &self.recorder
+    }
+
+    /// Makes, changes, deletes and follows links, some of which end with a number of clicks.
     ///
     /// # Errors
     /// An address that is none.
@@ -85,14 +111,30 @@ impl<'a> Steps<'a> {
                 state.every.insert(code);
             }
         }
+        for _ in 0..LIMITED {
+            let target = state.target();
+            let limited = Request::Create { alias: None, target, max_clicks: Some(MAX_CLICKS) };
+            if let Answer::Done { code, .. } = client.call(limited) {
+                state.limited.push(code.clone());
+                state.every.insert(code);
+            }
+        }
         for (index, code) in state.recent.clone().into_iter().enumerate() {
             let target = state.target();
             match index % 3 {
                 0 => client.call(Request::Update { code: code.clone(), target }),
-                1 if index > 3 => client.call(Request::Delete { code: code.clone() }),
+                1 if index > 3 => {
+                    state.deleted.insert(code.clone());
+                    client.call(Request::Delete { code: code.clone() })
+                }
                 _ => client.call(Request::Get { code: code.clone() }),
             };
             client.call(Request::Follow { proxy: 0, code });
+        }
+        for code in state.limited.iter().rev().take(LIMITED_FOLLOWED) {
+            for _ in 0..VISITS {
+                client.call(Request::Follow { proxy: 0, code: code.clone() });
+            }
         }
         Ok(())
     }
@@ -106,13 +148,15 @@ impl<'a> Steps<'a> {
         self.look(&recent)
     }
 
-    /// The same for everything that was ever made.
+    /// The same for everything that was ever made, with the list, the limits and the counts, which only the end shows.
     ///
     /// # Errors
-    /// A part does not answer.
+    /// A part does not answer, or counts do not become complete.
     pub fn everything(&self) -> anyhow::Result<()> {
         let every: Vec<String> = self.state.borrow().every.iter().cloned().collect();
         self.look(&every)?;
+        let look = Look::at(self.fleet, &self.recorder)?;
+        look.at_the_end(&self.state.borrow().deleted)?;
         self.recorder.flush()
     }
 

@@ -16,7 +16,7 @@ use tokio::sync::{mpsc, oneshot};
 use wire::feed::follower_message::Message;
 use wire::feed::{Ack, FollowerMessage, Heartbeat};
 
-use super::status::Status;
+use super::status::{Served, Status};
 use crate::budgets::Budgets;
 use crate::hosts::Hosts;
 use crate::hot_map::{HotMap, Mark};
@@ -180,7 +180,7 @@ impl Applier {
         if let Some(budgets) = &self.budgets {
             budgets.switch(reader, is_other_history);
         }
-        self.status.replaced(self.replica.head(), self.replica.serve_entries(), at_ms);
+        self.status.replaced(self.replica.head(), Served::by(&self.replica), at_ms);
         old.still_open()
     }
 
@@ -199,8 +199,8 @@ impl Applier {
         // From here on every visitor sees the new state.
         let now_us = wall_clock::now_us();
         let lag_us = if synced_at_us == 0 { 0 } else { now_us.saturating_sub(synced_at_us).max(1) };
-        let keys = self.replica.serve_entries();
-        self.status.applied(applied.head, keys, applied.records, applied.at_ms, now_us / 1_000);
+        let served = Served::by(&self.replica);
+        self.status.applied(applied.head, served, applied.records, applied.at_ms, now_us / 1_000);
         acknowledge(acks, applied.head.position, lag_us);
         if lag_us > 0 {
             self.lag.observe(std::time::Duration::from_micros(lag_us));

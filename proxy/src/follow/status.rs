@@ -5,7 +5,8 @@
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use linklog::{Head, Position};
+use linklog::replica::Replica;
+use linklog::{Head, Position, SlotSum};
 use serde_json::{Value, json};
 use wire::feed::refusal::Reason;
 
@@ -101,8 +102,8 @@ pub struct Snapshot {
     pub refusal: Option<Reason>,
     /// Our head.
     pub applied: Head,
-    /// Served keys, tombstones included.
-    pub keys: u64,
+    /// What is served.
+    pub served: Served,
     /// The writer's head, as last heard.
     pub writer_head: Option<Position>,
     /// The writer's clock at our last record, milliseconds since the Unix epoch; 0 if nothing was applied since start.
@@ -186,7 +187,8 @@ impl Snapshot {
             "epoch": at.epoch.0,
             "seq": at.seq.0,
             "digest": self.applied.digest.to_string(),
-            "keys": self.keys,
+            "keys": self.served.keys,
+            "serve_sum": format!("{:?}", self.served.sum),
             "caught_up_once": self.caught_up_once,
             "damage": self.damage,
             "bootstraps": self.bootstraps,
@@ -196,6 +198,22 @@ impl Snapshot {
 
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// How much a replica serves, and the sum that says what: the writer has the same one at the same record.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Served {
+    /// Keys, tombstones included.
+    pub keys: u64,
+    /// Over the state of all slots.
+    pub sum: SlotSum,
+}
+
+impl Served {
+    /// What a replica serves now.
+    pub fn by(replica: &Replica) -> Served {
+        Served { keys: replica.serve_entries(), sum: replica.serve_sum() }
+    }
 }
 
 /// The status, shared.
@@ -209,7 +227,7 @@ pub struct Status {
 impl Status {
     /// The status at start: nobody heard of, with what the disk holds. `lag_max`: how far behind still counts as caught up;
     /// `whole` is told when that has been reached.
-    pub fn new(applied: Head, keys: u64, lag_max: Duration, whole: Arc<Whole>) -> Status {
+    pub fn new(applied: Head, served: Served, lag_max: Duration, whole: Arc<Whole>) -> Status {
         let now = Snapshot {
             state: FeedState::default(),
             writer: None,
@@ -217,7 +235,7 @@ impl Status {
             problem: None,
             refusal: None,
             applied,
-            keys,
+            served,
             writer_head: None,
             applied_at_ms: 0,
             clock_skew_ms: None,
@@ -290,10 +308,10 @@ impl Status {
     }
 
     /// A frame was applied and is visible. `at_ms`: the writer's clock at its last record; `now_ms`: our clock.
-    pub fn applied(&self, applied: Head, keys: u64, records: usize, at_ms: u64, now_ms: u64) {
+    pub fn applied(&self, applied: Head, served: Served, records: usize, at_ms: u64, now_ms: u64) {
         self.change(|now| {
             now.applied = applied;
-            now.keys = keys;
+            now.served = served;
             now.applied_at_ms = at_ms;
             now.heard_at = Instant::now();
             now.frames += 1;
@@ -380,10 +398,10 @@ impl Status {
     }
 
     /// Another replica is in place.
-    pub fn replaced(&self, applied: Head, keys: u64, at_ms: u64) {
+    pub fn replaced(&self, applied: Head, served: Served, at_ms: u64) {
         self.change(|now| {
             now.applied = applied;
-            now.keys = keys;
+            now.served = served;
             now.applied_at_ms = at_ms;
             now.state = FeedState::Connecting;
             (now.problem, now.refusal, now.bootstrapping, now.damage) = (None, None, None, None);
@@ -417,7 +435,7 @@ mod tests {
     }
 
     fn status(seq: u64) -> Status {
-        Status::new(head(seq), 0, Duration::from_secs(5), Arc::default())
+        Status::new(head(seq), Served::default(), Duration::from_secs(5), Arc::default())
     }
 
     #[test]
@@ -438,7 +456,7 @@ mod tests {
             // Our clock is an hour behind the writer's.
             status.heard(Position::new(1, head_seq), -3_600_000);
             assert!(!status.snapshot().caught_up_once);
-            status.applied(head(applied), 1, 1, at_ms, 100_000);
+            status.applied(head(applied), Served::default(), 1, at_ms, 100_000);
             assert_eq!(status.snapshot().caught_up_once, caught_up, "{applied} of {head_seq}, at {at_ms}");
             status.heard(Position::new(1, 1_000_000), 0);
             assert_eq!(status.snapshot().caught_up_once, caught_up);

@@ -85,7 +85,12 @@ mod tests {
     #[test]
     fn nobody_is_asked_while_a_writer_is_heard_of_or_a_restart_may_be_all_it_is() {
         let head = Head { position: Position::new(1, 1), digest: Digest::ZERO };
-        let status = Status::new(head, 0, Duration::from_secs(5), Arc::default());
+        let status = Status::new(
+            head,
+            crate::follow::status::Served::default(),
+            Duration::from_secs(5),
+            Arc::default(),
+        );
         let later = || Instant::now() + SILENT_FOR;
         assert!(!is_lost(&status.snapshot(), status.snapshot().heard_at));
         assert!(is_lost(&status.snapshot(), later()));

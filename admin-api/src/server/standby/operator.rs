@@ -24,10 +24,13 @@ impl StandbyOperator {
     async fn answer(&self, command: &str, args: Value) -> Result<Value, String> {
         match command {
             "status" => {
-                let position = self.log.commit().head.position;
+                let commit = self.log.commit();
+                let position = commit.head.position;
                 Ok(json!({
                     "role": "standby",
                     "head": { "epoch": position.epoch.0, "seq": position.seq.0 },
+                    "digest": commit.head.digest.to_string(),
+                    "serve_sum": format!("{:?}", commit.serve_sum),
                     "standby": self.promotion.status.to_json(position.seq.0),
                 }))
             }

@@ -2,8 +2,12 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use crate::fault::history::{Answer, Call, Entry, Replica, Request};
+use crate::fault::history::{Answer, Call, Entry, Replica, Request, Server};
 use crate::fault::writes::Write;
+
+/// What a loss of power may take of the clicks before it, microseconds: `click_sync_ms` as it is by default, and half of it again, since the
+/// sync that is due has to be done too, on a machine that is busy.
+const UNSYNCED_US: u64 = 1_500_000;
 
 /// Where something was seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -34,6 +38,8 @@ pub(super) struct Link<'a> {
     pub(super) max_clicks: Option<u64>,
     /// Redirects received.
     pub(super) received: u64,
+    /// From which proxy each of them came, and when it was there.
+    received_us: Vec<(u16, u64)>,
     /// When each visit began that may have been a redirect: received, or without an answer.
     pub(super) attempts_us: Vec<u64>,
 }
@@ -48,9 +54,13 @@ pub(super) struct Index<'a> {
     /// Which request set a target: its link, if that is known.
     pub(super) targets: HashMap<&'a str, Option<&'a str>>,
     pub(super) quiets: Vec<(u64, u64, &'a [Replica])>,
+    /// The writer and its standbys at those times, in the same order.
+    pub(super) servers: Vec<&'a [Server]>,
     pub(super) away: Vec<(u16, u64, u64)>,
-    /// A proxy lost its replica, and what it had of limited links with it.
+    /// A proxy lost its replica or its memory, and what it had of limited links with it.
     damaged: bool,
+    /// Which proxy lost its power, from when to when.
+    power_lost: Vec<(u16, u64, u64)>,
     /// Clicks burned of limited links, as the end shows them.
     burned: HashMap<&'a str, u64>,
 }
@@ -62,10 +72,15 @@ impl<'a> Index<'a> {
             match entry {
                 Entry::Call(call) => index.call(call),
                 Entry::Damaged { .. } => index.damaged = true,
+                Entry::PowerLost { proxy, begin_us, end_us } => {
+                    index.damaged = true;
+                    index.power_lost.push((*proxy, *begin_us, *end_us));
+                }
                 Entry::Standing { code, burned, .. } => drop(index.burned.insert(code, *burned)),
                 Entry::Away { proxy, begin_us, end_us } => index.away.push((*proxy, *begin_us, *end_us)),
-                Entry::Quiet { at_us, head_seq, replicas } => {
-                    index.quiets.push((*at_us, *head_seq, replicas))
+                Entry::Quiet { at_us, head_seq, replicas, servers } => {
+                    index.quiets.push((*at_us, *head_seq, replicas));
+                    index.servers.push(servers);
                 }
                 _ => {}
             }
@@ -80,6 +95,16 @@ impl<'a> Index<'a> {
         if self.damaged { self.burned.get(code).copied().unwrap_or(u64::MAX) } else { 0 }
     }
 
+    /// How many of the redirects received need not be counted: those of the last moment before a loss of power.
+    pub(super) fn may_be_uncounted(&self, link: &Link<'_>) -> u64 {
+        let is_lost = |(from, at): &&(u16, u64)| {
+            self.power_lost.iter().any(|(proxy, begin_us, end_us)| {
+                proxy == from && begin_us.saturating_sub(UNSYNCED_US) <= *at && at <= end_us
+            })
+        };
+        link.received_us.iter().filter(is_lost).count() as u64
+    }
+
     fn call(&mut self, call: &'a Call) {
         if let Some((_, write)) = Write::of(call) {
             self.write(call, write);
@@ -89,7 +114,10 @@ impl<'a> Index<'a> {
             (Request::Follow { proxy, code }, answer) => {
                 self.look(call, Place::Proxy(*proxy), code, answer);
                 let link = self.links.entry(code).or_default();
-                link.received += u64::from(matches!(answer, Answer::Target { .. }));
+                if matches!(answer, Answer::Target { .. }) {
+                    link.received += 1;
+                    link.received_us.push((*proxy, call.end_us));
+                }
                 if matches!(answer, Answer::Target { .. } | Answer::Unknown { .. }) {
                     link.attempts_us.push(call.begin_us);
                 }

@@ -23,19 +23,32 @@ pub(super) fn check(index: &Index<'_>, objections: &mut Vec<Objection>) {
     }
 }
 
+/// At one record all are equal: proxies among each other, and with the writer and its standbys, whose sums over what is served say that they
+/// made the same of the same records.
 fn replicas(index: &Index<'_>, objections: &mut Vec<Objection>) {
-    let mut at: BTreeMap<u64, (&str, u64)> = BTreeMap::new();
-    for (at_us, head_seq, replicas) in &index.quiets {
+    let mut keys_at: BTreeMap<u64, u64> = BTreeMap::new();
+    let mut states_at: BTreeMap<u64, (&str, &str)> = BTreeMap::new();
+    for ((at_us, head_seq, replicas), servers) in index.quiets.iter().zip(&index.servers) {
+        let mut look = |seen: String, seq: u64, state, is_well: bool, keys: Option<u64>| {
+            let seen = format!("{at_us} µs, head {head_seq}: {seen}");
+            if !is_well || seq < *head_seq {
+                object(objections, "not following", seen.clone());
+            }
+            let known = *states_at.entry(seq).or_insert(state);
+            let known_keys = keys.map(|keys| *keys_at.entry(seq).or_insert(keys));
+            if known != state || known_keys != keys {
+                let known = format!("{known:?} {known_keys:?}");
+                object(objections, "replicas differ", format!("{seen} where {known} was seen"));
+            }
+        };
+        for server in *servers {
+            let state = (server.digest.as_str(), server.sum.as_str());
+            look(format!("{server:?}"), server.seq, state, server.follows_or_writes(), None);
+        }
         for (proxy, replica) in replicas.iter().enumerate() {
-            let seen = || format!("{at_us} µs, head {head_seq}: proxy-{proxy} {replica:?}");
-            if replica.state != "following" || replica.seq < *head_seq {
-                object(objections, "not following", seen());
-            }
-            let own = (replica.digest.as_str(), replica.keys);
-            let known = *at.entry(replica.seq).or_insert(own);
-            if known != own {
-                object(objections, "replicas differ", format!("{} where {known:?} was seen", seen()));
-            }
+            let state = (replica.digest.as_str(), replica.sum.as_str());
+            let is_well = replica.state == "following";
+            look(format!("proxy-{proxy} {replica:?}"), replica.seq, state, is_well, Some(replica.keys));
         }
     }
 }
@@ -55,12 +68,14 @@ fn standing(index: &Index<'_>, code: &str, used: u64, burned: u64, objections: &
 }
 
 fn clicks(index: &Index<'_>, code: &str, counted: u64, objections: &mut Vec<Objection>) {
-    let (received, attempted) = match index.links.get(code) {
-        Some(link) => (link.received, link.attempts_us.len() as u64),
-        None => (0, 0),
+    let (received, attempted, lost) = match index.links.get(code) {
+        Some(link) => (link.received, link.attempts_us.len() as u64, index.may_be_uncounted(link)),
+        None => (0, 0, 0),
     };
-    if !(received..=attempted).contains(&counted) {
-        let seen = format!("{code}: {counted} counted, {received} received, {attempted} attempted");
+    if !(received - lost..=attempted).contains(&counted) {
+        let seen = format!(
+            "{code}: {counted} counted, {received} received ({lost} just before a loss of power), {attempted} attempted"
+        );
         object(objections, "clicks", seen);
     }
 }

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 use super::*;
-use crate::fault::history::{Answer, Call, Replica, Request};
+use crate::fault::history::{Answer, Call, Replica, Request, Server};
 
 /// A history in which things happen one after the other, 10 µs each, unless said otherwise.
 #[derive(Default)]
@@ -69,7 +69,23 @@ impl Story {
 
     fn quiet(self, replicas: Vec<Replica>) -> Story {
         let at_us = self.now_us;
-        self.entry(Entry::Quiet { at_us, head_seq: 7, replicas })
+        self.entry(Entry::Quiet { at_us, head_seq: 7, replicas, servers: Vec::new() })
+    }
+
+    fn quiet_with(self, replicas: Vec<Replica>, servers: Vec<Server>) -> Story {
+        let at_us = self.now_us;
+        self.entry(Entry::Quiet { at_us, head_seq: 7, replicas, servers })
+    }
+
+    fn later(mut self, by_us: u64) -> Story {
+        self.now_us += by_us;
+        self
+    }
+
+    /// Proxy 0 loses its power now.
+    fn power_lost(self) -> Story {
+        let (begin_us, end_us) = (self.now_us, self.now_us + 10);
+        self.later(10).entry(Entry::PowerLost { proxy: 0, begin_us, end_us })
     }
 
     #[track_caller]
@@ -105,7 +121,7 @@ fn unknown() -> Answer {
 }
 
 fn replica(seq: u64, digest: &str) -> Replica {
-    Replica { seq, digest: digest.into(), keys: 3, state: "following".into() }
+    Replica { seq, digest: digest.into(), keys: 3, sum: "s".into(), state: "following".into() }
 }
 
 fn story() -> Story {
@@ -231,6 +247,25 @@ fn replicas_at_one_place_are_equal_and_follow() {
 }
 
 #[test]
+fn proxies_and_standbys_make_of_the_records_what_the_writer_made_of_them() {
+    let server = |name: &str, sum: &str, state: &str| Server {
+        name: name.into(),
+        seq: 7,
+        digest: "x".into(),
+        sum: sum.into(),
+        state: state.into(),
+    };
+    let writer = || server("admin", "s", "writer");
+    let with = |other: Server| story().quiet_with(vec![replica(7, "x")], vec![writer(), other]);
+    with(server("standby-0", "s", "following")).passes();
+    with(server("standby-0", "another", "following")).breaks("replicas differ");
+    with(server("standby-0", "s", "diverged")).breaks("not following");
+    with(Server { seq: 6, ..server("standby-0", "s", "following") }).breaks("not following");
+    let wrong = Replica { sum: "another".into(), ..replica(7, "x") };
+    story().quiet_with(vec![wrong], vec![writer()]).breaks("replicas differ");
+}
+
+#[test]
 fn one_visit_more_than_the_limit_is_noticed_and_an_end_that_comes_early() {
     let visits =
         |count| (0..count).fold(story().limited("x", 2), |story, _| story.follow("x", to("limited")));
@@ -258,4 +293,33 @@ fn clicks_are_counted_between_received_and_attempted() {
     visits().entry(clicks(2)).passes();
     visits().entry(clicks(0)).breaks("clicks");
     visits().entry(clicks(3)).breaks("clicks");
+}
+
+#[test]
+fn a_loss_of_power_takes_the_clicks_of_the_last_moment_before_it_and_no_others() {
+    let clicks = |counted| Entry::Clicks { code: "x".into(), counted };
+    let visit = |story: Story| story.follow("x", to("1"));
+    let early = || visit(story().generated("1", "x")).later(3_000_000);
+    let lost = || visit(early()).power_lost();
+    lost().entry(clicks(1)).passes();
+    lost().entry(clicks(2)).passes();
+    lost().entry(clicks(0)).breaks("clicks");
+    visit(lost()).entry(clicks(1)).breaks("clicks");
+    visit(lost()).entry(clicks(2)).passes();
+    // Another proxy's power is no excuse.
+    let others =
+        |proxy| visit(early()).entry(Entry::PowerLost { proxy, begin_us: 3_000_030, end_us: 3_000_040 });
+    others(0).entry(clicks(1)).passes();
+    others(1).entry(clicks(1)).breaks("clicks");
+}
+
+#[test]
+fn a_loss_of_power_burns_clicks_of_a_limited_link_and_gives_none_back() {
+    let standing = |used, burned| Entry::Standing { code: "x".into(), used, burned };
+    let visits = |count| {
+        (0..count).fold(story().limited("x", 2), |story, _| story.follow("x", to("limited"))).power_lost()
+    };
+    visits(1).entry(standing(0, 1)).passes();
+    visits(1).entry(standing(0, 0)).breaks("over the limit");
+    visits(2).follow("x", to("limited")).breaks("over the limit");
 }
