@@ -2,8 +2,10 @@
 //!
 //! A fleet is filled and killed, and its folders are kept as a picture. For each flip the picture is put back, one bit of one file is
 //! turned over, and the part is started and asked for everything it knows. It may refuse to start, saying why; it may refuse to answer;
-//! but what it answers has to be what it answered without the flip. What a proxy lost at the end of its log it may fetch again.
+//! but what it answers has to be what it answered without the flip. What a proxy or a standby lost at the end of its log it may fetch again.
+//! A backup is restored into an empty folder: that is refused, or the writer that begins with it answers as one with the backup as it was.
 
+mod backup;
 mod files;
 mod questions;
 
@@ -20,12 +22,21 @@ use crate::fleet::Fleet;
 use crate::pace::StopFlag;
 use crate::progress::say;
 use crate::trial::{self, Findings, PlaceArgs, Seed, Settings};
+use backup::Restore;
 use files::{Flip, Picture};
 use questions::{Answers, Questions};
 
-/// The parts of the fleet, and who has to run besides for a part to be asked.
-const PARTS: [(&str, &[&str]); 3] =
-    [("admin", &["admin"]), ("keypool-0", &["keypool-0"]), ("proxy-0", &["admin", "proxy-0"])];
+/// The parts of the fleet, and who has to run for a part to be asked.
+const PARTS: [(&str, &[&str]); 5] = [
+    // What was leased is not continued in a folder that was put back: codes are leased anew.
+    ("admin", &["keypool-0", "admin"]),
+    ("keypool-0", &["keypool-0"]),
+    ("proxy-0", &["admin", "proxy-0"]),
+    ("standby-0", &["admin", "standby-0"]),
+    (BACKUP, &["keypool-0", "admin"]),
+];
+/// Not a process: what the writer has put away.
+const BACKUP: &str = "backup";
 
 /// What `flips` takes.
 #[derive(Debug, clap::Args)]
@@ -82,22 +93,39 @@ pub fn run(args: Args) -> anyhow::Result<()> {
 
 impl Args {
     fn measure(&self, seed: u64, stop: &StopFlag) -> anyhow::Result<Results> {
-        let own =
-            ["admin.codes.block=20", "keypool.pool.low_watermark=2000", "keypool.pool.high_watermark=4000"];
-        let options = self.place.options(self.place.dir()?, 1, &own, &self.settings)?;
+        let dir = self.place.new_dir()?.canonicalize()?;
+        let place = format!("admin.backup.url={}", dir.join(BACKUP).display());
+        let own = [
+            "admin.codes.block=20",
+            "keypool.pool.low_watermark=2000",
+            "keypool.pool.high_watermark=4000",
+            // Each part is asked alone.
+            "admin.replication.min_sync_replicas=0",
+            "admin.search.commit_every_ms=100",
+            "admin.backup.archive_every_s=1",
+            &place,
+        ];
+        let mut options = self.place.options(&dir, 1, &own, &self.settings)?;
+        options.standbys = 1;
+        let restore = Restore { program: options.bin_dir.join("signpost-admin"), admin: dir.join("admin") };
         let fleet = Fleet::start_stoppable(options, stop.clone())?;
         let questions = Questions::fill(&fleet)?;
         questions.wait_for_witness(&fleet)?;
+        let trial = Trial { fleet: &fleet, questions: &questions, restore };
         for (part, _) in PARTS {
             fleet.command(&format!("kill {part} 9"));
         }
-        let picture = Picture::take(&fleet, PARTS.map(|(part, _)| part))?;
-        let mut before = BTreeMap::new();
+        let picture = Picture::take(&fleet, &PARTS.map(|(part, _)| part))?;
+        let mut before: BTreeMap<&str, Answers> = BTreeMap::new();
         for (part, running) in PARTS {
             picture.put_back()?;
-            let started = start(&fleet, running);
+            let started = trial.start(part, running)?;
             anyhow::ensure!(started.is_none(), "{part} does not start as it is: {started:?}");
-            before.insert(part, questions.ask(part)?);
+            // A standby has the writer's counts.
+            let counts = before.get("admin").filter(|_| part == "standby-0");
+            let answers = questions.ask(part, counts)?;
+            anyhow::ensure!(answers.refusals() == 0, "as it is {part} refuses {:?}", answers.refused());
+            before.insert(part, answers);
             end(&fleet, running);
         }
         let mut results = Results { seed, ..Results::default() };
@@ -108,7 +136,7 @@ impl Args {
             picture.put_back()?;
             let flip = picture.flip(number, &mut random)?;
             let (part, running) = PARTS[flip.part];
-            let outcome = try_one(&fleet, &questions, part, running, &before[part])?;
+            let outcome = trial.one(part, running, &before[part])?;
             end(&fleet, running);
             results.note(number, &flip, outcome);
         }
@@ -125,23 +153,37 @@ enum Outcome {
     Broken(String),
 }
 
-fn try_one(
-    fleet: &Fleet,
-    questions: &Questions,
-    part: &str,
-    running: &[&str],
-    before: &Answers,
-) -> anyhow::Result<Outcome> {
-    if let Some(refusal) = start(fleet, running) {
-        return Ok(judge_refusal(fleet, part, &refusal));
+/// A fleet whose parts are started with a flip.
+struct Trial<'a> {
+    fleet: &'a Fleet,
+    questions: &'a Questions,
+    restore: Restore,
+}
+
+impl Trial<'_> {
+    fn one(&self, part: &str, running: &[&str], before: &Answers) -> anyhow::Result<Outcome> {
+        if let Some(refusal) = self.start(part, running)? {
+            return Ok(judge_refusal(self.fleet, part, &refusal));
+        }
+        let after = self.questions.ask(part, Some(before))?;
+        let different = before.different(&after);
+        Ok(match different.first() {
+            Some(first) => Outcome::Broken(format!("{} answers differ, the first: {first}", different.len())),
+            None if after.refusals() > before.refusals() => Outcome::InPart,
+            None => Outcome::AsBefore,
+        })
     }
-    let after = questions.ask(part)?;
-    let different = before.different(&after);
-    Ok(match different.first() {
-        Some(first) => Outcome::Broken(format!("{} answers differ, the first: {first}", different.len())),
-        None if after.refusals() > before.refusals() => Outcome::InPart,
-        None => Outcome::AsBefore,
-    })
+
+    /// Starts what runs when a part is asked; returns why one does not start.
+    fn start(&self, part: &str, running: &[&str]) -> anyhow::Result<Option<serde_json::Value>> {
+        if part == BACKUP
+            && let Some(refusal) = self.restore.run()?
+        {
+            return Ok(Some(refusal));
+        }
+        let answers = running.iter().map(|part| self.fleet.command(&format!("start {part}")));
+        Ok(answers.into_iter().find(|answer| answer["ok"] != true))
+    }
 }
 
 /// A part that does not start has to end in order and say why, or to run and say why it is not ready.
@@ -156,12 +198,6 @@ fn judge_refusal(fleet: &Fleet, part: &str, refusal: &serde_json::Value) -> Outc
         true if refusal["pid"].is_number() && !is_stuck => Outcome::NotReady(text.to_owned()),
         _ => Outcome::Broken(format!("{part} in {}: {refusal}", fleet.dir().display())),
     }
-}
-
-/// Starts parts; returns why one does not start.
-fn start(fleet: &Fleet, parts: &[&str]) -> Option<serde_json::Value> {
-    let answers = parts.iter().map(|part| fleet.command(&format!("start {part}")));
-    answers.into_iter().find(|answer| answer["ok"] != true)
 }
 
 fn end(fleet: &Fleet, parts: &[&str]) {

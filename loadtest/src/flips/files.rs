@@ -44,11 +44,14 @@ pub(super) struct Flip {
 
 impl Picture {
     /// Copies the data of parts that do not run.
-    pub(super) fn take(fleet: &Fleet, parts: [&str; 3]) -> anyhow::Result<Picture> {
+    pub(super) fn take(fleet: &Fleet, parts: &[&str]) -> anyhow::Result<Picture> {
         let mut picture = Picture { folders: Vec::new(), kinds: BTreeMap::new() };
         for (part, name) in parts.iter().enumerate() {
             let dir = fleet.dir().join(name);
-            let mut folders = vec![("data", dir.join("data"))];
+            let mut folders = match *name {
+                super::BACKUP => vec![("place", dir)],
+                _ => vec![("data", dir.join("data"))],
+            };
             if name.starts_with("proxy-") {
                 folders.push(("rings", super::ring_dir(fleet, name)?));
             }
@@ -111,10 +114,20 @@ fn kind_of(inner: &Path) -> Option<String> {
         _ if name.ends_with(".log") => "*.log",
         _ if name.ends_with(".lease") => "*.lease",
         _ if name.ends_with(".ring") => "*.ring",
+        _ if name.ends_with(".frames") => "*.frames",
+        // A segment of the index: its number, sometimes that of a change, and what it holds.
+        _ if name.split('.').next().is_some_and(is_segment) => name.rsplit('.').next().unwrap_or(name),
         _ => name.split('-').next().unwrap_or(name),
     };
     let folder = inner.parent().and_then(Path::to_str).unwrap_or_default();
-    Some(if folder.is_empty() { kind.to_owned() } else { format!("{folder}/{kind}") })
+    let words = folder.split('/').filter(|word| !word.is_empty() && !word.starts_with("fleet-"));
+    let known =
+        words.map(|word| if word.starts_with(|first: char| first.is_ascii_digit()) { "*" } else { word });
+    Some(known.chain([kind]).collect::<Vec<_>>().join("/"))
+}
+
+fn is_segment(name: &str) -> bool {
+    name.len() == 32 && name.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
 fn sorted(dir: &Path) -> anyhow::Result<Vec<PathBuf>> {
@@ -149,6 +162,10 @@ mod tests {
         assert_eq!(kind("log/db/MANIFEST-000030").as_deref(), Some("log/db/MANIFEST"));
         assert_eq!(kind("log/HEAD").as_deref(), Some("log/HEAD"));
         assert_eq!(kind("codes/00ff-1.lease").as_deref(), Some("codes/*.lease"));
+        let segment = "search/6a72f9580127499f9177e93903d689a0.17.del";
+        assert_eq!(kind(segment).as_deref(), Some("search/del"));
+        let snapshot = "fleet-00ff/snapshots/00000000000000000027-0000000001/log/part-000000.sst";
+        assert_eq!(kind(snapshot).as_deref(), Some("snapshots/*/log/*.sst"));
         assert_eq!((kind("log/db/LOG.old.17"), kind("log/db/LOCK")), (None, None));
     }
 }

@@ -67,6 +67,22 @@ fn a_promotion_that_is_interrupted_at_a_named_point_is_made_by_the_next_command(
     assert!(promotions.iter().all(|promotion| promotion["interrupted"].is_string()), "{results}");
 }
 
+#[test]
+fn a_writer_that_is_cut_off_while_it_runs_acknowledges_nothing_and_yields_when_the_cables_are_joined() {
+    let dir = Folder::new();
+    let losses = ["--losses", "silent,cut-off", "--times", "2", "--seed", "7"];
+    let results = harness(dir.path(), "promotions", &losses);
+    assert_eq!(results["broken"], serde_json::json!([]));
+    let promotions = results["promotions"].as_array().unwrap();
+    let hows: Vec<&str> = promotions.iter().map(|promotion| promotion["how"].as_str().unwrap()).collect();
+    assert_eq!(hows, ["silent", "cut_off"]);
+    for promotion in promotions {
+        // It was asked, and said why not: alone at first, replaced at the end.
+        let asked = &promotion["asked_alone"];
+        assert!(sum(asked, "503 no_sync_replica") > 0 && sum(asked, "201") == 0, "{promotion}");
+    }
+}
+
 fn sum(counts: &Value, name: &str) -> u64 {
     let counts = counts.as_object().unwrap().iter();
     counts.filter(|(key, _)| key.starts_with(name)).map(|(_, count)| count.as_u64().unwrap()).sum()
@@ -102,6 +118,7 @@ fn a_file_call_that_fails_loses_nothing_whichever_it_is() {
     let sweeps = results["sweeps"].as_array().unwrap();
     assert_eq!(sweeps.len(), 9, "three parts, three modes");
     assert!(sweeps.iter().all(|sweep| sweep["tried"].as_u64() > Some(0)), "{results}");
+    assert!(sweeps.iter().all(|sweep| sweep["redirects"].as_u64() > Some(0)), "{results}");
     let failed: u64 = sweeps.iter().map(|sweep| sweep["failed"].as_u64().unwrap()).sum();
     assert!(failed > 5, "hardly a call failed: {results}");
 }
@@ -109,9 +126,12 @@ fn a_file_call_that_fails_loses_nothing_whichever_it_is() {
 #[test]
 fn a_flipped_bit_changes_no_answer_in_any_kind_of_file() {
     let dir = Folder::new();
-    let results = harness(dir.path(), "flips", &["--count", "41", "--seed", "7"]);
+    let results = harness(dir.path(), "flips", &["--count", "75", "--seed", "7"]);
     assert_eq!(results["broken"], serde_json::json!([]));
-    assert!(results["kinds"].as_object().unwrap().len() > 30, "{results}");
+    for part in ["admin", "keypool", "proxy", "standby", "backup"] {
+        let kinds = results["kinds"].as_object().unwrap();
+        assert!(kinds.keys().filter(|kind| kind.starts_with(part)).count() > 3, "{part}: {results}");
+    }
 }
 
 #[test]
@@ -120,5 +140,8 @@ fn a_power_cut_loses_nothing_acknowledged() {
     let results = harness(dir.path(), "power-cuts", &["--count", "9", "--seed", "7"]);
     assert_eq!(results["objections"], serde_json::json!([]));
     assert_eq!(results["cuts"], serde_json::json!({ "admin": 3, "keypool-0": 3, "proxy-0": 3 }));
-    assert!(results["acknowledged"].as_u64() > Some(0), "{results}");
+    assert!(
+        results["acknowledged"].as_u64() > Some(0) && results["redirects"].as_u64() > Some(0),
+        "{results}"
+    );
 }
