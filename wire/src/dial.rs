@@ -108,13 +108,14 @@ mod tests {
 
     use super::*;
 
-    type Outcome = Option<Result<&'static str, &'static str>>;
+    type Dialled = Result<&'static str, &'static str>;
+    type Outcome = Option<Dialled>;
 
     /// Dials places that come to `outcomes`, each time they are dialled the next of theirs (the last one again and again; `None`: nothing
     /// ever). Returns whom it dialled and how that ended, if it did.
-    fn dialled(outcomes: &[&[Outcome]]) -> (Vec<usize>, Option<(usize, Result<&'static str, &'static str>)>) {
+    fn dialled(outcomes: &[&[Outcome]]) -> (Vec<usize>, Option<(usize, Dialled)>) {
         let begun = RefCell::new(Vec::new());
-        let dial = |place: usize| -> LocalBoxFuture<'static, Result<&'static str, &'static str>> {
+        let dial = |place: usize| -> LocalBoxFuture<'static, Dialled> {
             let before = begun.borrow().iter().filter(|other| **other == place).count();
             begun.borrow_mut().push(place);
             let of_place = outcomes[place];
