@@ -52,18 +52,21 @@ connections() {
 
 # Others, while so many slow clients are connected: NAME, then what they do.
 others_beside() {
-  local name=$1
+  local name=$1 beside=()
   shift
   rm -f "$BENCH_DIR/enough"
   slow_clients "$@" >"$RESULTS/$name-slowhttptest.txt" 2>&1 &
+  beside+=($!)
   sleep $((HEAD_S / 2))
   slow_clients "$@" >/dev/null 2>&1 &
+  beside+=($!)
   # Until most of them are there.
   sleep $((HEAD_S / 2))
   connections >"$BENCH_DIR/connections" &
+  beside+=($!)
   others "$name"
   touch "$BENCH_DIR/enough"
-  wait $(jobs -p | grep -vx "$FLEET_PID") || true
+  wait "${beside[@]}" || true
   sort -n "$BENCH_DIR/connections" | awk '{ n[NR] = $1 }
     END { printf "  slow       %d to %d connections at a time, half of the time %d or more\n", n[1], n[NR], n[int((NR + 1) / 2)] }' |
     tee -a "$RESULTS/$name.txt"
