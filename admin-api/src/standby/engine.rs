@@ -39,6 +39,8 @@ pub(crate) struct Engine {
     fleet: Box<dyn Fn() -> Option<FleetId> + Send + Sync>,
     /// The highest epoch accepted.
     accepted: watch::Sender<Epoch>,
+    /// How many promotions of this process are under way: one, unless an operator is in a hurry.
+    promotions: watch::Sender<u32>,
     /// The writer that yielded to a promotion of this process, if one did. Forgotten with the process: who was asked by it cannot be known
     /// afterwards.
     yielded: Mutex<Option<Yielded>>,
@@ -61,7 +63,8 @@ impl Engine {
     ) -> Engine {
         let accepted = watch::Sender::new(log.highest_epoch());
         let yielded = Mutex::default();
-        Engine { log: Mutex::new(Some(log)), member, fleet, accepted, yielded, on_fatal }
+        let promotions = watch::Sender::new(0);
+        Engine { log: Mutex::new(Some(log)), member, fleet, accepted, promotions, yielded, on_fatal }
     }
 
     pub(crate) fn member(&self) -> &str {
@@ -75,6 +78,22 @@ impl Engine {
     /// Is told of every epoch accepted.
     pub(crate) fn accepted(&self) -> watch::Receiver<Epoch> {
         self.accepted.subscribe()
+    }
+
+    /// Says that this process is being promoted, until what is returned is dropped.
+    pub(crate) fn begin_promotion(&self) -> PromotionUnderWay<'_> {
+        self.promotions.send_modify(|promotions| *promotions += 1);
+        PromotionUnderWay(self)
+    }
+
+    pub(crate) fn is_being_promoted(&self) -> bool {
+        *self.promotions.borrow() > 0
+    }
+
+    /// Waits until this process is not being promoted.
+    pub(crate) async fn not_being_promoted(&self) {
+        // It fails only when there is no sender, and that is us.
+        let _ = self.promotions.subscribe().wait_for(|promotions| *promotions == 0).await.is_ok();
     }
 
     pub(crate) fn place(&self) -> Result<Place, NotFollowed> {
@@ -156,6 +175,15 @@ impl Engine {
 
     fn with<T>(&self, work: impl FnOnce(&mut Standby) -> T) -> Result<T, NotFollowed> {
         self.log.lock().as_mut().map(work).ok_or(NotFollowed)
+    }
+}
+
+/// A promotion that has not come to its end.
+pub(crate) struct PromotionUnderWay<'a>(&'a Engine);
+
+impl Drop for PromotionUnderWay<'_> {
+    fn drop(&mut self) {
+        self.0.promotions.send_modify(|promotions| *promotions -= 1);
     }
 }
 

@@ -81,12 +81,18 @@ pub(crate) async fn run(options: FollowOptions, stop: CancellationToken) {
         if stop.run_until_cancelled(options.await_room()).await.is_none() {
             return;
         }
+        // An old writer yields to whoever tells it of a higher epoch, and a promotion has to hear from itself that it did.
+        if stop.run_until_cancelled(options.engine.not_being_promoted()).await.is_none() {
+            return;
+        }
         options.status.connecting(&options.urls[next]);
         let (place, dialled) = tokio::select! {
             biased;
             () = stop.cancelled() => return,
             Ok(()) = accepted.changed() => {
                 (pause, head_start) = (*PAUSE.start(), HeadStart::default());
+                // Long enough for the promotion to ask the old writer before we tell it.
+                stop.run_until_cancelled(tokio::time::sleep(jittered(pause))).await;
                 continue;
             }
             dialled = dial::writer(&options.urls, next, options.identity.as_ref(), head_start) => dialled,
@@ -123,7 +129,8 @@ pub(crate) async fn run(options: FollowOptions, stop: CancellationToken) {
         options.status.lost(state, problem);
         tokio::select! {
             () = stop.cancelled() => return,
-            Ok(()) = accepted.changed() => (pause, head_start) = (*PAUSE.start(), HeadStart::default()),
+            // Seen to in the next turn.
+            Ok(()) = accepted.changed() => accepted.mark_changed(),
             () = tokio::time::sleep(jittered(pause)) => pause = (pause * 2).min(*PAUSE.end()),
         }
     }
@@ -164,6 +171,9 @@ impl FollowOptions {
         let mut accepted = self.engine.accepted();
         accepted.mark_unchanged();
         let Ok(hello) = self.hello() else { return End::Over };
+        if self.engine.is_being_promoted() {
+            return End::Lost("this standby is being promoted".to_owned());
+        }
         let highest_epoch = hello.highest_epoch;
         let (acks, messages) = mpsc::channel(ACKS_MAX);
         // The channel is new and has room.

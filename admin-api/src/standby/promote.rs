@@ -52,6 +52,7 @@ impl Promotion {
     /// # Errors
     /// Why not, for the operator, and what is as it was.
     pub(crate) async fn run(&self, args: Args) -> Result<Value, String> {
+        let _under_way = self.engine.begin_promotion();
         let damage = self.sound(args.accept_loss)?;
         let own = self.fence_here(Epoch(0)).await?;
         let answers = self.ask(&self.others, Epoch(0)).await;
