@@ -11,7 +11,7 @@
 //! | 301, 308 | `private, max-age=N`, N = min(300, seconds the link has left) | the browser may skip us for five minutes, no shared cache may |
 //! | 400, 404, 405, 408, 410, 431, 451, 505 | `private, no-cache` | a link may come, come back or change in the next moment |
 //! | 404 before a link begins | `no-store` | it begins to the millisecond |
-//! | a link that ends with a number of clicks | `no-store`, and never permanent | every visit counts |
+//! | a link that ends with a number of clicks, whatever it answers | `no-store`, and never permanent | every visit counts |
 //! | a link that is not for everybody, and what asks who wants to follow it | `private, no-store`, and never permanent | another visitor may not |
 //! | 429, 503 | `no-store` | it says nothing about the link |
 //! | `/favicon.ico`, `/robots.txt` | `public, max-age=86400` | they never change |
@@ -25,6 +25,8 @@ pub mod preview;
 pub mod rich;
 pub mod target;
 pub mod where_to;
+
+use std::borrow::Cow;
 
 use composed::Composed;
 use linklog::{LinkState, LinkView, Position, RedirectStatus};
@@ -127,6 +129,21 @@ impl<'a> Answer<'a> {
             Answer::Composed(composed) => composed.is_of_a_link,
             Answer::Limited { .. } => false,
         }
+    }
+
+    /// The same for nobody to keep; `None`: it is so already.
+    pub fn unkept(&self) -> Option<Composed<'a>> {
+        const NO_STORE: Cow<'static, str> = Cow::Borrowed("no-store");
+        let composed = match self {
+            Answer::Page(page) => Composed::page(*page),
+            Answer::Composed(composed) => (*composed).clone(),
+            Answer::Redirect { status, target, .. } => {
+                Composed::redirect(status.code(), Cow::Borrowed(*target), NO_STORE)
+            }
+            Answer::Limited { .. } => return None,
+        };
+        let is_kept = !composed.cache_control.contains("no-store");
+        is_kept.then_some(Composed { cache_control: NO_STORE, ..composed })
     }
 }
 

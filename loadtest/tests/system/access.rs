@@ -330,6 +330,32 @@ fn guesses_are_limited_for_each_link_and_say_when_to_come_back() {
 }
 
 #[test]
+fn with_more_guesses_at_once_than_may_wait_some_are_told_to_come_back_and_the_others_get_through() {
+    let dir = tempfile::tempdir().unwrap();
+    let town = Town::with(dir.path(), &["proxy.passwords.threads=1", "proxy.passwords.queue_max=1"]);
+    let secret = format!("/{}", town.code(&json!({ "long_url": TARGET, "password": PASSWORD })));
+    let open = format!("/{}", town.code(&json!({ "long_url": TARGET })));
+    // One comparison takes tens of milliseconds; these arrive within one.
+    let answers = std::thread::scope(|scope| {
+        let asked: Vec<_> = (0..32).map(|_| scope.spawn(|| post(&town, &secret, FORM, &[]))).collect();
+        assert_eq!(town.visit(&open).status, 302, "nobody else waits for them");
+        asked.into_iter().map(|answer| answer.join().unwrap()).collect::<Vec<_>>()
+    });
+    let (through, full): (Vec<_>, Vec<_>) = answers.iter().partition(|answer| answer.status == 303);
+    assert!(!through.is_empty() && !full.is_empty(), "{} and {}", through.len(), full.len());
+    for answer in &full {
+        let headers = ["retry-after", "cache-control"].map(|name| answer.header(name));
+        assert_eq!((answer.status, headers), (503, [Some("1"), Some("no-store")]), "{answer:?}");
+    }
+    for (outcome, count) in [("right", through.len()), ("pool_full", full.len())] {
+        let line = format!("signpost_proxy_password_guesses_total{{outcome=\"{outcome}\"}} {count}\n");
+        assert!(town.metrics().contains(&line), "{line}{}", town.metrics());
+    }
+    // What was turned away was no guess: who comes back gets through.
+    assert_eq!(post(&town, &secret, FORM, &[]).status, 303);
+}
+
+#[test]
 fn an_end_counts_before_who_may_follow_and_every_condition_has_to_hold() {
     let dir = tempfile::tempdir().unwrap();
     let town = Town::new(dir.path());

@@ -35,7 +35,8 @@ fn a_link_is_followed_as_often_as_it_allows_and_then_has_ended() {
             (302, TARGET, Some("no-store"))
         );
     }
-    assert_eq!(follow(&town, &code).status, 410);
+    let gone = follow(&town, &code);
+    assert_eq!((gone.status, gone.header("cache-control")), (410, Some("no-store")));
     eventually("everything to be settled", || limit(&town, &code)["held"] == json!([]));
     let expected = json!({ "max_clicks": 2, "used": 2, "burned": 0, "left": 0, "held": [] });
     assert_eq!(limit(&town, &code), expected);
@@ -54,7 +55,18 @@ fn a_link_is_followed_as_often_as_it_allows_and_then_has_ended() {
     let elsewhere = json!({ "long_url": TARGET, "max_clicks": 1, "when_ended": { "fallback_url": "https://example.org/over" } });
     let code = town.code(&elsewhere);
     let visited = [follow(&town, &code), follow(&town, &code)];
-    assert_eq!(visited.map(|answer| answer.location().to_owned()), [TARGET, "https://example.org/over"]);
+    let seen = visited.map(|answer| {
+        assert_eq!(answer.header("cache-control"), Some("no-store"), "{answer:?}");
+        answer.location().to_owned()
+    });
+    assert_eq!(seen, [TARGET, "https://example.org/over"]);
+    for (change, status) in
+        [(json!({ "when_ended": { "status": 404 } }), 404), (json!({ "state": "disabled" }), 404)]
+    {
+        town.patch(&code, &change);
+        let hidden = follow(&town, &code);
+        assert_eq!((hidden.status, hidden.header("cache-control")), (status, Some("no-store")), "{change}");
+    }
     for wrong in [json!(0), json!(-1), json!("5"), json!(1.5), json!(1_000_000_000_001_u64)] {
         let (status, field, _) = town.refused(&json!({ "long_url": TARGET, "max_clicks": wrong }));
         assert_eq!((status, &*field), (422, "max_clicks"), "{wrong}");

@@ -62,7 +62,12 @@ fn a_quota_of_redirects_is_for_both_together() {
         through += u64::from(visit(&town, proxy, path).status == 302);
     }
     assert_eq!(through + follow_on_both(&town, &codes[0], 429), 300);
-    assert_eq!([0, 1].map(|proxy| visit(&town, proxy, &codes[1]).status), [429; 2]);
+    for proxy in [0, 1] {
+        let over = visit(&town, proxy, &codes[1]);
+        let wait_s: u64 = over.header("retry-after").unwrap().parse().unwrap();
+        assert_eq!((over.status, over.header("cache-control")), (429, Some("no-store")), "{over:?}");
+        assert!((1..=86_400).contains(&wait_s), "until the next day: {wait_s}");
+    }
 }
 
 #[test]

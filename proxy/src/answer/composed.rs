@@ -4,6 +4,8 @@ use std::borrow::Cow;
 
 use bytes::Bytes;
 
+use super::{Answer, Page};
+
 /// The answer: everything but the date.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Composed<'a> {
@@ -43,6 +45,21 @@ impl<'a> Composed<'a> {
             is_of_a_link: true,
         }
     }
+
+    /// One of our pages.
+    pub fn page(page: Page) -> Composed<'static> {
+        let text = page.text();
+        Composed {
+            status: text.status,
+            cache_control: Cow::Borrowed(text.cache_control),
+            location: None,
+            content_type: text.content_type,
+            headers: text.extra.as_slice(),
+            set_cookie: None,
+            body: Bytes::from_static(text.body.as_bytes()),
+            is_of_a_link: Answer::Page(page).is_of_a_link(),
+        }
+    }
 }
 
 /// The words behind a status (RFC 9110 §15, RFC 7725).
@@ -57,6 +74,7 @@ pub const fn reason(status: u16) -> &'static str {
         401 => "Unauthorized",
         403 => "Forbidden",
         404 => "Not Found",
+        405 => "Method Not Allowed",
         410 => "Gone",
         451 => "Unavailable For Legal Reasons",
         503 => "Service Unavailable",

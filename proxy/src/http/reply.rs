@@ -182,6 +182,12 @@ fn of_rich_link<R>(
             return Ok(write(limit(Answer::Page(Page::Unsure))));
         }
     };
+    let is_limited = extras.limit.is_some();
+    // Whatever it is: with every click, and with the last one, it is something else.
+    let write = |answer: Answer<'_>| match answer.unkept().filter(|_| is_limited) {
+        Some(unkept) => write(Answer::Composed(&unkept)),
+        None => write(answer),
+    };
     let rest = match wanted.what {
         What::Beyond => deeper(wanted.domain, asked.raw_path()).map(|(_, rest)| rest),
         What::Target | What::Preview => None,
