@@ -212,6 +212,8 @@ impl Args {
         let code = api.create(&target, max_clicks)?;
         let proxies: Vec<Endpoint> =
             fleet.ready().proxies.iter().map(|url| Ok(url.parse()?)).collect::<anyhow::Result<_>>()?;
+        // A proxy that was away in that moment has it later: after a restore, when it has begun with a snapshot.
+        api::previewed_everywhere(&proxies, &code, 200)?;
         let begun = Instant::now();
         let visitors = Visitors::start(
             &code,
@@ -252,7 +254,7 @@ impl Args {
         let seen = visitors.join()?;
         anyhow::ensure!(!stop.is_set(), "stopped before the end");
         let standing = api.settled(&code)?;
-        api::ended_everywhere(&proxies, &code)?;
+        api::previewed_everywhere(&proxies, &code, 410)?;
         let took_ms = begun.elapsed().as_millis() as u64;
         let (promoted, restored) = (promote, self.restore);
         Ok(Link { max_clicks, lowered, seen, standing, kills, promoted, restored, took_ms })

@@ -85,18 +85,15 @@ impl Api {
     }
 }
 
-/// Waits until every proxy says that a link has ended: by its preview, which uses no click. From then on it follows the writer there is now.
-pub(super) fn ended_everywhere(proxies: &[Endpoint], code: &str) -> anyhow::Result<()> {
+/// Waits until every proxy answers a link's preview, which uses no click, with this status: what the link is has come to it.
+pub(super) fn previewed_everywhere(proxies: &[Endpoint], code: &str, status: u16) -> anyhow::Result<()> {
     let until = Instant::now() + SETTLED_WITHIN;
     for proxy in proxies {
         let mut connection = Connection::new(proxy.clone(), API_TIMEOUT);
         let request = get(proxy, &format!("/{code}+"), "");
-        while connection.exchange(&request).map(|answer| answer.status).unwrap_or_default() != 410 {
-            anyhow::ensure!(
-                Instant::now() < until,
-                "{} does not say that a link has ended",
-                proxy.authority()
-            );
+        while connection.exchange(&request).map(|answer| answer.status).unwrap_or_default() != status {
+            let authority = proxy.authority();
+            anyhow::ensure!(Instant::now() < until, "{authority} does not answer the preview with {status}");
             std::thread::sleep(LOOK_EVERY);
         }
     }
