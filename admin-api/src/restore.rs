@@ -290,7 +290,7 @@ fn propose(writer: &Writer, changes: Vec<Change>) -> Result<(), RestoreError> {
 }
 
 /// Writes the file that says how far a journal is that was made of a snapshot.
-fn write_head(dir: &Path, head: &linklog::Head) -> Result<(), HeadFileError> {
+pub(crate) fn write_head(dir: &Path, head: &linklog::Head) -> Result<(), HeadFileError> {
     let (mut file, _) = HeadFile::open(&dir.join("HEAD"))?;
     file.write(head, clock::now_ms())?;
     file.sync()
