@@ -224,7 +224,7 @@ pub async fn restore(options: &RestoreOptions, tell: &dyn Fn(String)) -> Result<
     standby.fence(epoch)?;
     standby.promote(clock::now_ms())?;
     tell(format!("beginning epoch {epoch} after record {to}"));
-    let burned = begin(&work.join("log"), Restored { to, epoch }, options.keep_limits)?;
+    let burned = begin(&work.join("log"), Restored { to, epoch, discarded }, options.keep_limits)?;
 
     let codes = options.data_dir.join("codes");
     origin::disown(&codes).map_err(folder("give up the leases in", &codes))?;

@@ -292,6 +292,7 @@ async fn start_tasks(
         budgets: links.budgets.clone(),
         sweep: sweep.clone(),
         fleet: opened.fleet,
+        restored: opened.restored,
         writing: Default::default(),
     };
     others.spawn(control.serve(Arc::new(operator), stop_others.clone()));

@@ -17,7 +17,7 @@ pub struct Standby {
     pub dir: tempfile::TempDir,
     config: Config,
     pub following: Option<RunningStandby>,
-    writing: Option<Running>,
+    pub writing: Option<Running>,
     token: String,
 }
 
@@ -52,7 +52,15 @@ impl Standby {
         daemon::control::call(&socket, command, args).map_err(|error| error.to_string())
     }
 
-    fn client(&self) -> Client {
+    /// What the process does by itself when it has fetched what it lacked.
+    pub fn renewed(&mut self) {
+        let following = self.following.take().unwrap();
+        following.wait(&CancellationToken::new());
+        assert_eq!(following.stop().unwrap(), Ended::Renewed);
+        self.following = Some(RunningStandby::start(&self.config).unwrap());
+    }
+
+    pub fn client(&self) -> Client {
         let addresses = match (&self.following, &self.writing) {
             (Some(standby), _) => standby.addresses(),
             (None, Some(writer)) => writer.addresses(),
@@ -62,7 +70,7 @@ impl Standby {
     }
 
     /// What the process does by itself when its operator says `promote`.
-    fn promote(&mut self, accept_loss: bool) -> Result<Value, String> {
+    pub fn promote(&mut self, accept_loss: bool) -> Result<Value, String> {
         let promoted = self.control("promote", json!({ "accept_loss": accept_loss }))?;
         let following = self.following.take().unwrap();
         following.wait(&CancellationToken::new());
@@ -72,7 +80,7 @@ impl Standby {
     }
 }
 
-fn alias(client: &Client, code: &str) -> (u16, String) {
+pub fn alias(client: &Client, code: &str) -> (u16, String) {
     let reply = client.post("/v1/links", &json!({ "long_url": "https://a.example/", "alias": code }));
     (reply.status, reply.json["code"].as_str().unwrap_or_default().to_owned())
 }

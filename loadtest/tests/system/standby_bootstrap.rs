@@ -23,7 +23,7 @@ fn follows(fleet: &Fleet, index: usize) -> bool {
 }
 
 fn fetched(fleet: &Fleet, part: &str) -> usize {
-    log(fleet, part).lines().filter(|line| line.contains("another log is there")).count()
+    log(fleet, part).lines().filter(|line| line.contains("what was fetched is whole")).count()
 }
 
 #[test]
