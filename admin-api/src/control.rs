@@ -92,9 +92,7 @@ impl Operator {
         let commit = self.log.commit();
         let position = commit.head.position;
         let at = |at: Position| json!({ "epoch": at.epoch.0, "seq": at.seq.0 });
-        let restored = |Restored { to, epoch, discarded }| {
-            json!({ "to": at(to), "epoch": epoch.0, "discarded": discarded.map(at) })
-        };
+        let restored = |Restored { to, epoch, discarded }| json!({ "to": at(to), "epoch": epoch.0, "discarded": discarded.map(at) });
         json!({
             "role": "writer",
             "fleet": self.fleet.to_string(),

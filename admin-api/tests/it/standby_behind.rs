@@ -1,7 +1,12 @@
 //! A standby that is new when the writer's journals no longer begin at the beginning.
 
+use std::path::Path;
+use std::process::Command;
+
 use clicklog::{Batch, BatchNumber, Cell, Counts, LedgerId, Subject};
-use linklog::{DomainId, Key, Position};
+use linklog::standby::StandbyOptions;
+use linklog::store::StoreOptions;
+use linklog::{DomainId, Epoch, Key, Position};
 use serde_json::json;
 
 use crate::fixture::{Admin, Reporter, batch, hello, subject_of_newest, until};
@@ -16,6 +21,54 @@ fn of_many(number: u64) -> Batch {
     };
     let cells = (0..4_096).map(cell).collect();
     Batch::new(LedgerId([1; 16]), BatchNumber(number), 1_700_000_000_000 + number, 0, cells)
+}
+
+fn copy(from: &Path, to: &Path) {
+    let copied = Command::new("cp").arg("-r").args([from, to]).status().unwrap();
+    assert!(copied.success());
+}
+
+/// The highest epoch that a log which is not in use has promised, after `epoch` was promised too.
+fn promise(log: &Path, epoch: Epoch) -> Epoch {
+    let options = StandbyOptions { store: StoreOptions::default(), journal_bytes_kept: u64::MAX };
+    let mut log = linklog::standby::Standby::open(log, &options).unwrap();
+    log.fence(epoch).unwrap();
+    log.highest_epoch()
+}
+
+#[test]
+fn a_log_that_was_fetched_lacks_nothing_that_the_old_one_has_acknowledged_or_promised() {
+    let writer = Admin::start(&[]);
+    assert_eq!(alias(&writer.client(), "one").0, 201);
+    let mut standby = Standby::of(&writer, "standby-0", &[], "");
+    let data = standby.dir.path().join("data");
+    let (log, next, before) = (data.join("log"), data.join("log-next"), data.join("log-before"));
+    standby.stop();
+    copy(&log, &data.join("fetched"));
+    standby.start();
+    assert_eq!(alias(&writer.client(), "two").0, 201);
+    standby.caught_up(&writer);
+    standby.stop();
+    std::fs::rename(data.join("fetched"), &next).unwrap();
+    standby.start();
+    assert_eq!(standby.client().get("/v1/links/two").status, 200);
+    assert!(!next.exists(), "it lacks a record, and nobody starts with it later");
+
+    standby.stop();
+    copy(&log, &next);
+    assert_eq!(promise(&log, Epoch(7)), Epoch(7));
+    std::fs::write(log.join("old"), "").unwrap();
+    standby.start();
+    standby.stop();
+    assert!(!log.join("old").exists() && !next.exists() && !before.exists(), "it has taken the place");
+    assert_eq!(promise(&log, Epoch(0)), Epoch(7));
+
+    // Killed between the two renames.
+    std::fs::rename(&log, &before).unwrap();
+    copy(&before, &next);
+    standby.start();
+    assert_eq!(standby.client().get("/v1/links/two").status, 200);
+    assert!(log.exists() && !next.exists() && !before.exists());
 }
 
 #[test]
