@@ -52,6 +52,8 @@ end_bench() { # TITLE TARGET
       printf '\n## %s\n```text\n%s\n```\n' "$name" "$(cat "$RESULTS/$name.txt")"
     done
   } >"$RESULTS/README.md"
+  # Whose home it was is nobody's business.
+  find "$RESULTS" -type f \( -name '*.json' -o -name '*.txt' -o -name '*.md' \) -exec sed -i "s#$HOME/#~/#g" {} +
   say
   say "Written: $RESULTS/README.md, with the reports beside it."
 }

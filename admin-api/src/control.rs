@@ -10,6 +10,7 @@ mod sweep;
 mod tokens;
 
 use daemon::control::{Answer, Commands};
+use linklog::entity::Restored;
 use linklog::writer::{Decision, ProposeError};
 use linklog::{Change, Position};
 use serde::de::DeserializeOwned;
@@ -54,6 +55,8 @@ pub struct Operator {
     pub sweep: Sweep,
     /// Whose writer this is.
     pub fleet: FleetId,
+    /// Where its log was put back to, if it ever was.
+    pub restored: Option<Restored>,
     /// One command that writes at a time: they look before they write, and there is one operator.
     pub writing: Mutex<()>,
 }
@@ -88,10 +91,13 @@ impl Operator {
     fn status(&self) -> Value {
         let commit = self.log.commit();
         let position = commit.head.position;
+        let at = |at: Position| json!({ "epoch": at.epoch.0, "seq": at.seq.0 });
+        let restored = |Restored { to, epoch, discarded }| json!({ "to": at(to), "epoch": epoch.0, "discarded": discarded.map(at) });
         json!({
             "role": "writer",
             "fleet": self.fleet.to_string(),
-            "head": { "epoch": position.epoch.0, "seq": position.seq.0 },
+            "head": at(position),
+            "restored": self.restored.map(restored),
             "digest": commit.head.digest.to_string(),
             "serve_sum": format!("{:?}", commit.serve_sum),
             "format_level": commit.format_level,

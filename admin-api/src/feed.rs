@@ -33,7 +33,7 @@ use crate::clicks::{ClickSource, CopyService, ReportService};
 use crate::levels::Levels;
 use crate::members::Members;
 use crate::replication::Replication;
-use crate::snapshots::{Shelf, SnapshotService};
+use crate::snapshots::SnapshotService;
 use crate::succession::SuccessionService;
 use frames::FrameCache;
 
@@ -115,10 +115,9 @@ impl FeedServer {
         clicks: ClickSource,
         budgets: Budgets,
         succession: SuccessionService,
-        shelf: Shelf,
+        snapshots: SnapshotService,
         stop: CancellationToken,
     ) -> Result<(), FeedError> {
-        let snapshots = SnapshotService::new(shelf, source.members.clone(), source.fleet);
         let copies = CopyService::new(clicks.clone(), stop.clone());
         let clicks = ReportService::new(clicks, stop.clone());
         let service = FeedService { source: Arc::new(source), frames: Arc::default(), stop: stop.clone() };
@@ -129,16 +128,21 @@ impl FeedServer {
         Ok(self.listener.serve(routes, stop.cancelled_owned()).await?)
     }
 
-    /// Serves a standby's side until `stop`: whoever wants to follow is sent to the writer.
+    /// Serves a standby's side until `stop`: whoever wants to follow is sent to the writer, snapshots are to be had.
     ///
     /// # Errors
     /// If the server fails as a whole.
     pub(crate) async fn serve_standby(
         self,
         succession: SuccessionService,
+        snapshots: Option<SnapshotService>,
         stop: CancellationToken,
     ) -> Result<(), FeedError> {
         let routes = with_succession(feed_routes(NotTheWriter), succession);
+        let routes = match snapshots {
+            Some(snapshots) => with_snapshots(routes, snapshots),
+            None => routes,
+        };
         Ok(self.listener.serve(routes, stop.cancelled_owned()).await?)
     }
 }

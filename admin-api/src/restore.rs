@@ -224,7 +224,7 @@ pub async fn restore(options: &RestoreOptions, tell: &dyn Fn(String)) -> Result<
     standby.fence(epoch)?;
     standby.promote(clock::now_ms())?;
     tell(format!("beginning epoch {epoch} after record {to}"));
-    let burned = begin(&work.join("log"), Restored { to, epoch }, options.keep_limits)?;
+    let burned = begin(&work.join("log"), Restored { to, epoch, discarded }, options.keep_limits)?;
 
     let codes = options.data_dir.join("codes");
     origin::disown(&codes).map_err(folder("give up the leases in", &codes))?;
@@ -290,7 +290,7 @@ fn propose(writer: &Writer, changes: Vec<Change>) -> Result<(), RestoreError> {
 }
 
 /// Writes the file that says how far a journal is that was made of a snapshot.
-fn write_head(dir: &Path, head: &linklog::Head) -> Result<(), HeadFileError> {
+pub(crate) fn write_head(dir: &Path, head: &linklog::Head) -> Result<(), HeadFileError> {
     let (mut file, _) = HeadFile::open(&dir.join("HEAD"))?;
     file.write(head, clock::now_ms())?;
     file.sync()

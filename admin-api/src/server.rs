@@ -79,12 +79,13 @@ pub struct Addresses {
     pub feed: SocketAddr,
 }
 
-/// Starts the service, runs it until `stop` or a failure, and ends it in order. A standby that is promoted goes on as the writer.
+/// Starts the service, runs it until `stop` or a failure, and ends it in order. A standby that is promoted goes on as the writer,
+/// one that has fetched another log with that.
 ///
 /// # Errors
 /// It could not start, or the log failed.
 pub fn run(config: &Config, stop: &CancellationToken) -> Result<(), ServerError> {
-    if standby::is_meant(config)? {
+    while standby::is_meant(config)? {
         let running = RunningStandby::start(config)?;
         daemon::notify::ready();
         running.wait(stop);

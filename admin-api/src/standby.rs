@@ -8,19 +8,21 @@
 //! - A promotion is an operator's decision. Nothing here makes it.
 //!
 //! - `copy_clicks`: the counts, beside the log · `engine`: the log, one thing at a time · `follow`: the stream from the writer · `promote`: what happens in which order ·
-//!   [`quorum`]: how many have to be asked · [`status`]: how it goes · `tell`: a new writer tells the old ones
+//!   [`quorum`]: how many have to be asked · `renew`: another log out of a snapshot · [`status`]: how it goes · `tell`: a new writer tells the old ones
 
 pub mod ballot;
-mod copy_clicks;
+pub(crate) mod copy_clicks;
 mod engine;
 mod follow;
 mod promote;
 pub mod quorum;
 pub mod recover;
+pub(crate) mod renew;
 pub mod status;
 pub(crate) mod tell;
 
-pub(crate) use copy_clicks::{CopyOptions, run as copy_clicks};
+pub(crate) use copy_clicks::CopyOptions;
 pub(crate) use engine::Engine;
 pub(crate) use follow::{FollowOptions, run as follow};
 pub(crate) use promote::Promotion;
+pub(crate) use renew::Renewal;

@@ -29,12 +29,12 @@ use tokio_util::sync::CancellationToken;
 use wire::feed::refusal::Reason;
 use wire::identity::Identity;
 
-use crate::bootstrap::BootstrapError;
 use crate::budgets::Budgets;
 use crate::hosts::Hosts;
 use crate::hot_map::HotMap;
 use crate::passwords::attempts::Attempts;
 use crate::visitors::Visitors;
+use ::bootstrap::BootstrapError;
 use applier::{Applier, Fault, WORK_MAX, Work};
 use backoff::Backoff;
 use recover::{Need, Recoverer};
@@ -198,13 +198,13 @@ impl Pilot {
                 self.backoff.reset();
                 self.logged.remove(&url);
             }
-            let pause = match self.after(&url, end) {
+            let pause = match self.after(&url, stream, end) {
                 Next::Wait(pause) => pause,
                 Next::Recover(need) => {
                     if need.is_everybodys() {
                         tokio::time::sleep(Backoff::before_bootstrap(rand::random())).await;
                     }
-                    match self.recoverer.recover(&url, &self.follower, stream, &need).await {
+                    match self.recoverer.recover(&url, &self.urls, &self.follower, stream, &need).await {
                         Ok(()) => {
                             self.backoff.reset();
                             self.logged.clear();
@@ -249,7 +249,7 @@ impl Pilot {
     }
 
     /// Notes why a stream ended; returns what to do next.
-    fn after(&mut self, url: &str, end: End) -> Next {
+    fn after(&mut self, url: &str, stream: u64, end: End) -> Next {
         let random = rand::random();
         let wait = match end {
             End::Needs(need) => return Next::Recover(need),
@@ -272,6 +272,11 @@ impl Pilot {
                 // It may be the writer the next moment; as long as it is none, another one of the list is.
                 self.log_once(url, "standby", || tracing::info!(writer = url, "a standby, not the writer"));
                 self.status.lost(FeedState::Connecting, detail, None);
+                // Without a single record there is nothing to serve from; everybody was tried once.
+                let is_empty = self.status.snapshot().applied.position.seq.0 == 0;
+                if is_empty && stream as usize > self.urls.len() {
+                    return Next::Recover(Need::no_writer());
+                }
                 self.backoff.next(random)
             }
             End::Refused { reason, detail } => {

@@ -201,8 +201,7 @@ fn begin_at(journal: &JournalReader, hello: &CopierHello) -> Result<Entries, Sta
     let (seq, first) = (if is_ours { named.seq } else { Seq(0) }, journal.first_retained());
     if seq.next() < first {
         return Err(Status::failed_precondition(format!(
-            "the journal of clicks begins with entry {first}: stop this standby and give it a copy of the writer's data_dir/clicks that was \
-             made while that one was stopped"
+            "the journal of clicks begins with entry {first}: begin with a snapshot"
         )));
     }
     let (epoch, digest) = if is_ours { (hello.epoch, hello.digest.clone()) } else { (0, Vec::new()) };

@@ -27,7 +27,7 @@ use crate::budgets::Budgets;
 use crate::clicks::{Copies, Reporters};
 use crate::members;
 use crate::replication::ReplicationOptions;
-use crate::snapshots::ShelfOptions;
+use crate::snapshots::{Shelf, ShelfOptions};
 use crate::succession::WriterSide;
 use fleet::{Fleet, SMALL, hello};
 

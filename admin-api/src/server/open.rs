@@ -51,6 +51,14 @@ pub enum OpenLogError {
         /// Why not.
         source: std::io::Error,
     },
+    /// One that was fetched cannot take its place.
+    #[error("cannot put the log that was fetched in its place in {dir}")]
+    Renewed {
+        /// Where both are.
+        dir: String,
+        /// Why not.
+        source: std::io::Error,
+    },
     /// It cannot be read.
     #[error(transparent)]
     Store(#[from] StoreError),

@@ -50,8 +50,9 @@ use crate::replication::Replication;
 use crate::scrub;
 use crate::search::Search;
 use crate::signing::Signing;
+use crate::snapshots::{Shelf, ShelfOptions, SnapshotService};
 use crate::standby::status::Status;
-use crate::standby::{CopyOptions, Engine, FollowOptions, Promotion, copy_clicks, follow};
+use crate::standby::{CopyOptions, Engine, FollowOptions, Promotion, Renewal, copy_clicks, follow, renew};
 use crate::succession::SuccessionService;
 use crate::succession::peer::Asker;
 use crate::sweep::Sweep;
@@ -64,6 +65,8 @@ pub enum Ended {
     Stopped,
     /// It was promoted: its log is to be opened by a writer.
     Promoted,
+    /// It has fetched another log, which it is to be started with.
+    Renewed,
 }
 
 /// A running standby.
@@ -72,6 +75,7 @@ pub struct RunningStandby {
     stop: CancellationToken,
     fatal: Arc<AtomicBool>,
     promoted: Arc<AtomicBool>,
+    renewed: Arc<AtomicBool>,
     probe: Arc<HealthProbe>,
     // From here on in the order in which they end.
     runtime: Option<Runtime>,
@@ -92,6 +96,7 @@ pub(super) fn is_meant(config: &Config) -> Result<bool, ServerError> {
         tracing::warn!(
             "this log was promoted: it is written, though [standby] names writers to follow; they are told that they were replaced"
         );
+        renew::forget(&config.data_dir)?;
     }
     Ok(!promoted)
 }
@@ -147,7 +152,7 @@ impl RunningStandby {
         let (stop, fatal) = (CancellationToken::new(), Arc::new(AtomicBool::new(false)));
         let opened = open_log(config, standby, identity.as_ref(), &fatal, &stop)?;
         let accounts = open::open_accounts(config, fatal.clone(), stop.clone())?;
-        let promoted = Arc::new(AtomicBool::new(false));
+        let [promoted, renewed] = [(); 2].map(|()| Arc::new(AtomicBool::new(false)));
         let parts = Parts {
             config,
             standby,
@@ -156,6 +161,7 @@ impl RunningStandby {
             accounts: &accounts,
             probe: &probe,
             promoted: &promoted,
+            renewed: &renewed,
         };
         let starting = parts.start(stop.clone(), health.local_addr());
         let (addresses, tasks) = runtime.block_on(starting)?;
@@ -167,6 +173,7 @@ impl RunningStandby {
             stop,
             fatal,
             promoted,
+            renewed,
             probe,
             runtime: Some(runtime),
             tasks,
@@ -194,10 +201,12 @@ impl RunningStandby {
     /// The log had failed.
     pub fn stop(mut self) -> Result<Ended, ServerError> {
         self.end();
-        match (self.fatal.load(Ordering::Acquire), self.promoted.load(Ordering::Acquire)) {
-            (true, _) => Err(ServerError::Fatal),
-            (false, true) => Ok(Ended::Promoted),
-            (false, false) => Ok(Ended::Stopped),
+        let is = |flag: &AtomicBool| flag.load(Ordering::Acquire);
+        match (is(&self.fatal), is(&self.promoted), is(&self.renewed)) {
+            (true, _, _) => Err(ServerError::Fatal),
+            (false, true, _) => Ok(Ended::Promoted),
+            (false, false, true) => Ok(Ended::Renewed),
+            (false, false, false) => Ok(Ended::Stopped),
         }
     }
 
@@ -233,6 +242,7 @@ fn open_log(
 ) -> Result<Opened, ServerError> {
     let directory = |source| OpenLogError::Directory { dir: config.data_dir.display().to_string(), source };
     open::private_directory(&config.data_dir).map_err(directory)?;
+    renew::settle(&config.data_dir)?;
     let options =
         StandbyOptions { store: StoreOptions::default(), journal_bytes_kept: config.journal_retention_bytes };
     let opened = Standby::open(&config.data_dir.join("log"), &options).map_err(OpenLogError::from)?;
@@ -256,6 +266,7 @@ struct Parts<'a> {
     accounts: &'a Accounts,
     probe: &'a Arc<HealthProbe>,
     promoted: &'a Arc<AtomicBool>,
+    renewed: &'a Arc<AtomicBool>,
 }
 
 impl Parts<'_> {
@@ -286,12 +297,22 @@ impl Parts<'_> {
 
         let api_url = standby.api_url.clone();
         let status = Arc::new(Status::new(&standby.of[0], api_url, metrics.scrub.clone()));
+        let renewal = Arc::new(Renewal {
+            data_dir: config.data_dir.clone(),
+            identity: identity.cloned(),
+            engine: engine.clone(),
+            status: status.clone(),
+            disk: disk.clone(),
+            renewed: self.renewed.clone(),
+            stop: stop.clone(),
+        });
         let options = FollowOptions {
             urls: standby.of.clone(),
             identity: identity.cloned(),
             engine: engine.clone(),
             status: status.clone(),
             disk: disk.clone(),
+            renewal: renewal.clone(),
             on_tables: Arc::new(move || tables.reload()),
         };
         let following = stop_others.child_token();
@@ -303,13 +324,15 @@ impl Parts<'_> {
             accounts: self.accounts.handle(),
             journal: self.accounts.journal(),
             disk: disk.clone(),
-            place: config.data_dir.join("clicks-copied.json"),
+            place: copy_clicks::place(&config.data_dir),
+            renewal,
         };
-        others.spawn(copy_clicks(copying, following.clone()));
+        others.spawn(copy_clicks::run(copying, following.clone()));
         let succession = SuccessionService { side: engine.clone(), journal: log.journal().clone() };
+        let snapshots = self.snapshots(&members, &status, &mut others, &stop_others)?;
         let stop_feed = stop_others.clone();
         others.spawn(async move {
-            if let Err(error) = feed.serve_standby(succession, stop_feed).await {
+            if let Err(error) = feed.serve_standby(succession, snapshots, stop_feed).await {
                 tracing::error!(%error, "the succession is served no more");
             }
         });
@@ -348,6 +371,25 @@ impl Parts<'_> {
         let server = HttpServer { router: http::router(Arc::new(api)), metrics };
         serving.spawn(server.serve(http, stop));
         Ok((addresses, Tasks { http: serving, others, stop_others }))
+    }
+
+    /// Snapshots for whoever needs one while the writer is away, or has none to give. `None`: whose log it is is not known yet.
+    fn snapshots(
+        &self,
+        members: &Members,
+        status: &Arc<Status>,
+        others: &mut JoinSet<()>,
+        stop_others: &CancellationToken,
+    ) -> io::Result<Option<SnapshotService>> {
+        let Parts { config, opened, .. } = self;
+        let Some(fleet) = opened.engine.fleet_id() else { return Ok(None) };
+        let options = ShelfOptions::of_log(config, fleet);
+        let (source, journal) = (opened.log.reader().into(), opened.log.journal().clone());
+        let shelf = Shelf::open(options, source, journal, stop_others.clone())?;
+        others.spawn(shelf.clone().tidy());
+        let status = status.clone();
+        let service = SnapshotService::new(shelf, members.clone(), fleet);
+        Ok(Some(service.unless(Arc::new(move || status.unfit()))))
     }
 
     #[allow(clippy::too_many_arguments)]

@@ -34,7 +34,7 @@ use crate::replication::{MemberStatus, Replication};
 use crate::search::Search;
 use crate::search::clicked::ClickSource as ClicksOfIndex;
 use crate::search::indexer::{Indexer, Source};
-use crate::snapshots::Shelf;
+use crate::snapshots::SnapshotService;
 use crate::succession::SuccessionService;
 use crate::sweep::Sweep;
 use crate::sweep::window::Window;
@@ -192,10 +192,10 @@ pub(super) async fn serve_feed(
     clicks: ClickSource,
     budgets: Budgets,
     succession: SuccessionService,
-    shelf: Shelf,
+    snapshots: SnapshotService,
     stop: CancellationToken,
 ) {
-    if let Err(error) = feed.serve(source, clicks, budgets, succession, shelf, stop).await {
+    if let Err(error) = feed.serve(source, clicks, budgets, succession, snapshots, stop).await {
         tracing::error!(%error, "the feed has ended");
     }
 }

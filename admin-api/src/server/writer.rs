@@ -42,14 +42,12 @@ use crate::scrub;
 use crate::search::Search;
 use crate::search::indexer::Indexer;
 use crate::signing::Signing;
-use crate::snapshots::{Shelf, ShelfOptions};
+use crate::snapshots::{Shelf, ShelfOptions, SnapshotService};
 use crate::standby::tell;
 use crate::succession::peer::Asker;
 use crate::succession::{SuccessionService, WriterSide};
 
-/// Where in the data directory the snapshots for followers lie.
-const SNAPSHOTS_DIR: &str = "snapshots";
-/// Where in it the disk is looked at.
+/// Where in the data directory the disk is looked at.
 pub(super) const SCRUB_DIR: &str = "scrub";
 
 /// A running service.
@@ -206,15 +204,14 @@ async fn start_tasks(
     };
     let budgets = Budgets::load(opened.fleet, log.clone(), members.clone(), metrics.budgets.clone())
         .map_err(OpenLogError::from)?;
-    let shelf = ShelfOptions {
-        dir: config.data_dir.join(SNAPSHOTS_DIR),
-        fleet: opened.fleet,
-        bytes_per_s: config.snapshot_bytes_per_s,
-        // A snapshot must not be what makes the writer refuse changes.
-        reserve_bytes: config.disk_reserve_bytes.saturating_add(config.disk_reserve_bytes / 4),
-    };
-    let shelf = Shelf::open(shelf, &reader, opened.writer.journal(), stop_others.clone())?;
+    let shelf = ShelfOptions::of_log(config, opened.fleet);
+    let shelf = Shelf::open(shelf, (&reader).into(), opened.writer.journal(), stop_others.clone())?;
     others.spawn(shelf.clone().tidy());
+    let counts = ShelfOptions::of_counts(config, opened.fleet);
+    let (rows, journal) = (opened.accounts.handle().snapshot_source(), opened.accounts.journal());
+    let counts = Shelf::open(counts, rows, journal, stop_others.clone())?;
+    others.spawn(counts.clone().tidy());
+    let snapshots = SnapshotService::new(shelf, members.clone(), opened.fleet).with_counts(counts);
     let scrub_dir = config.data_dir.join(SCRUB_DIR);
     let counts = metrics.scrub.clone();
     others.spawn(scrub::run(reader.clone(), scrub_dir, config.scrub, counts, stop_others.clone()));
@@ -224,7 +221,7 @@ async fn start_tasks(
         click_source,
         budgets.clone(),
         succession,
-        shelf,
+        snapshots,
         stop_others.clone(),
     ));
     if let Some(standby) = &config.standby {
@@ -295,6 +292,7 @@ async fn start_tasks(
         budgets: links.budgets.clone(),
         sweep: sweep.clone(),
         fleet: opened.fleet,
+        restored: opened.restored,
         writing: Default::default(),
     };
     others.spawn(control.serve(Arc::new(operator), stop_others.clone()));

@@ -35,14 +35,30 @@ type Outbox<T> = mpsc::Sender<Result<T, Status>>;
 #[derive(Clone)]
 pub struct SnapshotService {
     shelf: Shelf,
+    /// Those of the counts of clicks.
+    counts: Option<Shelf>,
     members: Members,
     fleet: FleetId,
+    unfit: Unfit,
 }
+
+/// Says why what is here is nothing to begin with, if that is so.
+type Unfit = Arc<dyn Fn() -> Option<String> + Send + Sync>;
 
 impl SnapshotService {
     /// Serves to `members` of `fleet`.
-    pub const fn new(shelf: Shelf, members: Members, fleet: FleetId) -> SnapshotService {
-        SnapshotService { shelf, members, fleet }
+    pub fn new(shelf: Shelf, members: Members, fleet: FleetId) -> SnapshotService {
+        SnapshotService { shelf, counts: None, members, fleet, unfit: Arc::new(|| None) }
+    }
+
+    /// Offers snapshots of the counts of clicks, too.
+    pub(crate) fn with_counts(self, counts: Shelf) -> SnapshotService {
+        SnapshotService { counts: Some(counts), ..self }
+    }
+
+    /// Offers none while something is the matter with what is here.
+    pub(crate) fn unless(self, unfit: Unfit) -> SnapshotService {
+        SnapshotService { unfit, ..self }
     }
 
     fn admit(&self, peer: Option<&PeerIdentity>, fleet_id: &[u8], name: &str) -> Result<Member, Status> {
@@ -53,16 +69,23 @@ impl SnapshotService {
         })
     }
 
-    /// Decides what a member may hold.
-    fn contents(&self, peer: Option<&PeerIdentity>, request: &OpenRequest) -> Result<Contents, Status> {
+    /// Decides what a member may hold, and where it is.
+    fn wanted(
+        &self,
+        peer: Option<&PeerIdentity>,
+        request: &OpenRequest,
+    ) -> Result<(&Shelf, Contents), Status> {
         let member = self.admit(peer, &request.fleet_id, &request.member)?;
         let may_have_manage =
             member.role == MemberRole::Sync && peer.is_none_or(|peer| peer.role == Role::Writer);
-        match request.with_manage {
-            false => Ok(Contents::Serve),
-            true if may_have_manage => Ok(Contents::Full),
-            true => Err(Status::permission_denied(format!(
-                "member {:?} has role read and may not have the managed parts",
+        let counts =
+            || self.counts.as_ref().ok_or_else(|| Status::failed_precondition("no counts are kept here"));
+        match (request.counts, request.with_manage) {
+            (false, false) => Ok((&self.shelf, Contents::Serve)),
+            (false, true) if may_have_manage => Ok((&self.shelf, Contents::Full)),
+            (true, _) if may_have_manage => Ok((counts()?, Contents::Journal)),
+            _ => Err(Status::permission_denied(format!(
+                "member {:?} has role read and may have the served parts only",
                 request.member
             ))),
         }
@@ -77,10 +100,13 @@ impl Snapshots for SnapshotService {
     async fn open(&self, request: Request<OpenRequest>) -> Result<Response<Self::OpenStream>, Status> {
         let peer = authorize(&request, &[Role::Proxy, Role::Writer])?;
         let request = request.into_inner();
-        let contents = self.contents(peer.as_ref(), &request)?;
+        let (shelf, contents) = self.wanted(peer.as_ref(), &request)?;
+        let shelf = shelf.clone();
+        if let Some(problem) = (self.unfit)() {
+            return Err(Status::failed_precondition(format!("none is made here: {problem}")));
+        }
         tracing::info!(member = request.member, version = request.version, "a follower asks for a snapshot");
         let (outbox, replies) = mpsc::channel(OUTBOX_MESSAGES);
-        let shelf = self.shelf.clone();
         tokio::spawn(async move {
             if let Err(status) = open(&shelf, contents, &request, &outbox).await {
                 let _ = outbox.send(Err(status)).await;
@@ -94,12 +120,13 @@ impl Snapshots for SnapshotService {
         let request = request.into_inner();
         let member = self.admit(peer.as_ref(), &request.fleet_id, &request.member)?;
         let gone = || Status::not_found("this snapshot is not kept any more: open another one");
-        let kept = self.shelf.get(&request.snapshot_id).ok_or_else(gone)?;
+        let mut shelves = [Some(&self.shelf), self.counts.as_ref()].into_iter().flatten();
+        let found = shelves.find_map(|shelf| Some((shelf.clone(), shelf.get(&request.snapshot_id)?)));
+        let (shelf, kept) = found.ok_or_else(gone)?;
         if kept.manifest.contents != Contents::Serve && member.role != MemberRole::Sync {
             return Err(Status::permission_denied("members of role read may not have the managed parts"));
         }
         let (outbox, chunks) = mpsc::channel(OUTBOX_MESSAGES);
-        let shelf = self.shelf.clone();
         tokio::spawn(async move {
             if let Err(status) = read(&shelf, &kept, &request, &outbox).await {
                 let _ = outbox.send(Err(status)).await;
@@ -136,7 +163,7 @@ async fn open(
         return Err(Status::failed_precondition(detail));
     }
     if kept.manifest.head.position.seq < at_least {
-        let detail = format!("this writer is at record {}, before {at_least}", kept.manifest.head.position);
+        let detail = format!("this server is at record {}, before {at_least}", kept.manifest.head.position);
         return Err(Status::failed_precondition(detail));
     }
     let opened = Opened { snapshot_id: kept.id.to_vec(), manifest_bytes: kept.encoded.len() as u64 };
@@ -167,7 +194,7 @@ async fn read(
     };
     let place = tokio::select! {
         place = shelf.place() => place,
-        () = shelf.stopping().cancelled() => return Err(Status::unavailable("the writer is stopping")),
+        () = shelf.stopping().cancelled() => return Err(Status::unavailable("this server is stopping")),
     };
     let busy = || Status::unavailable("many followers fetch a snapshot: come back in a moment");
     let _place = place.ok_or_else(busy)?;
@@ -180,7 +207,7 @@ async fn read(
         file.read_exact(&mut data).await.map_err(failed)?;
         tokio::select! {
             () = shelf.may_send(wanted) => {}
-            () = shelf.stopping().cancelled() => return Err(Status::unavailable("the writer is stopping")),
+            () = shelf.stopping().cancelled() => return Err(Status::unavailable("this server is stopping")),
         }
         kept.used();
         send(outbox, Chunk { data: data.freeze() }).await?;

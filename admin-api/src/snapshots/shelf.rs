@@ -13,7 +13,7 @@ use bytes::Bytes;
 use linklog::Seq;
 use linklog::journal::{JournalRead, JournalReader};
 use linklog::snapshot::{self, Cut, Manifest, SnapshotError, Source};
-use linklog::store::{Contents, Reader};
+use linklog::store::Contents;
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
@@ -22,6 +22,7 @@ use wire::limits::SNAPSHOT_CHUNK_BYTES;
 
 use super::throttle::Throttle;
 use crate::blocking;
+use crate::config::Config;
 
 /// How long a snapshot is kept after it was last read.
 const KEPT: Duration = Duration::from_secs(600);
@@ -45,6 +46,28 @@ pub struct ShelfOptions {
     pub bytes_per_s: u64,
     /// Bytes that are left to the log whatever followers want.
     pub reserve_bytes: u64,
+}
+
+impl ShelfOptions {
+    /// Those of the log of a server.
+    pub(crate) fn of_log(config: &Config, fleet: FleetId) -> ShelfOptions {
+        ShelfOptions::of("snapshots", config, fleet)
+    }
+
+    /// Those of its counts of clicks.
+    pub(crate) fn of_counts(config: &Config, fleet: FleetId) -> ShelfOptions {
+        ShelfOptions::of("snapshots-of-clicks", config, fleet)
+    }
+
+    fn of(dir: &str, config: &Config, fleet: FleetId) -> ShelfOptions {
+        ShelfOptions {
+            dir: config.data_dir.join(dir),
+            fleet,
+            bytes_per_s: config.snapshot_bytes_per_s,
+            // A snapshot must not be what makes the writer refuse changes.
+            reserve_bytes: config.disk_reserve_bytes.saturating_add(config.disk_reserve_bytes / 4),
+        }
+    }
 }
 
 /// A snapshot's name.
@@ -85,7 +108,7 @@ impl Drop for Kept {
     }
 }
 
-/// The snapshots of one writer; cheap to clone.
+/// The snapshots of one server; cheap to clone.
 #[derive(Clone)]
 pub struct Shelf {
     inner: Arc<Inner>,
@@ -110,12 +133,12 @@ pub(super) enum ShelfError {
     #[error(transparent)]
     Snapshot(#[from] SnapshotError),
     #[error(
-        "the writer's disk has {free} bytes left, a snapshot takes about {needed} and {reserve} are left to the log"
+        "the disk here has {free} bytes left, a snapshot takes about {needed} and {reserve} are left to the log"
     )]
     NoRoom { needed: u64, free: u64, reserve: u64 },
     #[error("cannot look at the disk: {0}")]
     Disk(io::Error),
-    #[error("the writer is stopping")]
+    #[error("this server is stopping")]
     Stopping,
 }
 
@@ -126,7 +149,7 @@ impl Shelf {
     /// The folder cannot be made or read.
     pub fn open(
         options: ShelfOptions,
-        state: &Reader,
+        source: Source,
         journal: JournalReader,
         stop: CancellationToken,
     ) -> io::Result<Shelf> {
@@ -142,7 +165,7 @@ impl Shelf {
         let inner = Inner {
             throttle: Throttle::new(options.bytes_per_s),
             options,
-            source: Source::from(state),
+            source,
             journal,
             kept: Mutex::new(kept),
             making: tokio::sync::Mutex::new(()),

@@ -2,12 +2,12 @@
 //!
 //! An entry that comes again has no effect, so where the copy goes on need not be known exactly: it is noted in a file now and then, after what
 //! it stands for is durable. Without that file, the own journal's head is offered (a copy of the writer's folder goes on from there), and if
-//! the writer does not know it, everything is taken from the first entry on. What is durable here is said back, ledger by ledger: then the
+//! the writer does not know it, everything is taken from the first entry on, or out of a snapshot where that is gone. What is durable here is said back, ledger by ledger: then the
 //! writer lets proxies forget it. After a promotion these accounts are the writer's.
 
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -22,7 +22,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
-use tonic::Code;
+use tonic::{Code, Status};
 use wire::channel::{self, reason};
 use wire::clicks::copier_message::Message as ToWriter;
 use wire::clicks::{Copied, CopierHello, CopierMessage, Entries, LedgerMark};
@@ -30,6 +30,7 @@ use wire::identity::{Identity, Role};
 use wire::limits::COPIED_MARKS_MAX;
 
 use super::engine::Engine;
+use super::renew::Renewal;
 use crate::blocking;
 
 /// How long a writer may take from the connection to its first word.
@@ -58,6 +59,35 @@ pub(crate) struct CopyOptions {
     pub disk: DiskReserve,
     /// The file with the last entry of the writer's that is counted here.
     pub place: PathBuf,
+    /// Other counts, when the writer's journal no longer has what is missing here.
+    pub renewal: Arc<Renewal>,
+}
+
+/// Where in a data folder it is noted where the copy is.
+pub(crate) fn place(data_dir: &Path) -> PathBuf {
+    data_dir.join("clicks-copied.json")
+}
+
+/// Why a stream ended.
+enum End {
+    Lost(String),
+    /// The writer's journal no longer has what is missing here.
+    Behind(String),
+}
+
+impl From<String> for End {
+    fn from(problem: String) -> End {
+        End::Lost(problem)
+    }
+}
+
+impl From<Status> for End {
+    fn from(status: Status) -> End {
+        match status.code() {
+            Code::FailedPrecondition => End::Behind(reason(&status)),
+            _ => End::Lost(reason(&status)),
+        }
+    }
 }
 
 /// The last entry of the writer's journal that is counted here.
@@ -76,6 +106,16 @@ pub(crate) async fn run(options: CopyOptions, stop: CancellationToken) {
             return;
         }
         let Some(ended) = stop.run_until_cancelled(options.stream(url)).await else { return };
+        let ended = match ended {
+            Err(End::Behind(why)) => {
+                match stop.run_until_cancelled(options.renewal.counts(url, &why)).await {
+                    None | Some(Ok(())) => return,
+                    Some(Err(error)) => Err(format!("{why}, and there is no snapshot yet: {error}")),
+                }
+            }
+            Err(End::Lost(problem)) => Err(problem),
+            Ok(()) => Ok(()),
+        };
         if let Err(problem) = ended
             && logged.get(&**url).is_none_or(|last| *last != problem)
         {
@@ -92,7 +132,7 @@ pub(crate) async fn run(options: CopyOptions, stop: CancellationToken) {
 
 impl CopyOptions {
     /// One stream, to its end. Nothing is wrong with a server that is no writer.
-    async fn stream(&self, url: &str) -> Result<(), String> {
+    async fn stream(&self, url: &str) -> Result<(), End> {
         let endpoint = channel::endpoint(url, self.identity.as_ref(), Role::Writer);
         let endpoint = endpoint.map_err(|error| error.to_string())?;
         let channel = endpoint.connect().await.map_err(|error| reason(&error))?;
@@ -107,18 +147,18 @@ impl CopyOptions {
             Ok(entries) => entries.into_inner(),
             // A standby, or a writer of before there were copies.
             Err(status) if status.code() == Code::Unimplemented => return Ok(()),
-            Err(status) => return Err(reason(&status)),
+            Err(status) => return Err(status.into()),
         };
-        let begin = timeout(WELCOME_WITHIN, entries.message()).await.map_err(silent)?;
-        let begin = begin.map_err(|status| reason(&status))?.ok_or("the writer ended the stream")?;
+        let begin = timeout(WELCOME_WITHIN, entries.message()).await.map_err(silent)??;
+        let begin = begin.ok_or_else(|| "the writer ended the stream".to_owned())?;
         tracing::info!(writer = url, after = begin.seq, "copying the counts of clicks");
         let mut all = Vec::new();
         self.accounts.for_each_account(|ledger, account| all.push((ledger, account.watermark)));
         tell(&to_writer, all).await?;
         let mut noted_at = Instant::now();
-        while let Some(more) = entries.message().await.map_err(|status| reason(&status))? {
+        while let Some(more) = entries.message().await? {
             if self.disk.room() != Room::Enough {
-                return Err("the disk is nearly full".to_owned());
+                return Err("the disk is nearly full".to_owned().into());
             }
             let place = Place { epoch: more.epoch, seq: more.seq, digest: more.digest.clone() };
             let counted = self.count(more).await?;
@@ -128,7 +168,7 @@ impl CopyOptions {
                 noted_at = Instant::now();
             }
         }
-        Err("the writer ended the stream".to_owned())
+        Err("the writer ended the stream".to_owned().into())
     }
 
     fn hello(&self) -> CopierHello {

@@ -6,6 +6,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
 
+use bootstrap::BootstrapError;
 use daemon::disk::{DiskReserve, Room};
 use linklog::codec::FORMAT_LEVEL;
 use linklog::standby::FollowError;
@@ -25,6 +26,7 @@ use wire::feed::{Ack, FollowerMessage, Heartbeat, Hello, Records, WriterMessage}
 use wire::identity::Identity;
 
 use super::engine::{Engine, NotFollowed};
+use super::renew::Renewal;
 use super::status::{State, Status};
 use crate::blocking;
 use crate::clock;
@@ -51,6 +53,8 @@ pub(crate) struct FollowOptions {
     pub status: Arc<Status>,
     /// With less room than is reserved nothing is received.
     pub disk: DiskReserve,
+    /// Another log, when the writer keeps no longer what is missing here.
+    pub renewal: Arc<Renewal>,
     /// Called when something else than links may have changed. May block.
     pub on_tables: Arc<dyn Fn() + Send + Sync>,
 }
@@ -119,7 +123,12 @@ pub(crate) async fn run(options: FollowOptions, stop: CancellationToken) {
             End::Refused(Reason::ShuttingDown | Reason::Standby, detail) => (State::Connecting, detail),
             // The writer has lost what is here; another one may not have.
             End::Refused(Reason::Diverged, detail) | End::Diverged(detail) => (State::Diverged, detail),
-            End::Refused(Reason::SnapshotRequired, detail) => (State::Refused, behind(&detail)),
+            End::Refused(Reason::SnapshotRequired, detail) => {
+                match stop.run_until_cancelled(options.renewal.log(url, &detail)).await {
+                    None | Some(Ok(())) => return,
+                    Some(Err(error)) => (State::Refused, behind(&detail, &error)),
+                }
+            }
             End::Refused(_, detail) | End::Unfit(detail) => (State::Refused, detail),
         };
         if logged.get(url).is_none_or(|last| *last != problem) {
@@ -136,10 +145,9 @@ pub(crate) async fn run(options: FollowOptions, stop: CancellationToken) {
     }
 }
 
-fn behind(detail: &str) -> String {
+fn behind(detail: &str, error: &BootstrapError) -> String {
     format!(
-        "this standby has fallen behind what the writer's journal keeps ({detail}): move its data_dir away and start it with a copy of the \
-         writer's that was made while that one was stopped, or with a snapshot"
+        "this standby has fallen behind what the writer's journal keeps ({detail}) and has no snapshot yet: {error}"
     )
 }
 

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use bootstrap::Progress;
 use linklog::Position;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
@@ -23,6 +24,8 @@ pub enum State {
     Following,
     /// Every writer tried says no.
     Refused,
+    /// Fetching a snapshot of a log that has gone on without it.
+    Bootstrapping,
     /// Receiving nothing for want of room on the disk.
     Paused,
     /// The log is not the beginning of the writer's: it has to be made anew.
@@ -38,6 +41,7 @@ impl State {
             State::Connecting => "connecting",
             State::Following => "following",
             State::Refused => "refused",
+            State::Bootstrapping => "bootstrapping",
             State::Paused => "paused",
             State::Diverged => "diverged",
             State::Promoting => "promoting",
@@ -56,8 +60,21 @@ pub struct Snapshot {
     pub problem: Option<String>,
     /// The writer's head, as last heard.
     pub writer_head: Option<Position>,
+    /// How far the snapshot is that is being fetched.
+    pub fetching: Option<Fetching>,
     /// When a writer was last heard of.
     heard_at: Option<Instant>,
+}
+
+/// How far a snapshot is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Fetching {
+    /// What is being done.
+    pub phase: &'static str,
+    /// Bytes that are there.
+    pub bytes: u64,
+    /// Of so many; 0 while it is being made.
+    pub of: u64,
 }
 
 /// The status, shared.
@@ -77,6 +94,7 @@ impl Status {
             writer: first.to_owned(),
             problem: None,
             writer_head: None,
+            fetching: None,
             heard_at: None,
         };
         Status { now: Mutex::new(now), api_url, scrub }
@@ -108,6 +126,13 @@ impl Status {
             && now.writer_head.is_some_and(|head| head.seq.0.saturating_sub(applied_seq) <= LAG_RECORDS_MAX)
     }
 
+    /// Says why what is here is nothing to begin with for anybody else, if that is so.
+    pub fn unfit(&self) -> Option<String> {
+        let now = self.now.lock();
+        let diverged = now.state == State::Diverged;
+        self.damage().or_else(|| diverged.then(|| now.problem.clone().unwrap_or_default()))
+    }
+
     pub(super) fn connecting(&self, writer: &str) {
         let mut now = self.now.lock();
         now.writer = writer.to_owned();
@@ -119,7 +144,7 @@ impl Status {
     pub(super) fn heard(&self, head: Position) {
         let mut now = self.now.lock();
         now.state = State::Following;
-        now.problem = None;
+        (now.problem, now.fetching) = (None, None);
         now.writer_head = Some(head);
         now.heard_at = Some(Instant::now());
     }
@@ -127,7 +152,19 @@ impl Status {
     pub(super) fn lost(&self, state: State, problem: String) {
         let mut now = self.now.lock();
         now.state = state;
-        now.problem = Some(problem);
+        (now.problem, now.fetching) = (Some(problem), None);
+    }
+
+    pub(super) fn fetching(&self) {
+        let mut now = self.now.lock();
+        now.state = State::Bootstrapping;
+        now.fetching = Some(Fetching { phase: "asking for one", bytes: 0, of: 0 });
+    }
+
+    fn fetched(&self, change: impl FnOnce(&mut Fetching)) {
+        if let Some(fetching) = &mut self.now.lock().fetching {
+            change(fetching);
+        }
     }
 
     /// For `/readyz`, the control socket and `GET /v1/replication`.
@@ -140,6 +177,27 @@ impl Status {
             "writer_head": now.writer_head.map(|at| json!({ "epoch": at.epoch.0, "seq": at.seq.0 })),
             "lag_records": now.writer_head.map(|at| at.seq.0.saturating_sub(applied_seq)),
             "damage": self.damage(),
+            "bootstrap": now.fetching.map(|Fetching { phase, bytes, of }| {
+                json!({ "phase": phase, "bytes": bytes, "of": of })
+            }),
         })
+    }
+}
+
+impl Progress for Status {
+    fn phase(&self, phase: &'static str) {
+        self.fetched(|fetching| fetching.phase = phase);
+    }
+
+    fn bytes(&self, bytes: u64, of: u64) {
+        self.fetched(|fetching| (fetching.bytes, fetching.of) = (bytes, of));
+    }
+
+    fn received(&self, bytes: u64) {
+        self.fetched(|fetching| fetching.bytes += bytes);
+    }
+
+    fn again(&self, bytes: u64) {
+        self.fetched(|fetching| fetching.bytes = fetching.bytes.saturating_sub(bytes));
     }
 }

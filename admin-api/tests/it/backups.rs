@@ -70,7 +70,11 @@ fn what_was_archived_comes_back_to_the_last_record_or_to_any_before() {
     assert_eq!(done.records, middle - done.snapshot.seq.0);
     admin.restart();
     let client = admin.client();
-    assert_eq!(admin.control("status", Value::Null).unwrap()["head"]["epoch"], 2);
+    let status = admin.control("status", Value::Null).unwrap();
+    assert_eq!(status["head"]["epoch"], 2);
+    let restored =
+        json!({ "to": { "epoch": 1, "seq": middle }, "epoch": 2, "discarded": { "epoch": 1, "seq": end } });
+    assert_eq!(status["restored"], restored);
     let changed = client.get("/v1/links/in-snapshot").json;
     assert_eq!((&changed["long_url"], &changed["title"]), (&json!("https://b.example/"), &json!("changed")));
     assert!(is_there(&client, "in-archive") && !is_there(&client, "too-late"));

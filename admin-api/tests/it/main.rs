@@ -37,6 +37,7 @@ mod put;
 mod schemathesis;
 mod search;
 mod standby;
+mod standby_behind;
 mod standby_disk;
 mod sweep;
 mod takedowns;

@@ -17,7 +17,7 @@ pub struct Standby {
     pub dir: tempfile::TempDir,
     config: Config,
     pub following: Option<RunningStandby>,
-    writing: Option<Running>,
+    pub writing: Option<Running>,
     token: String,
 }
 
@@ -52,7 +52,23 @@ impl Standby {
         daemon::control::call(&socket, command, args).map_err(|error| error.to_string())
     }
 
-    fn client(&self) -> Client {
+    pub fn stop(&mut self) {
+        assert_eq!(self.following.take().unwrap().stop().unwrap(), Ended::Stopped);
+    }
+
+    pub fn start(&mut self) {
+        self.following = Some(RunningStandby::start(&self.config).unwrap());
+    }
+
+    /// What the process does by itself when it has fetched what it lacked.
+    pub fn renewed(&mut self) {
+        let following = self.following.take().unwrap();
+        following.wait(&CancellationToken::new());
+        assert_eq!(following.stop().unwrap(), Ended::Renewed);
+        self.start();
+    }
+
+    pub fn client(&self) -> Client {
         let addresses = match (&self.following, &self.writing) {
             (Some(standby), _) => standby.addresses(),
             (None, Some(writer)) => writer.addresses(),
@@ -62,7 +78,7 @@ impl Standby {
     }
 
     /// What the process does by itself when its operator says `promote`.
-    fn promote(&mut self, accept_loss: bool) -> Result<Value, String> {
+    pub fn promote(&mut self, accept_loss: bool) -> Result<Value, String> {
         let promoted = self.control("promote", json!({ "accept_loss": accept_loss }))?;
         let following = self.following.take().unwrap();
         following.wait(&CancellationToken::new());
@@ -72,7 +88,7 @@ impl Standby {
     }
 }
 
-fn alias(client: &Client, code: &str) -> (u16, String) {
+pub fn alias(client: &Client, code: &str) -> (u16, String) {
     let reply = client.post("/v1/links", &json!({ "long_url": "https://a.example/", "alias": code }));
     (reply.status, reply.json["code"].as_str().unwrap_or_default().to_owned())
 }
@@ -201,12 +217,12 @@ fn a_promotion_adopts_the_longer_log_of_another_sync_member() {
     let more = format!("writer_min_sync_replicas = 1\npeers = [\"http://{peer}\"]");
     let mut first = Standby::of(&writer, "standby-0", &[], &more);
     // The first is down while changes are acknowledged with the second alone.
-    assert_eq!(first.following.take().unwrap().stop().unwrap(), Ended::Stopped);
+    first.stop();
     for n in 0..20 {
         until("changes are taken", || (alias(&writer.client(), &format!("link-{n}")).0 == 201).then_some(()));
     }
     writer.stop();
-    first.following = Some(RunningStandby::start(&first.config).unwrap());
+    first.start();
     first.promote(false).unwrap();
     for n in 0..20 {
         assert_eq!(first.client().get(&format!("/v1/links/link-{n}")).status, 200, "link-{n}");
@@ -265,9 +281,9 @@ fn a_copy_of_the_counts_that_lost_its_place_begins_again_and_counts_nothing_twic
             metrics.lines().any(|line| line.starts_with("signpost_admin_click_ledgers 1")).then_some(())
         };
         until("the ledger is known", || metric(&standby));
-        assert_eq!(standby.following.take().unwrap().stop().unwrap(), Ended::Stopped);
+        standby.stop();
         let _ = std::fs::remove_file(standby.dir.path().join("data/clicks-copied.json"));
-        standby.following = Some(RunningStandby::start(&standby.config).unwrap());
+        standby.start();
     }
     standby.caught_up(&writer);
     standby.promote(false).unwrap();
@@ -295,7 +311,7 @@ fn a_new_sync_member_counts_only_when_the_old_ones_know_of_it() {
     assert_eq!(state_of(&writer, "standby-0"), "active", "there is nobody who has to know of it");
     until("changes are taken", || (alias(&writer.client(), "one").0 == 201).then_some(()));
     first.caught_up(&writer);
-    assert_eq!(first.following.take().unwrap().stop().unwrap(), Ended::Stopped);
+    first.stop();
     until("the writer has noticed", || {
         let members = writer.client().get("/v1/replication").json;
         (members["members"][0]["state"] == "absent").then_some(())
@@ -317,10 +333,10 @@ fn a_new_sync_member_counts_only_when_the_old_ones_know_of_it() {
     let refused = writer.control("proxy.drain", json!({ "name": "standby-0" })).unwrap_err();
     assert!(refused.contains("0 active sync members would be left"), "{refused}");
     // The first comes back, learns of it, and may then be gone again.
-    first.following = Some(RunningStandby::start(&first.config).unwrap());
+    first.start();
     until("the second counts", || (state_of(&writer, "standby-1") == "active").then_some(()));
     first.caught_up(&writer);
-    assert_eq!(first.following.take().unwrap().stop().unwrap(), Ended::Stopped);
+    first.stop();
     until("changes are taken with the second", || (alias(&writer.client(), "two").0 == 201).then_some(()));
     drop(second);
 }

@@ -23,6 +23,8 @@ pub struct Restored {
     pub to: Position,
     /// The epoch that began with that.
     pub epoch: Epoch,
+    /// The last record after it that was known of, and is discarded; followers may have had later ones.
+    pub discarded: Option<Position>,
 }
 
 impl Restored {
@@ -33,8 +35,10 @@ impl Restored {
 
     fn encode(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(16);
-        let numbers = [u64::from(self.to.epoch.0), self.to.seq.0, u64::from(self.epoch.0)];
-        numbers.into_iter().for_each(|number| put_varint(&mut out, number));
+        let position = |at: Position| [u64::from(at.epoch.0), at.seq.0];
+        let numbers = position(self.to).into_iter().chain([u64::from(self.epoch.0)]);
+        let numbers = numbers.chain(self.discarded.into_iter().flat_map(position));
+        numbers.for_each(|number| put_varint(&mut out, number));
         out
     }
 
@@ -44,8 +48,15 @@ impl Restored {
         let epoch = epoch_of(field.varint("epoch kept")?)?;
         let to = Position::new(epoch, field.varint("record kept")?);
         let epoch = Epoch(epoch_of(field.varint("epoch begun")?)?);
+        let discarded = match field.is_empty() {
+            true => None,
+            false => {
+                let epoch = epoch_of(field.varint("epoch discarded")?)?;
+                Some(Position::new(epoch, field.varint("record discarded")?))
+            }
+        };
         field.finish("restored")?;
-        Ok(Restored { to, epoch })
+        Ok(Restored { to, epoch, discarded })
     }
 }
 

@@ -33,8 +33,9 @@ fn entities_survive() {
     assert!(DomainAnswers::decode(Cursor::new(&twice.encode())).is_err());
     let host = Host { domain: DomainId(300) };
     assert_eq!(Host::decode(Cursor::new(&host.encode())), Ok(host));
-    let restored = Restored { to: Position::new(3, 900), epoch: Epoch(5) };
-    for restored in [None, Some(restored)] {
+    let restored = Restored { to: Position::new(3, 900), epoch: Epoch(5), discarded: None };
+    let known = Restored { discarded: Some(Position::new(4, 70_000)), ..restored };
+    for restored in [None, Some(restored), Some(known)] {
         let fleet = Fleet { restored, ..Fleet::new([7; 16], 1) };
         assert_eq!(Fleet::decode(Cursor::new(&fleet.encode())), Ok(fleet));
     }

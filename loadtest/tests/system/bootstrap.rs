@@ -33,8 +33,14 @@ fn long_links(path: &Path, links: u64) {
 
 /// A fleet whose journal keeps as little as it can.
 fn forgetful_fleet(dir: &Path, settings: &[&str]) -> Fleet {
+    forgetful_with_standbys(dir, 0, settings)
+}
+
+/// The same with standbys.
+pub(super) fn forgetful_with_standbys(dir: &Path, standbys: u16, settings: &[&str]) -> Fleet {
     let mut options = Options::new(dir, 2).unwrap();
     options.bin_dir = bin_dir();
+    options.standbys = standbys;
     // On a busy machine a proxy that has just been started may take longer than usual to read its disk.
     let always = ["admin.journal.retention_bytes=16777216", "proxy.cache.disk_deadline_ms=10000"];
     let settings = always.into_iter().chain(settings.iter().copied());
@@ -43,7 +49,7 @@ fn forgetful_fleet(dir: &Path, settings: &[&str]) -> Fleet {
 }
 
 /// More than such a journal keeps; what was created is in the file returned.
-fn outgrow(fleet: &Fleet, name: &str) -> PathBuf {
+pub(super) fn outgrow(fleet: &Fleet, name: &str) -> PathBuf {
     let (urls, out) = (fleet.dir().join("long.txt"), fleet.dir().join(name));
     long_links(&urls, 3_600);
     create(fleet, &urls, &out, &["--concurrency", "8"]);
@@ -66,7 +72,7 @@ fn first_kept(fleet: &Fleet) -> u64 {
     line.unwrap().parse().unwrap()
 }
 
-fn data_dir(fleet: &Fleet, part: &str) -> PathBuf {
+pub(super) fn data_dir(fleet: &Fleet, part: &str) -> PathBuf {
     fleet.dir().join(part).join("data")
 }
 
@@ -74,7 +80,7 @@ fn readyz(fleet: &Fleet, proxy: usize) -> Value {
     health(&fleet.ready().proxy_health[proxy], "/readyz")
 }
 
-fn bootstraps(fleet: &Fleet, proxy: usize) -> u64 {
+pub(super) fn bootstraps(fleet: &Fleet, proxy: usize) -> u64 {
     readyz(fleet, proxy)["replica"]["bootstraps"].as_u64().unwrap()
 }
 
@@ -90,13 +96,13 @@ fn damages(fleet: &Fleet, proxy: usize) -> Option<u64> {
     metric(fleet, proxy, "replica_damages_total")
 }
 
-fn log(fleet: &Fleet, part: &str) -> String {
+pub(super) fn log(fleet: &Fleet, part: &str) -> String {
     fs::read_to_string(fleet.dir().join("logs").join(format!("{part}.log"))).unwrap()
 }
 
 /// All links of a file are right at both proxies.
 #[track_caller]
-fn all_right(fleet: &Fleet, expect: &Path) {
+pub(super) fn all_right(fleet: &Fleet, expect: &Path) {
     let links = fs::read_to_string(expect).unwrap().lines().count() as u64;
     let results = verify(fleet, expect);
     assert_eq!(results["checked"]["right"].as_u64(), Some(2 * links), "{results}");
@@ -109,10 +115,10 @@ fn target_at(fleet: &Fleet, proxy: usize, code: &str) -> Option<String> {
 }
 
 /// A proxy that is started without waiting until it is ready, and killed.
-struct Unready(Child);
+pub(super) struct Unready(Child);
 
 impl Unready {
-    fn start(fleet: &Fleet, part: &str) -> Unready {
+    pub(super) fn start(fleet: &Fleet, part: &str) -> Unready {
         let log = fs::File::options().append(true).open(fleet.dir().join("logs").join(format!("{part}.log")));
         let log = log.unwrap();
         let child = Command::new(bin_dir().join("signpost-proxy"))

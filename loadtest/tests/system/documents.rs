@@ -77,3 +77,30 @@ fn every_feature_names_tests_and_headings_that_are_there() {
     assert!(rows > 100, "only {rows} rows were read");
     assert!(missing.is_empty(), "\n{}", missing.join("\n"));
 }
+
+/// Every document for users.
+fn documents() -> Vec<PathBuf> {
+    let in_folder = |folder: PathBuf| std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let all = in_folder(root()).chain(in_folder(root().join("docs")));
+    all.filter(|path| path.extension().is_some_and(|extension| extension == "md")).collect()
+}
+
+#[test]
+fn documents_say_nothing_twice_and_what_they_point_at_is_there() {
+    let mut wrong = Vec::new();
+    for path in documents() {
+        let text = std::fs::read_to_string(&path).unwrap();
+        let mut seen = HashMap::new();
+        for line in text.lines().filter(|line| line.starts_with("## ") || line.len() > 120) {
+            if seen.insert(line, ()).is_some() {
+                wrong.push(format!("{} says twice: {line}", path.display()));
+            }
+        }
+        let files = links(&text).filter(|link| !link.contains("://") && !link.starts_with('#'));
+        let files = files.map(|link| link.split_once('#').map_or(link, |(file, _)| file));
+        for file in files.filter(|file| !file.is_empty() && !path.parent().unwrap().join(file).exists()) {
+            wrong.push(format!("{} points at {file}, which is not there", path.display()));
+        }
+    }
+    assert!(documents().len() > 10 && wrong.is_empty(), "\n{}", wrong.join("\n"));
+}

@@ -60,6 +60,7 @@ mod restore;
 mod secrets;
 mod small_disk;
 mod standby;
+mod standby_bootstrap;
 mod two_proxies;
 mod units;
 mod updates;

@@ -6,8 +6,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bootstrap::{BootstrapError, Wish};
 use linklog::Position;
 use linklog::replica::StillOpen;
+use linklog::store::Contents;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, interval_at};
 use tokio_util::sync::CancellationToken;
@@ -16,7 +18,7 @@ use wire::feed::refusal::Reason;
 use super::applier::{Fault, NewReplica, Standing, Work};
 use super::status::Status;
 use super::stream::Follower;
-use crate::bootstrap::{BootstrapError, BootstrapOptions, Made, Wish};
+use crate::bootstrap::{BootstrapOptions, Made};
 use crate::replica_dirs::ReplicaDirs;
 use crate::scrub::{Damage, Scrub};
 
@@ -82,6 +84,16 @@ impl Need {
     /// A proxy without any record, and a writer with many.
     pub(super) fn far_behind(head: Position) -> Need {
         Need { why: format!("the replica is empty and the writer is at record {head}"), kind: Kind::Behind }
+    }
+
+    /// A proxy without any record, and no writer.
+    pub(super) fn no_writer() -> Need {
+        Need { why: "the replica is empty and only a standby answers".to_owned(), kind: Kind::Behind }
+    }
+
+    /// Whether a snapshot of any writer or standby will do. Of another history only the writer that said so is known not to have the old one.
+    pub(super) fn is_met_by_anybody(&self) -> bool {
+        self.kind != Kind::OtherHistory
     }
 
     /// Whether other proxies are likely to need one at this moment too.
@@ -179,11 +191,34 @@ impl Recoverer {
         &self.recovery.bootstrap.dirs
     }
 
-    /// Fetches another replica from the writer at `url` and puts it in the place of the one in use.
+    /// Fetches another replica from the writer or standby at `url`, or else from another one of `urls`, and puts it in the place of the one in
+    /// use.
     ///
     /// # Errors
-    /// Why not. The one in use is then as before.
+    /// Why not from the first. The one in use is then as before.
     pub(super) async fn recover(
+        &mut self,
+        url: &str,
+        urls: &[String],
+        follower: &Follower,
+        stream: u64,
+        need: &Need,
+    ) -> Result<(), BootstrapError> {
+        let Err(first) = self.recover_from(url, follower, stream, need).await else { return Ok(()) };
+        if !need.is_met_by_anybody() || !first.is_of_whom_was_asked() {
+            return Err(first);
+        }
+        for other in urls.iter().filter(|other| *other != url) {
+            match self.recover_from(other, follower, stream, need).await {
+                Ok(()) => return Ok(()),
+                Err(error) if error.is_of_whom_was_asked() => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Err(first)
+    }
+
+    async fn recover_from(
         &mut self,
         url: &str,
         follower: &Follower,
@@ -191,16 +226,18 @@ impl Recoverer {
         need: &Need,
     ) -> Result<(), BootstrapError> {
         self.status.bootstrap_needed(&need.why);
-        tracing::warn!(writer = url, why = need.why, "fetching another replica, still serving");
+        tracing::warn!(from = url, why = need.why, "fetching another replica, still serving");
         let standing = self.standing(stream).await?;
         let wish = Wish {
             url,
             identity: follower.identity.as_ref(),
             name: &follower.name,
             fleet: follower.fleet(&standing),
+            contents: Contents::Serve,
             // Visitors never see an older state than they did.
             at_least_seq: match need.kind {
-                Kind::Behind | Kind::Damaged => standing.head.position.seq.0,
+                // And an empty one is of no use.
+                Kind::Behind | Kind::Damaged => standing.head.position.seq.0.max(1),
                 Kind::OtherHistory => 0,
             },
             highest_epoch: standing.highest_epoch,

@@ -343,7 +343,7 @@ impl Status {
     /// Another replica has to be fetched.
     pub fn bootstrap_needed(&self, why: &str) {
         self.change(|now| {
-            let new = Bootstrapping { why: why.to_owned(), phase: "asking the writer", bytes: 0, of: 0 };
+            let new = Bootstrapping { why: why.to_owned(), phase: "asking for one", bytes: 0, of: 0 };
             now.bootstrapping = Some(new);
         });
     }

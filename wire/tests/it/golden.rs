@@ -202,7 +202,9 @@ fn snapshots_lines() -> String {
         at_least_seq: 300,
         resume: vec![0xd1; 16],
         version: "0.1.0".into(),
+        counts: false,
     };
+    let of_counts = snapshots::OpenRequest { counts: true, ..open.clone() };
     let opened = snapshots::Opened { snapshot_id: vec![0xd1; 16], manifest_bytes: 3 };
     let read = snapshots::ReadRequest {
         fleet_id: vec![0xf1; 16],
@@ -214,6 +216,7 @@ fn snapshots_lines() -> String {
     let reply = |reply| snapshots::OpenReply { reply: Some(reply) };
     [
         line("snapshots.open_request", &open),
+        line("snapshots.open_request_counts", &of_counts),
         line("snapshots.making", &reply(Reply::Making(snapshots::Making { bytes: 1 << 20 }))),
         line("snapshots.opened", &reply(Reply::Opened(opened))),
         line("snapshots.manifest", &reply(Reply::Manifest(vec![1, 2, 3]))),

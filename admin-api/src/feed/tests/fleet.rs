@@ -103,11 +103,12 @@ impl Fleet {
         };
         let shelf_options =
             ShelfOptions { dir: dir.join("snapshots"), fleet, bytes_per_s: 0, reserve_bytes: 0 };
-        let shelf = Shelf::open(shelf_options, &writer.reader(), writer.journal(), stop.clone()).unwrap();
+        let shelf =
+            Shelf::open(shelf_options, (&writer.reader()).into(), writer.journal(), stop.clone()).unwrap();
         let side = WriterSide::new(writer.handle(), source.fleet, source.on_higher_epoch.clone());
         let succession = SuccessionService { side: Arc::new(side), journal: writer.journal() };
-        let served =
-            tokio::spawn(server.serve(source, clicks, budgets, succession, shelf.clone(), stop.clone()));
+        let snapshots = SnapshotService::new(shelf.clone(), members.clone(), fleet);
+        let served = tokio::spawn(server.serve(source, clicks, budgets, succession, snapshots, stop.clone()));
         let fleet = Fleet { shelf, _accounts: accounts, writer, members, replication, address, stop, served };
         fleet.add("proxy-0").await;
         fleet

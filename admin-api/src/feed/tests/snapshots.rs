@@ -25,6 +25,7 @@ fn request(member: &str) -> OpenRequest {
         at_least_seq: 0,
         resume: Vec::new(),
         version: "test".into(),
+        counts: false,
     }
 }
 
@@ -144,7 +145,8 @@ async fn a_snapshot_is_shared_until_it_will_not_do_and_removed_when_nobody_wants
         reserve_bytes: 0,
     };
     let again =
-        Shelf::open(options, &fleet.writer.reader(), fleet.writer.journal(), fleet.stop.clone()).unwrap();
+        Shelf::open(options, (&fleet.writer.reader()).into(), fleet.writer.journal(), fleet.stop.clone())
+            .unwrap();
     assert!(again.get(&second).is_some());
     drop(again);
     assert_eq!(folders(), 2);

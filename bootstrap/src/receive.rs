@@ -7,6 +7,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use daemon::disk::DiskReserve;
 use linklog::codec::FORMAT_LEVEL;
 use linklog::snapshot::{self, MANIFEST_BYTES_MAX, Manifest, Part, SnapshotError};
 use linklog::store::Contents;
@@ -21,10 +22,9 @@ use wire::snapshots::open_reply::Reply;
 use wire::snapshots::snapshots_client::SnapshotsClient;
 use wire::snapshots::{OpenReply, OpenRequest, ReadRequest};
 
-use super::{BootstrapError, BootstrapOptions, Wish};
-use crate::follow::status::Status;
+use super::{BootstrapError, Progress, Wish, check_room};
 
-/// Longest silence of the writer: while it makes a snapshot it says so every second, and it sends chunks at least that often.
+/// Longest silence of whoever was asked: while it makes a snapshot it says so every second, and it sends chunks at least that often.
 const SILENCE_MAX: Duration = Duration::from_secs(30);
 /// The file with the id.
 const ID_FILE: &str = "ID";
@@ -35,28 +35,34 @@ struct Receiving<'a> {
     wish: &'a Wish<'a>,
     dir: PathBuf,
     id: Vec<u8>,
-    status: &'a Status,
+    progress: &'a dyn Progress,
 }
 
-/// Receives a whole snapshot into its folder.
-pub(super) async fn receive(
-    options: &BootstrapOptions,
+/// Receives a whole snapshot into the folder `dir`; what of it is there already is not received again. What `disk` reserves is left free.
+///
+/// # Errors
+/// Why not. What was received so far is kept for the next try.
+///
+/// # Cancel safety
+/// What was received is kept.
+pub async fn receive(
     wish: &Wish<'_>,
-    status: &Status,
+    dir: &Path,
+    disk: &DiskReserve,
+    progress: &dyn Progress,
 ) -> Result<(), BootstrapError> {
     let endpoint = channel::endpoint(wish.url, wish.identity, Role::Writer)
         .map_err(|error| BootstrapError::Refused(error.to_string()))?;
     let channel = endpoint.connect().await.map_err(|error| BootstrapError::Lost(reason(&error)))?;
-    let dir = options.dirs.received();
-    fs::create_dir_all(&dir).await?;
-    let mut receiving =
-        Receiving { client: channel::snapshots_client(channel), wish, id: Vec::new(), dir, status };
+    fs::create_dir_all(dir).await?;
+    let client = channel::snapshots_client(channel);
+    let mut receiving = Receiving { client, wish, id: Vec::new(), dir: dir.to_owned(), progress };
     let manifest = receiving.open().await?;
     let complete = receiving.complete(&manifest).await?;
-    status.bootstrap_bytes(complete, manifest.bytes());
-    options.check_room(manifest.bytes() - complete)?;
+    progress.bytes(complete, manifest.bytes());
+    check_room(dir, disk, manifest.bytes() - complete)?;
     tracing::info!(
-        writer = wish.url,
+        from = wish.url,
         head = %manifest.head.position,
         bytes = manifest.bytes(),
         already = complete,
@@ -66,7 +72,7 @@ pub(super) async fn receive(
     for (index, part) in manifest.parts.iter().enumerate() {
         let there = length(&receiving.dir.join(snapshot::part_name(index))).await?;
         // Others may have taken the room there was.
-        options.check_room(missing)?;
+        check_room(dir, disk, missing)?;
         receiving.part(index, part).await?;
         missing = missing.saturating_sub(part.bytes.saturating_sub(there));
     }
@@ -78,7 +84,10 @@ pub(super) async fn receive(
 }
 
 /// Throws away what was received.
-pub(super) fn discard(dir: &Path) -> io::Result<()> {
+///
+/// # Errors
+/// The disk.
+pub fn discard(dir: &Path) -> io::Result<()> {
     match std::fs::remove_dir_all(dir) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),
@@ -86,24 +95,25 @@ pub(super) fn discard(dir: &Path) -> io::Result<()> {
 }
 
 impl Receiving<'_> {
-    /// Has the writer offer a snapshot. What was received of another one is thrown away.
+    /// Has a snapshot offered. What was received of another one is thrown away.
     async fn open(&mut self) -> Result<Manifest, BootstrapError> {
         let begun = fs::read(self.dir.join(ID_FILE)).await.unwrap_or_default();
         let request = OpenRequest {
             fleet_id: self.wish.fleet.map_or(Vec::new(), |fleet| fleet.to_vec()),
             member: self.wish.name.to_owned(),
             format_level: u32::from(FORMAT_LEVEL),
-            with_manage: false,
+            with_manage: self.wish.contents == Contents::Full,
             at_least_seq: self.wish.at_least_seq,
             resume: begun.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
+            counts: self.wish.contents == Contents::Journal,
         };
         let mut replies =
             timeout(SILENCE_MAX, self.client.open(request)).await.map_err(silent)??.into_inner();
-        self.status.bootstrap_phase("waiting for the writer to make a snapshot");
+        self.progress.phase("waiting for a snapshot to be made");
         let opened = loop {
             match next(&mut replies).await? {
-                Reply::Making(making) => self.status.bootstrap_bytes(making.bytes, 0),
+                Reply::Making(making) => self.progress.bytes(making.bytes, 0),
                 Reply::Opened(opened) => break opened,
                 Reply::Manifest(_) => return Err(BootstrapError::Lost("a manifest of nothing".into())),
             }
@@ -127,15 +137,15 @@ impl Receiving<'_> {
             fs::write(self.dir.join(ID_FILE), &opened.snapshot_id).await?;
         }
         self.id = opened.snapshot_id;
-        self.status.bootstrap_phase("receiving");
+        self.progress.phase("receiving");
         Ok(manifest)
     }
 
     fn check(&self, manifest: &Manifest) -> Result<(), BootstrapError> {
         let problem = if self.wish.fleet.is_some_and(|ours| ours != manifest.fleet) {
             "it belongs to another fleet".to_owned()
-        } else if manifest.contents != Contents::Serve {
-            "it is not of the served state".to_owned()
+        } else if manifest.contents != self.wish.contents {
+            format!("it holds the {} state, not the {}", manifest.contents.name(), self.wish.contents.name())
         } else if manifest.highest_epoch < self.wish.highest_epoch {
             let (theirs, ours) = (manifest.highest_epoch, self.wish.highest_epoch);
             format!("it is of epoch {theirs}, and epoch {ours} has been accepted")
@@ -171,7 +181,7 @@ impl Receiving<'_> {
                 Err(error) if is_last_try => return Err(error.into()),
                 Err(error) => {
                     tracing::warn!(%error, "a part of the snapshot is received again");
-                    self.status.bootstrap_again(length(&path).await?);
+                    self.progress.again(length(&path).await?);
                     fs::remove_file(&path).await?;
                 }
             }
@@ -198,13 +208,13 @@ impl Receiving<'_> {
         let mut there = from;
         while there < part.bytes {
             let chunk = timeout(SILENCE_MAX, chunks.message()).await.map_err(silent)??;
-            let chunk = chunk.ok_or_else(|| BootstrapError::Lost("the writer ended a part early".into()))?;
+            let chunk = chunk.ok_or_else(|| BootstrapError::Lost("a part ended early".into()))?;
             there += chunk.data.len() as u64;
             if there > part.bytes {
-                return Err(BootstrapError::Lost("the writer sent more than a part".into()));
+                return Err(BootstrapError::Lost("more than a part was sent".into()));
             }
             file.write_all(&chunk.data).await?;
-            self.status.bootstrap_received(chunk.data.len() as u64);
+            self.progress.received(chunk.data.len() as u64);
         }
         file.flush().await?;
         Ok(())
@@ -220,12 +230,12 @@ async fn length(path: &Path) -> io::Result<u64> {
 
 async fn next(replies: &mut Streaming<OpenReply>) -> Result<Reply, BootstrapError> {
     let reply = timeout(SILENCE_MAX, replies.message()).await.map_err(silent)??;
-    let reply = reply.ok_or_else(|| BootstrapError::Lost("the writer ended the stream".into()))?;
-    reply.reply.ok_or_else(|| BootstrapError::Lost("the writer sent a message without content".into()))
+    let reply = reply.ok_or_else(|| BootstrapError::Lost("the stream was ended".into()))?;
+    reply.reply.ok_or_else(|| BootstrapError::Lost("a message had no content".into()))
 }
 
 fn silent(_: tokio::time::error::Elapsed) -> BootstrapError {
-    BootstrapError::Lost("the writer fell silent".into())
+    BootstrapError::Lost("whoever was asked fell silent".into())
 }
 
 impl From<tonic::Status> for BootstrapError {
