@@ -21,8 +21,10 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use ::bootstrap::BootstrapError;
 use daemon::disk::{DiskReserve, Room};
 use daemon::metrics::Latency;
+use daemon::turn;
 use linklog::replica::Replica;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -34,7 +36,6 @@ use crate::hosts::Hosts;
 use crate::hot_map::HotMap;
 use crate::passwords::attempts::Attempts;
 use crate::visitors::Visitors;
-use ::bootstrap::BootstrapError;
 use applier::{Applier, Fault, WORK_MAX, Work};
 use backoff::Backoff;
 use recover::{Need, Recoverer};
@@ -109,16 +110,27 @@ pub fn start(
         lag,
         switch,
     };
-    let apply = std::thread::Builder::new().name("apply".into()).spawn(move || applier.run(waiting))?;
+    let apply = std::thread::Builder::new().name("apply".into()).spawn(move || {
+        come_at_once();
+        applier.run(waiting);
+    })?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let stop = CancellationToken::new();
     let stopped = stop.clone();
     let ends = stop.clone();
     let feed = std::thread::Builder::new().name("feed".into()).spawn(move || {
+        come_at_once();
         let mut pilot = Pilot::new(options, generation, recovery, work, status, ends);
         runtime.block_on(async { stopped.run_until_cancelled(pilot.run()).await });
     })?;
     Ok(Following { stop, feed, apply })
+}
+
+/// Whoever makes a link waits for both threads on every proxy.
+fn come_at_once() {
+    if let Err(error) = turn::comes_at_once() {
+        tracing::info!(%error, "the system lets no change come before background work: it may wait for it some milliseconds");
+    }
 }
 
 impl Following {

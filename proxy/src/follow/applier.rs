@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use daemon::metrics::Latency;
+use daemon::turn;
 use linklog::codec::value;
 use linklog::entity::Fleet;
 use linklog::replica::{Applied, ApplyError, Mismatch, Replica, StillOpen};
@@ -28,6 +29,8 @@ use crate::wall_clock;
 
 /// Frames and heartbeats that may wait to be applied. Their bytes are bounded by the window the writer keeps to.
 pub(super) const WORK_MAX: usize = 64;
+/// A frame of more than this takes its time: visitors come first.
+const LARGE_BYTES: usize = 64 << 10;
 /// Above this the clocks of the fleet are wrong: links would end early or late.
 const CLOCK_SKEW_MAX_MS: u64 = 1_000;
 
@@ -149,6 +152,9 @@ impl Applier {
                     if stream != current || on_fault.is_none() =>
                 {
                     Ok(())
+                }
+                Work::Frame { frame, synced_at_us, acks, .. } if frame.len() > LARGE_BYTES => {
+                    turn::takes_its_time(|| self.apply(&frame, synced_at_us, &acks))
                 }
                 Work::Frame { frame, synced_at_us, acks, .. } => self.apply(&frame, synced_at_us, &acks),
                 Work::Heartbeat { heartbeat, skew_ms, acks, .. } => {
