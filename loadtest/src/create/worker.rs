@@ -15,7 +15,7 @@ use crate::admin::{AdminApi, Created, Refused, batch_created, created};
 use crate::expect::Acknowledged;
 use crate::http1::{Connection, Endpoint, GetRequests};
 use crate::lines::Lines;
-use crate::pace::{StopFlag, ns_between, precise_sleeps};
+use crate::pace::{StopFlag, ns_between, precise_sleeps, prompt_turns};
 use crate::series::Series;
 use crate::verdict::judge;
 
@@ -60,6 +60,9 @@ struct Worker<'a> {
 /// When the file of acknowledged links cannot be written: then nothing of the run could be verified later.
 pub(super) fn run(shared: &Shared<'_>) -> io::Result<Tally> {
     precise_sleeps();
+    if shared.plan.rate.is_some() {
+        prompt_turns();
+    }
     let open = |proxy: &Endpoint| {
         (Connection::new(proxy.clone(), shared.timeout), GetRequests::new(proxy, ""), proxy.to_string())
     };
