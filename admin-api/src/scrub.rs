@@ -2,7 +2,7 @@
 //!
 //! A pass ([`linklog::scrub`]) reads the whole state at a stated rate. Damage of the writer is for people to mend: it goes to the log and
 //! into metrics, and the writer goes on. Followers whose state is right notice by their sums when a change is built on what is damaged.
-//! Damage of a standby makes it unready and keeps it from being promoted; it follows on, for what it confirms to the writer is its journal.
+//! Damage of a standby makes it unready, keeps it from being promoted, and has it fetch another log from the writer ([`crate::standby`]).
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -85,7 +85,7 @@ pub async fn run(
                 counts.damages.inc();
                 tracing::error!(
                     problem,
-                    "the log on the disk is damaged: look at the disk; have a sound copy take over from a writer, and make a standby anew"
+                    "the log on the disk is damaged: look at the disk, and have a sound copy take over from a writer; a standby fetches another log by itself"
                 );
                 *counts.damage.lock() = Some(problem);
             }

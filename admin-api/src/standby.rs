@@ -7,13 +7,14 @@
 //!   the loss, and then says what is at risk.
 //! - A promotion is an operator's decision. Nothing here makes it.
 //!
-//! - `copy_clicks`: the counts, beside the log · `engine`: the log, one thing at a time · `follow`: the stream from the writer · `promote`: what happens in which order ·
-//!   [`quorum`]: how many have to be asked · `renew`: another log out of a snapshot · [`status`]: how it goes · `tell`: a new writer tells the old ones
+//! - `copy_clicks`: the counts, beside the log · `engine`: the log, one thing at a time · `follow`: the stream from the writer · `mend`: a log that is damaged is fetched anew ·
+//!   `promote`: what happens in which order · [`quorum`]: how many have to be asked · `renew`: another log out of a snapshot · [`status`]: how it goes · `tell`: a new writer tells the old ones
 
 pub mod ballot;
 pub(crate) mod copy_clicks;
 mod engine;
 mod follow;
+mod mend;
 mod promote;
 pub mod quorum;
 pub mod recover;
@@ -24,5 +25,6 @@ pub(crate) mod tell;
 pub(crate) use copy_clicks::CopyOptions;
 pub(crate) use engine::Engine;
 pub(crate) use follow::{FollowOptions, run as follow};
+pub(crate) use mend::run as mend;
 pub(crate) use promote::Promotion;
 pub(crate) use renew::Renewal;

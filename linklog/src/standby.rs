@@ -150,6 +150,18 @@ impl Standby {
         Ok(standby)
     }
 
+    /// Returns the journal of a log that nobody has open, and the highest epoch it has accepted. Its state is not read, and may be damaged.
+    ///
+    /// # Errors
+    /// As [`Standby::open`].
+    pub fn journal_and_promise(
+        dir: &Path,
+        options: &StoreOptions,
+    ) -> Result<(JournalReader, Epoch), OpenError> {
+        let Guarded { journal, store, .. } = open_following(dir, Contents::Full, options)?;
+        Ok((journal.concrete_reader(), read_epoch(&store)?))
+    }
+
     /// Says whether the log in `dir` was promoted and is still the newest epoch's: it is to be opened by a writer, whatever else it is
     /// configured as.
     ///

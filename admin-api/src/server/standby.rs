@@ -52,7 +52,7 @@ use crate::search::Search;
 use crate::signing::Signing;
 use crate::snapshots::{Shelf, ShelfOptions, SnapshotService};
 use crate::standby::status::Status;
-use crate::standby::{CopyOptions, Engine, FollowOptions, Promotion, Renewal, copy_clicks, follow, renew};
+use crate::standby::{CopyOptions, Engine, FollowOptions, Promotion, Renewal, copy_clicks, follow, mend, renew};
 use crate::succession::SuccessionService;
 use crate::succession::peer::Asker;
 use crate::sweep::Sweep;
@@ -301,8 +301,10 @@ impl Parts<'_> {
             data_dir: config.data_dir.clone(),
             identity: identity.cloned(),
             engine: engine.clone(),
+            journal: log.journal().clone(),
             status: status.clone(),
             disk: disk.clone(),
+            fetching: Default::default(),
             renewed: self.renewed.clone(),
             stop: stop.clone(),
         });
@@ -317,6 +319,7 @@ impl Parts<'_> {
         };
         let following = stop_others.child_token();
         others.spawn(follow(options, following.clone()));
+        others.spawn(mend(renewal.clone(), following.clone()));
         let copying = CopyOptions {
             urls: standby.of.clone(),
             identity: identity.cloned(),

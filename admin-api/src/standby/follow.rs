@@ -124,6 +124,7 @@ pub(crate) async fn run(options: FollowOptions, stop: CancellationToken) {
             // The writer has lost what is here; another one may not have.
             End::Refused(Reason::Diverged, detail) | End::Diverged(detail) => (State::Diverged, detail),
             End::Refused(Reason::SnapshotRequired, detail) => {
+                options.status.lost(State::Bootstrapping, detail.clone());
                 match stop.run_until_cancelled(options.renewal.log(url, &detail)).await {
                     None | Some(Ok(())) => return,
                     Some(Err(error)) => (State::Refused, behind(&detail, &error)),

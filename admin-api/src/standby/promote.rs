@@ -105,7 +105,8 @@ impl Promotion {
             return Ok(Some(damage));
         }
         Err(format!(
-            "{damage}: promote another one, or make this one anew. Nothing was changed; --accept-loss goes on all the same"
+            "{damage}: promote another one; this one fetches another log as soon as it follows a writer. Nothing was changed; --accept-loss \
+             goes on all the same"
         ))
     }
 

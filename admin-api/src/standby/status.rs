@@ -144,7 +144,7 @@ impl Status {
     pub(super) fn heard(&self, head: Position) {
         let mut now = self.now.lock();
         now.state = State::Following;
-        (now.problem, now.fetching) = (None, None);
+        now.problem = None;
         now.writer_head = Some(head);
         now.heard_at = Some(Instant::now());
     }
@@ -152,13 +152,15 @@ impl Status {
     pub(super) fn lost(&self, state: State, problem: String) {
         let mut now = self.now.lock();
         now.state = state;
-        (now.problem, now.fetching) = (Some(problem), None);
+        now.problem = Some(problem);
     }
 
     pub(super) fn fetching(&self) {
-        let mut now = self.now.lock();
-        now.state = State::Bootstrapping;
-        now.fetching = Some(Fetching { phase: "asking for one", bytes: 0, of: 0 });
+        self.now.lock().fetching = Some(Fetching { phase: "asking for one", bytes: 0, of: 0 });
+    }
+
+    pub(super) fn not_fetching(&self) {
+        self.now.lock().fetching = None;
     }
 
     fn fetched(&self, change: impl FnOnce(&mut Fetching)) {

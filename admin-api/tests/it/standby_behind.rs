@@ -43,6 +43,7 @@ fn a_log_that_was_fetched_lacks_nothing_that_the_old_one_has_acknowledged_or_pro
     let mut standby = Standby::of(&writer, "standby-0", &[], "");
     let data = standby.dir.path().join("data");
     let (log, next, before) = (data.join("log"), data.join("log-next"), data.join("log-before"));
+    let marks_old = || std::fs::write(log.join("old"), "").unwrap();
     standby.stop();
     copy(&log, &data.join("fetched"));
     standby.start();
@@ -50,14 +51,26 @@ fn a_log_that_was_fetched_lacks_nothing_that_the_old_one_has_acknowledged_or_pro
     standby.caught_up(&writer);
     standby.stop();
     std::fs::rename(data.join("fetched"), &next).unwrap();
+    marks_old();
     standby.start();
-    assert_eq!(standby.client().get("/v1/links/two").status, 200);
-    assert!(!next.exists(), "it lacks a record, and nobody starts with it later");
+    assert!(!log.join("old").exists() && !next.exists(), "it has taken the place");
+    assert_eq!(standby.client().get("/v1/links/two").status, 200, "out of the old one's journal");
 
+    // A shorter one that is not the beginning of ours.
+    let mut other = Standby::of(&Admin::start(&[]), "standby-0", &[], "");
+    other.stop();
+    standby.stop();
+    copy(&other.dir.path().join("data/log"), &next);
+    marks_old();
+    standby.start();
+    assert!(log.join("old").exists() && !next.exists(), "nobody starts with it later");
+    assert_eq!(standby.client().get("/v1/links/two").status, 200);
+
+    std::fs::remove_file(log.join("old")).unwrap();
     standby.stop();
     copy(&log, &next);
     assert_eq!(promise(&log, Epoch(7)), Epoch(7));
-    std::fs::write(log.join("old"), "").unwrap();
+    marks_old();
     standby.start();
     standby.stop();
     assert!(!log.join("old").exists() && !next.exists() && !before.exists(), "it has taken the place");

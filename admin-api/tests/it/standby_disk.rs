@@ -154,40 +154,57 @@ fn flip(path: &Path) {
 }
 
 #[test]
-fn a_standby_whose_disk_is_damaged_says_so_follows_on_and_is_not_promoted() {
-    let writer = Admin::start(&[]);
+fn a_standby_whose_disk_is_damaged_is_not_promoted_and_fetches_another_log() {
+    let mut writer = Admin::start(&[]);
+    // It is to be found again after a restart.
+    let feed = writer.addresses().feed;
+    writer.set_config(|text| {
+        text.replace("[feed]\nlisten = \"127.0.0.1:0\"", &format!("[feed]\nlisten = \"{feed}\""))
+    });
     let link = |alias: &str| json!({ "long_url": "https://a.example/", "alias": alias });
     for n in 0..20 {
         writer.client().create(&link(&format!("link-{n}")));
     }
-    let standby = Standby::of(&writer, "standby-0", &[], "[scrub]\nevery_s = 1\n");
-    let health = Client::new(standby.following.as_ref().unwrap().addresses().health, "");
-    let metric = |name: &str| -> u64 {
-        let metrics = health.get("/metrics").text;
+    let mut standby = Standby::of(&writer, "standby-0", &[], "[scrub]\nevery_s = 1\n");
+    let health = |standby: &Standby| {
+        Client::new(standby.following.as_ref().unwrap().addresses().health, "")
+    };
+    let metric = |standby: &Standby, name: &str| -> u64 {
+        let metrics = health(standby).get("/metrics").text;
         let line = metrics.lines().find_map(|line| line.strip_prefix(&format!("signpost_admin_{name} ")));
         line.and_then(|value| value.parse().ok()).unwrap_or_default()
     };
+    let sound = |standby: &Standby| metric(standby, "scrub_sound_timestamp_seconds") > 0;
     // A look at the disk writes out what is in memory.
-    until("the disk to be found sound", || (metric("scrub_sound_timestamp_seconds") > 0).then_some(()));
-    until("the standby to be ready", || (health.get("/readyz").status == 200).then_some(()));
+    until("the disk to be found sound", || sound(&standby).then_some(()));
+    until("the standby to be ready", || (health(&standby).get("/readyz").status == 200).then_some(()));
 
-    let tables = served_tables(&standby.dir.path().join("data/log"));
+    writer.stop();
+    let log = standby.dir.path().join("data/log");
+    let tables = served_tables(&log);
     assert!(!tables.is_empty());
     tables.iter().for_each(|path| flip(path));
-    until("the damage to be found", || (metric("scrub_damages_total") > 0).then_some(()));
-    let ready = health.get("/readyz");
+    until("the damage to be found", || (metric(&standby, "scrub_damages_total") > 0).then_some(()));
+    let ready = health(&standby).get("/readyz");
     assert_eq!(ready.status, 503, "{ready:?}");
     assert!(ready.json["standby"]["damage"].is_string(), "{ready:?}");
-    assert_eq!(metric("standby_current"), 0);
+    assert_eq!(metric(&standby, "standby_current"), 0);
     let refused = standby.control("promote", json!({ "accept_loss": false })).unwrap_err();
     assert!(
         refused.contains("is damaged on its disk") && refused.contains("Nothing was changed"),
         "{refused}"
     );
-    // Nothing was: the writer writes, and this one follows.
-    writer.client().create(&link("later"));
-    standby.caught_up(&writer);
 
-    tables.iter().for_each(|path| flip(path));
-    until("it to be found sound again", || (health.get("/readyz").status == 200).then_some(()));
+    fs::write(log.join("damaged"), "").unwrap();
+    writer.restart();
+    writer.client().create(&link("later"));
+    standby.renewed();
+    assert!(!log.join("damaged").exists(), "the log is another one");
+    standby.caught_up(&writer);
+    until("it to be found sound", || sound(&standby).then_some(()));
+    until("the standby to be ready", || (health(&standby).get("/readyz").status == 200).then_some(()));
+    assert_eq!(metric(&standby, "scrub_damages_total"), 0);
+    for alias in ["link-0", "link-19", "later"] {
+        assert_eq!(standby.client().get(&format!("/v1/links/{alias}")).status, 200, "{alias}");
+    }
 }
