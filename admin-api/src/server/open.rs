@@ -51,6 +51,17 @@ pub enum OpenLogError {
         /// Why not.
         source: std::io::Error,
     },
+    /// A standby's is damaged.
+    #[error(
+        "the log of this standby in {dir} is damaged. While the writer is there, move that folder away and start again: another log is fetched. \
+         With the writer gone, keep it: it may hold what nobody else has"
+    )]
+    Damaged {
+        /// Where it is.
+        dir: String,
+        /// What was found.
+        source: OpenError,
+    },
     /// One that was fetched cannot take its place.
     #[error("cannot put the log that was fetched in its place in {dir}")]
     Renewed {

@@ -13,6 +13,7 @@ use clicklog::accounts::Accounts;
 use daemon::disk::DiskReserve;
 use daemon::health::HealthServer;
 use linklog::entity::MemberState;
+use linklog::journal::OpenError;
 use linklog::standby::{Standby, StandbyOptions};
 use linklog::store::StoreOptions;
 use linklog::writer::Decision;
@@ -245,7 +246,13 @@ fn open_log(
     renew::settle(&config.data_dir)?;
     let options =
         StandbyOptions { store: StoreOptions::default(), journal_bytes_kept: config.journal_retention_bytes };
-    let opened = Standby::open(&config.data_dir.join("log"), &options).map_err(OpenLogError::from)?;
+    let dir = config.data_dir.join("log");
+    let opened = Standby::open(&dir, &options).map_err(|source| match source {
+        OpenError::Store(ref error) if error.is_damage() => {
+            OpenLogError::Damaged { dir: dir.display().to_string(), source }
+        }
+        source => source.into(),
+    })?;
     let log = Log::new(opened.handle(), opened.reader(), opened.journal());
     let (fatal, stop) = (fatal.clone(), stop.clone());
     let on_fatal = Arc::new(move |error: &dyn std::error::Error| open::end_in_order(error, &fatal, &stop));

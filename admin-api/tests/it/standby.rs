@@ -56,6 +56,15 @@ impl Standby {
         assert_eq!(self.following.take().unwrap().stop().unwrap(), Ended::Stopped);
     }
 
+    /// Why it does not start.
+    pub fn start_refused(&self) -> String {
+        let refused = RunningStandby::start(&self.config).err().unwrap();
+        std::iter::successors(Some(&refused as &dyn std::error::Error), |error| error.source())
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+            .join(": ")
+    }
+
     pub fn start(&mut self) {
         self.following = Some(RunningStandby::start(&self.config).unwrap());
     }

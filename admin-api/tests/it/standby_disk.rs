@@ -132,16 +132,20 @@ fn with_less_room_than_is_reserved_a_standby_receives_nothing_answers_on_and_goe
     }
 }
 
-/// The files with the rows that links are served from.
-fn served_tables(log: &Path) -> Vec<PathBuf> {
+/// All files with rows.
+fn tables(log: &Path) -> Vec<PathBuf> {
     let files = fs::read_dir(log.join("db")).unwrap().map(|entry| entry.unwrap().path());
-    let tables = files.filter(|path| path.extension().is_some_and(|is| is == "sst"));
+    files.filter(|path| path.extension().is_some_and(|is| is == "sst")).collect()
+}
+
+/// Those with the rows that links are served from.
+fn served_tables(log: &Path) -> Vec<PathBuf> {
     // A table file ends with its properties, the name of its column family among them.
     let of_links = |path: &PathBuf| {
         let property = "nameserve";
         fs::read(path).unwrap().windows(property.len()).any(|window| window == property.as_bytes())
     };
-    tables.filter(of_links).collect()
+    tables(log).into_iter().filter(of_links).collect()
 }
 
 /// Turns over a bit in the first rows of a file.
@@ -181,9 +185,9 @@ fn a_standby_whose_disk_is_damaged_is_not_promoted_and_fetches_another_log() {
 
     writer.stop();
     let log = standby.dir.path().join("data/log");
-    let tables = served_tables(&log);
-    assert!(!tables.is_empty());
-    tables.iter().for_each(|path| flip(path));
+    let served = served_tables(&log);
+    assert!(!served.is_empty());
+    served.iter().for_each(|path| flip(path));
     until("the damage to be found", || (metric(&standby, "scrub_damages_total") > 0).then_some(()));
     let ready = health(&standby).get("/readyz");
     assert_eq!(ready.status, 503, "{ready:?}");
@@ -207,4 +211,14 @@ fn a_standby_whose_disk_is_damaged_is_not_promoted_and_fetches_another_log() {
     for alias in ["link-0", "link-19", "later"] {
         assert_eq!(standby.client().get(&format!("/v1/links/{alias}")).status, 200, "{alias}");
     }
+
+    // Found at a start, it is for people to decide: the journal may be what a promotion needs.
+    standby.stop();
+    tables(&log).iter().for_each(|path| flip(path));
+    let refused = standby.start_refused();
+    assert!(refused.contains("is damaged") && refused.contains("move that folder away"), "{refused}");
+    fs::rename(&log, log.with_extension("damaged")).unwrap();
+    standby.start();
+    standby.caught_up(&writer);
+    assert_eq!(standby.client().get("/v1/links/later").status, 200);
 }
