@@ -1,9 +1,45 @@
 //! Work on threads that may wait for the disk, or take their time.
 
+use std::io;
+use std::sync::OnceLock;
+
 use daemon::turn;
+use tokio::runtime::{Builder, Runtime};
 use tokio::task::JoinHandle;
+
+/// Whom a piece of work lets go first.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Turn {
+    /// Requests that are answered in short turns.
+    Usual,
+    /// Whatever else wants the core: lists and searches read for milliseconds, and whoever makes a link meanwhile is not to notice.
+    Behind,
+}
 
 /// Runs `work` on a thread of the runtime's that may block. Requests that are answered in short turns do not wait for its core.
 pub(crate) fn run<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
     tokio::task::spawn_blocking(|| turn::takes_its_time(work))
+}
+
+/// As [`run`], and says whom it lets go first.
+pub(crate) fn run_in<T: Send + 'static>(
+    turn: Turn,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> JoinHandle<T> {
+    static THREADS: OnceLock<io::Result<Runtime>> = OnceLock::new();
+    match turn {
+        Turn::Usual => run(work),
+        Turn::Behind => match THREADS.get_or_init(threads_behind) {
+            Ok(threads) => threads.spawn_blocking(work),
+            // The system has no more: everything works as before.
+            Err(_) => run(work),
+        },
+    }
+}
+
+/// Threads of their own: whoever has given way is not allowed to come first again.
+fn threads_behind() -> io::Result<Runtime> {
+    // Where that is not allowed it is done without.
+    let at_start = || drop(turn::gives_way());
+    Builder::new_current_thread().thread_name("lists").on_thread_start(at_start).build()
 }

@@ -1,7 +1,8 @@
 //! The log as the async parts of this service see it: propose and await, read without blocking anybody.
 //!
 //! Owned here: a database read never runs on a thread of the runtime. [`Log::read`] moves it to the blocking pool, and at most
-//! [`READS_MAX`] run at once; point lookups of state in memory would be quick enough, but nobody can know beforehand.
+//! [`READS_MAX`] run at once; point lookups of state in memory would be quick enough, but nobody can know beforehand. Those that let others
+//! go first are counted by themselves, so that nobody waits for them.
 
 use std::sync::Arc;
 
@@ -11,7 +12,7 @@ use linklog::store::Reader;
 use linklog::writer::{Commit, Decision, ProposeError, WriterCounts, WriterHandle};
 use tokio::sync::{Semaphore, oneshot};
 
-use crate::blocking;
+use crate::blocking::{self, Turn};
 use crate::replication::Replication;
 
 /// Most database reads at the same time; the disk does not get faster by more.
@@ -24,6 +25,7 @@ pub struct Log {
     reader: Reader,
     journal: JournalReader,
     reads: Arc<Semaphore>,
+    reads_behind: Arc<Semaphore>,
     /// Asked before every proposal, if anything is.
     gate: Option<Replication>,
 }
@@ -36,7 +38,8 @@ pub struct Ending;
 impl Log {
     /// Returns a log over an open writer's parts.
     pub fn new(writer: WriterHandle, reader: Reader, journal: JournalReader) -> Log {
-        Log { writer, reader, journal, reads: Arc::new(Semaphore::new(READS_MAX)), gate: None }
+        let [reads, reads_behind] = [READS_MAX; 2].map(|most| Arc::new(Semaphore::new(most)));
+        Log { writer, reader, journal, reads, reads_behind, gate: None }
     }
 
     /// Returns this log with a gate: nothing is proposed while fewer sync members are connected than have to confirm it. A writer that was
@@ -103,9 +106,25 @@ impl Log {
         &self,
         read: impl FnOnce(&Reader) -> T + Send + 'static,
     ) -> Result<T, Ending> {
-        let place = self.reads.clone().acquire_owned().await.map_err(|_| Ending)?;
+        self.read_in(Turn::Usual, read).await
+    }
+
+    /// As [`Log::read`], and says whom the read lets go first.
+    ///
+    /// # Errors
+    /// The process is ending.
+    pub(crate) async fn read_in<T: Send + 'static>(
+        &self,
+        turn: Turn,
+        read: impl FnOnce(&Reader) -> T + Send + 'static,
+    ) -> Result<T, Ending> {
+        let places = match turn {
+            Turn::Usual => &self.reads,
+            Turn::Behind => &self.reads_behind,
+        };
+        let place = places.clone().acquire_owned().await.map_err(|_| Ending)?;
         let reader = self.reader.clone();
-        let reading = blocking::run(move || {
+        let reading = blocking::run_in(turn, move || {
             let result = read(&reader);
             drop((reader, place));
             result

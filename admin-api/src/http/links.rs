@@ -20,17 +20,20 @@ use super::openapi::{
 use super::query::{Query, key_of};
 use super::{Api, answer, idempotency_key, prefers_async, respond};
 use crate::alias::{self, AliasRules};
+use crate::blocking::{self, Turn};
 use crate::domains::{DomainTable, KnownDomain};
 use crate::links::condition::Condition;
 use crate::links::create::{Made, Request as CreateRequest};
 use crate::links::fields::{Described, LinkFields};
 use crate::links::idempotency::request_hash;
 use crate::links::keeping::{EXTERNAL_ID_RULE, is_external_id};
+use crate::links::list::Page;
 use crate::links::order::Order;
 use crate::links::put::Put;
 use crate::links::upsert::Upserted;
 use crate::links::view::{LinkView, Rfc3339, Shown};
 use crate::links::{ChangeError, Changed, order, patch};
+use crate::log::Ending;
 use crate::problem::Problem;
 use crate::replication::ReplicationReport;
 
@@ -388,9 +391,14 @@ async fn try_list(api: &Api, head: Parts) -> Result<Response, Problem> {
     let query = Query::read_with(&head.uri, &LIST_PARAMETERS, &["tag"])?;
     let wanted = api.links.bounded(caller, query.wanted(&domains, caller)?).map_err(ChangeError::from)?;
     let page = api.links.list(wanted).await?;
+    let written = blocking::run_in(Turn::Behind, move || write_page(&page, &domains));
+    written.await.map_err(|_| ChangeError::from(Ending))?
+}
+
+fn write_page(page: &Page, domains: &DomainTable) -> Result<Response, Problem> {
     let codes: Vec<Code> = page.links.iter().map(|(key, _)| key.code).collect();
     let shown = codes.iter().zip(&page.links).zip(&page.totals).map(|((code, (key, stored)), totals)| {
-        let view = LinkView::of_stored(code, stored, known(&domains, key.domain)?, None);
+        let view = LinkView::of_stored(code, stored, known(domains, key.domain)?, None);
         Ok(view.with_clicks(totals.clicks()))
     });
     let data = shown.collect::<Result<_, Problem>>()?;

@@ -26,6 +26,7 @@ use super::keeping::external_key;
 use super::{ChangeError, Links};
 use crate::auth::Caller;
 use crate::auth::allow::Denied;
+use crate::blocking::Turn;
 use crate::search::rank::Sort;
 use crate::search::words::Words;
 
@@ -281,7 +282,7 @@ impl Links {
             let next = found.next.map(|place| Cursor { sort, clicks: 0, place });
             Ok::<_, StoreError>(Page { links: found.links, totals, next, total, searched: None })
         };
-        Ok(self.log.read(read).await??)
+        Ok(self.log.read_in(Turn::Behind, read).await??)
     }
 }
 

@@ -8,6 +8,7 @@ use linklog::store::{Count, Place, Reader, StoreError, Within};
 
 use super::list::{Cursor, Page, Searched, Wanted};
 use super::{ChangeError, Links};
+use crate::blocking::Turn;
 use crate::search::document::Facet;
 use crate::search::find::{Counted, Question};
 use crate::search::rank::{Rank, Sort};
@@ -121,7 +122,7 @@ impl Links {
                 searched: Some(Searched { as_of_ms, is_complete: hits.is_complete }),
             })
         };
-        self.log.read(read).await?.map_err(|failure| match failure {
+        self.log.read_in(Turn::Behind, read).await?.map_err(|failure| match failure {
             Failure::Search(error) => error.into(),
             Failure::Store(error) => error.into(),
         })

@@ -53,7 +53,9 @@ use crate::search::Search;
 use crate::signing::Signing;
 use crate::snapshots::{Shelf, ShelfOptions, SnapshotService};
 use crate::standby::status::Status;
-use crate::standby::{CopyOptions, Engine, FollowOptions, Promotion, Renewal, copy_clicks, follow, mend, renew};
+use crate::standby::{
+    CopyOptions, Engine, FollowOptions, Promotion, Renewal, copy_clicks, follow, mend, renew,
+};
 use crate::succession::SuccessionService;
 use crate::succession::peer::Asker;
 use crate::sweep::Sweep;

@@ -170,9 +170,7 @@ fn a_standby_whose_disk_is_damaged_is_not_promoted_and_fetches_another_log() {
         writer.client().create(&link(&format!("link-{n}")));
     }
     let mut standby = Standby::of(&writer, "standby-0", &[], "[scrub]\nevery_s = 1\n");
-    let health = |standby: &Standby| {
-        Client::new(standby.following.as_ref().unwrap().addresses().health, "")
-    };
+    let health = |standby: &Standby| Client::new(standby.following.as_ref().unwrap().addresses().health, "");
     let metric = |standby: &Standby, name: &str| -> u64 {
         let metrics = health(standby).get("/metrics").text;
         let line = metrics.lines().find_map(|line| line.strip_prefix(&format!("signpost_admin_{name} ")));
