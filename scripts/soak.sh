@@ -21,7 +21,9 @@ harness() { # NAME COMMAND ARGUMENTS…: one run, its folder removed when it was
 }
 
 # Virtual time: seeds cost milliseconds, so there are many of them.
-measure simulation bin/signpost-simulation run --seeds "$((seed * 10000))..$((seed * 10000 + 10000))" --threads 2
+seeds="$((seed * 10000))..$((seed * 10000 + 10000))"
+measure simulation bin/signpost-simulation run --seeds "$seeds" --threads 2
+measure contests bin/signpost-simulation run --contests --seeds "$seeds" --threads 2
 # The sweep has no seed: once is all there is.
 harness sweep fault-sweep
 while [ "$(date +%s)" -lt "$until" ]; do
@@ -31,6 +33,16 @@ while [ "$(date +%s)" -lt "$until" ]; do
   harness clock fault --proxies 2 --keypools 1 --faults clock --seconds "$((ROUND_S / 2))" --seed "$seed"
   harness losses promotions --times 24 --seed "$seed"
   harness promotions promotions --points --times 36 --seed "$seed"
+  harness leases leases --codes 20000000 --block 100000 --seed "$seed"
+  # Clicks, counted and limited.
+  clicks=(clicks --proxies 3 --links 200 --rate 1000 --seed "$seed")
+  harness clicks "${clicks[@]}" --duration 120 --kills 15 --cuts 30 --delay 100 --admin-outage 30s
+  harness late-clicks "${clicks[@]}" --duration 60 --repeats 20 --late 10 --lost-answers 10 --replays 10
+  limits=(max-clicks --proxies 4 --clients 200 --limits 1000,10000,20000 --rest 100 --seed "$seed")
+  harness limits "${limits[@]}" --kills 10 --kill-writer
+  harness lost-limits "${limits[@]}" --kills 10 --lose-memory
+  harness promoted-limits "${limits[@]}" --promotions 2
+  harness restored-limits "${limits[@]}" --restore
   harness contest contest --claims 1000000 --kills 5 --seed "$seed"
   harness flips flips --count 1000 --seed "$seed"
   harness power power-cuts --count 200 --seed "$seed"

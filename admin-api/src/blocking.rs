@@ -43,3 +43,25 @@ fn threads_behind() -> io::Result<Runtime> {
     let at_start = || drop(turn::gives_way());
     Builder::new_current_thread().thread_name("lists").on_thread_start(at_start).build()
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    /// Of the calling thread (proc_pid_stat(5), field 19; the name in field 2 may have spaces).
+    fn niceness() -> i32 {
+        let stat = std::fs::read_to_string("/proc/thread-self/stat").unwrap();
+        let (_, after_name) = stat.rsplit_once(") ").unwrap();
+        after_name.split(' ').nth(16).unwrap().parse().unwrap()
+    }
+
+    #[tokio::test]
+    async fn only_what_lets_others_go_first_is_nice_and_so_it_stays() {
+        let own = niceness();
+        for _ in 0..2 {
+            assert_eq!(run_in(Turn::Behind, niceness).await.unwrap(), own.max(10));
+            assert_eq!(run_in(Turn::Usual, niceness).await.unwrap(), own);
+        }
+    }
+}
