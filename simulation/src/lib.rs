@@ -10,8 +10,10 @@
 //! - [`world`] is the run: [`world::run`]
 //! - [`plan`] draws sizes and faults, and names the bugs that can be planted
 //! - [`escrow`] is a smaller run of its own: the clicks of one limited link
+//! - [`clicks`] is another one: batches of clicks, from proxies to a writer that is killed, replaced and put back
 //! - [`model`] works the state out a second time; [`oracle`] remembers what was promised
 
+pub mod clicks;
 pub mod escrow;
 pub mod model;
 pub mod oracle;

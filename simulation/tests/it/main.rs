@@ -1,6 +1,7 @@
 //! Runs of the simulation: none shows what must not happen, planted bugs are found, and the same seed twice is the same run.
 #![allow(clippy::unwrap_used)]
 
+mod clicks;
 mod escrow;
 
 use simulation::plan::{Plan, Plant};
