@@ -386,11 +386,10 @@ impl World {
             self.queue.after(1_000, Event::Open(stream.proxy));
             return;
         }
-        let released = proxy.ledger.released;
-        proxy.next = Some(proxy.ledger.take_back(counted));
-        if self.plant == Some(Plant::ForgetTakeBack) {
-            proxy.next = proxy.next.max(Some(released.next()));
-        }
+        proxy.next = Some(match self.plant {
+            Some(Plant::ForgetTakeBack) => counted.max(proxy.ledger.released).next(),
+            _ => proxy.ledger.take_back(counted),
+        });
         self.send_more(stream, counted);
     }
 
