@@ -18,12 +18,6 @@ use crate::replication::Replication;
 /// Most database reads at the same time; the disk does not get faster by more.
 pub const READS_MAX: usize = 32;
 
-/// How many of those that let others go first run at once: they never have all cores, for a core is not always had back at once from a thread
-/// that gives way (up to a tick, 4 ms at 250 Hz, where the one that has just been woken is not "eligible", `kernel/sched/fair.c`).
-fn reads_behind_max() -> usize {
-    std::thread::available_parallelism().map_or(1, |cores| cores.get().saturating_sub(1)).clamp(1, READS_MAX)
-}
-
 /// Proposes to the writer and reads its state; cheap to clone.
 #[derive(Clone)]
 pub struct Log {
@@ -44,8 +38,7 @@ pub struct Ending;
 impl Log {
     /// Returns a log over an open writer's parts.
     pub fn new(writer: WriterHandle, reader: Reader, journal: JournalReader) -> Log {
-        let [reads, reads_behind] =
-            [READS_MAX, reads_behind_max()].map(|most| Arc::new(Semaphore::new(most)));
+        let [reads, reads_behind] = [(); 2].map(|()| Arc::new(Semaphore::new(READS_MAX)));
         Log { writer, reader, journal, reads, reads_behind, gate: None }
     }
 
