@@ -35,7 +35,8 @@ measure() {
 # shellcheck disable=SC2016 # the backticks are Markdown
 end_bench() { # TITLE TARGET
   local name changed=
-  [ -z "$(git status --porcelain --untracked-files=no 2>/dev/null)" ] || changed=', with uncommitted changes'
+  # The results themselves are no change of what was measured.
+  [ -z "$(git status --porcelain --untracked-files=no -- . ':!bench-results' 2>/dev/null)" ] || changed=', with uncommitted changes'
   {
     printf '# %s\n\n' "$1"
     printf '`make %s` repeats it. The parts, in their order:\n\n```sh\n' "$2"
