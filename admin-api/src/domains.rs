@@ -223,13 +223,14 @@ fn host_part(base: &ShortUrlBase, domain: DomainId) -> Part {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use linklog::store::StoreOptions;
     use linklog::writer::{Decision, Writer, WriterOptions};
 
-    fn writer(dir: &std::path::Path) -> Writer {
+    /// A writer over a folder.
+    pub(crate) fn writer(dir: &std::path::Path) -> Writer {
         let options = WriterOptions {
             store: StoreOptions {
                 block_cache_bytes: 4 << 20,

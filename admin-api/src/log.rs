@@ -35,6 +35,19 @@ pub struct Log {
 #[error("the process is ending")]
 pub struct Ending;
 
+/// The reads of a log that let others go first.
+pub(crate) struct ReadsBehind(Arc<Semaphore>);
+
+impl ReadsBehind {
+    /// Waits until none is under way, and lets none begin.
+    pub(crate) async fn end(&self) {
+        if let Ok(places) = self.0.acquire_many(READS_MAX as u32).await {
+            places.forget();
+        }
+        self.0.close();
+    }
+}
+
 impl Log {
     /// Returns a log over an open writer's parts.
     pub fn new(writer: WriterHandle, reader: Reader, journal: JournalReader) -> Log {
@@ -132,6 +145,11 @@ impl Log {
         reading.await.map_err(|_| Ending)
     }
 
+    /// Returns what tells when no read is under way that lets others go first: those run on threads that outlive the service.
+    pub(crate) fn reads_behind(&self) -> ReadsBehind {
+        ReadsBehind(self.reads_behind.clone())
+    }
+
     /// Returns the reader itself, for threads that may block.
     pub fn reader(&self) -> &Reader {
         &self.reader
@@ -150,5 +168,42 @@ impl Log {
     /// Returns what the writer has done so far.
     pub fn counts(&self) -> WriterCounts {
         self.writer.counts()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::sync::mpsc;
+
+    use super::*;
+    use crate::domains::tests::writer;
+
+    #[tokio::test]
+    async fn reads_that_outlive_their_caller_are_waited_for_and_none_begins_afterwards() {
+        let dir = tempfile::tempdir().unwrap();
+        let writer = writer(dir.path());
+        let log = Log::new(writer.handle(), writer.reader(), writer.journal());
+        let (begun, (go_on, wait)) = (Arc::new(tokio::sync::Notify::new()), mpsc::channel::<()>());
+        let (reading, tell) = (log.clone(), begun.clone());
+        let caller = tokio::spawn(async move {
+            let read = move |_: &Reader| {
+                tell.notify_one();
+                wait.recv().unwrap();
+            };
+            reading.read_in(Turn::Behind, read).await
+        });
+        begun.notified().await;
+        caller.abort();
+        let mut end = tokio::spawn({
+            let reads = log.reads_behind();
+            async move { reads.end().await }
+        });
+        tokio::task::yield_now().await;
+        assert!(!end.is_finished());
+        go_on.send(()).unwrap();
+        (&mut end).await.unwrap();
+        assert_eq!(log.read_in(Turn::Behind, |_| ()).await, Err(Ending));
+        assert_eq!(log.read(|_| ()).await, Ok(()));
     }
 }

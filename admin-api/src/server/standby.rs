@@ -287,6 +287,7 @@ impl Parts<'_> {
         let Parts { config, standby, identity, opened, .. } = self;
         let metrics = Metrics::default();
         let (log, engine) = (opened.log.clone(), opened.engine.clone());
+        let reads_behind = log.reads_behind();
         let reader = log.reader().clone();
         let stop_others = CancellationToken::new();
         let mut others = JoinSet::new();
@@ -382,7 +383,7 @@ impl Parts<'_> {
         let mut serving = JoinSet::new();
         let server = HttpServer { router: http::router(Arc::new(api)), metrics };
         serving.spawn(server.serve(http, stop));
-        Ok((addresses, Tasks { http: serving, others, stop_others }))
+        Ok((addresses, Tasks { http: serving, others, stop_others, reads_behind }))
     }
 
     /// Snapshots for whoever needs one while the writer is away, or has none to give. `None`: whose log it is is not known yet.

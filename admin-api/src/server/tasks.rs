@@ -6,6 +6,8 @@ use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::log::ReadsBehind;
+
 /// How long everything but the API may take to end, before it is left behind.
 const END_MAX: Duration = Duration::from_secs(10);
 
@@ -14,6 +16,7 @@ pub(super) struct Tasks {
     pub(super) http: JoinSet<()>,
     pub(super) others: JoinSet<()>,
     pub(super) stop_others: CancellationToken,
+    pub(super) reads_behind: ReadsBehind,
 }
 
 impl Tasks {
@@ -23,9 +26,11 @@ impl Tasks {
             // The listener cuts what is still running after its own time.
             while self.http.join_next().await.is_some() {}
             self.stop_others.cancel();
-            let ended =
-                tokio::time::timeout(END_MAX, async { while self.others.join_next().await.is_some() {} });
-            if ended.await.is_err() {
+            let ended = async {
+                while self.others.join_next().await.is_some() {}
+                self.reads_behind.end().await;
+            };
+            if tokio::time::timeout(END_MAX, ended).await.is_err() {
                 tracing::warn!("some tasks did not end in time");
             }
         });

@@ -158,6 +158,7 @@ async fn start_tasks(
     let metrics = Metrics::default();
     let reader = opened.writer.reader();
     let log = Log::new(opened.writer.handle(), reader.clone(), opened.writer.journal());
+    let reads_behind = log.reads_behind();
     let stop_others = CancellationToken::new();
     let mut others = JoinSet::new();
 
@@ -313,5 +314,5 @@ async fn start_tasks(
     let mut serving = JoinSet::new();
     let server = HttpServer { router: http::router(Arc::new(api)), metrics };
     serving.spawn(server.serve(http, stop));
-    Ok((addresses, Tasks { http: serving, others, stop_others }))
+    Ok((addresses, Tasks { http: serving, others, stop_others, reads_behind }))
 }
