@@ -11,7 +11,7 @@ use std::time::Duration;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::fixture::{Admin, Client, FakePool, PATIENCE, config_text, until};
+use super::fixture::{Admin, Client, FakePool, PATIENCE, config_text, own_address, until};
 
 #[test]
 fn a_restart_keeps_everything() {
@@ -173,15 +173,11 @@ impl Drop for Process {
     }
 }
 
-fn free_port() -> SocketAddr {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
-}
-
 #[test]
 fn kill_9_at_random_instants_loses_nothing_that_was_answered() {
     let pool = FakePool::start(1, 0);
     let dir = tempfile::tempdir().unwrap();
-    let (config, log, http) = (dir.path().join("admin.toml"), dir.path().join("log"), free_port());
+    let (config, log, http) = (dir.path().join("admin.toml"), dir.path().join("log"), own_address());
     let text = config_text(dir.path(), &[&pool], "[codes]\nblock = 1000\nlow_watermark = 500\n");
     std::fs::write(&config, text.replacen("127.0.0.1:0", &http.to_string(), 1)).unwrap();
     let mut process = Process::start(&config, &log, http);

@@ -1,14 +1,14 @@
 //! A standby whose disk fills up, or does not keep what was written.
 
 use std::fs::{self, File};
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use serde_json::{Value, json};
 
-use crate::fixture::{Admin, Client, config_text, until};
+use crate::fixture::{Admin, Client, config_text, own_address, until};
 use crate::standby::Standby;
 
 const MIB: u64 = 1 << 20;
@@ -25,14 +25,10 @@ struct SmallStandby {
     data: PathBuf,
 }
 
-fn free_address() -> SocketAddr {
-    TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap()
-}
-
 impl SmallStandby {
     fn of(writer: &Admin, dir: &Path) -> SmallStandby {
         writer.control("proxy.add", json!({ "name": "standby-0", "sync": true })).unwrap();
-        let (http, health, data) = (free_address(), free_address(), dir.join("data"));
+        let (http, health, data) = (own_address(), own_address(), dir.join("data"));
         let more = format!(
             "[standby]\nof = [\"http://{}\"]\nname = \"standby-0\"\n[disk]\nreserve_bytes = {RESERVE}\n",
             writer.addresses().feed
@@ -106,7 +102,8 @@ fn with_less_room_than_is_reserved_a_standby_receives_nothing_answers_on_and_goe
     let standby = SmallStandby::of(&writer, dir.path());
     standby.await_standby(200, "following", "enough");
     let client = Client::new(standby.http, &writer.token);
-    assert_eq!(client.get("/v1/links/before").status, 200);
+    let is_there = |alias: &str| (client.get(&format!("/v1/links/{alias}")).status == 200).then_some(());
+    until("what was made before", || is_there("before"));
 
     standby.fill_to(RESERVE / 2);
     standby.await_standby(503, "paused", "low");
@@ -122,7 +119,7 @@ fn with_less_room_than_is_reserved_a_standby_receives_nothing_answers_on_and_goe
 
     fs::remove_file(standby.disk().join("filler")).unwrap();
     standby.await_standby(200, "following", "enough");
-    until("what was made meanwhile", || (client.get("/v1/links/meanwhile").status == 200).then_some(()));
+    until("what was made meanwhile", || is_there("meanwhile"));
     assert!(standby.has_line("signpost_admin_disk_low 0"));
     let log = fs::read_to_string(&standby.log).unwrap();
     for message in
@@ -160,11 +157,7 @@ fn flip(path: &Path) {
 #[test]
 fn a_standby_whose_disk_is_damaged_is_not_promoted_and_fetches_another_log() {
     let mut writer = Admin::start(&[]);
-    // It is to be found again after a restart.
-    let feed = writer.addresses().feed;
-    writer.set_config(|text| {
-        text.replace("[feed]\nlisten = \"127.0.0.1:0\"", &format!("[feed]\nlisten = \"{feed}\""))
-    });
+    writer.settle();
     let link = |alias: &str| json!({ "long_url": "https://a.example/", "alias": alias });
     for n in 0..20 {
         writer.client().create(&link(&format!("link-{n}")));

@@ -4,6 +4,7 @@
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::author::Author;
 use crate::client::{Visitor, eventually};
@@ -56,8 +57,15 @@ fn haproxy(dir: &std::path::Path, listen: SocketAddr, to: SocketAddr, send: &str
     haproxy
 }
 
-fn free_address() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+/// An address whose port is none of those that connections are given (ip(7), `ip_local_port_range`): nobody takes it before HAProxy does.
+fn own_address() -> SocketAddr {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let first = std::process::id().wrapping_mul(8);
+    let listened = (0..20_000).find_map(|_| {
+        let at = first.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)) % 20_000;
+        TcpListener::bind(("127.0.0.1", 10_000 + at as u16)).ok()
+    });
+    listened.unwrap().local_addr().unwrap()
 }
 
 fn connect_from(last: u8, to: SocketAddr) -> Visitor {
@@ -77,7 +85,7 @@ fn behind_haproxy_with_the_proxy_protocol_every_visitor_has_its_own_count() {
     let mut stream = writer.welcome(&author);
     stream.catch_up(&author);
     for (send, first) in [("send-proxy-v2", 10), ("send-proxy", 20)] {
-        let front = free_address();
+        let front = own_address();
         let _haproxy = haproxy(home.path("").as_path(), front, proxy.listen, send);
         for last in [first, first + 1, first + 2] {
             for connection in 0..2 {
