@@ -6,7 +6,7 @@
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-builtin-rules --no-print-directory
 
-.PHONY: help deps build demo test framing upgrade clicks max-clicks leases allocations fuzz soak slow check bench bench-create bench-import bench-list bench-redirect bench-tls bench-keypool bench-log
+.PHONY: help deps build demo test framing upgrade clicks max-clicks leases allocations fuzz soak slow check bench bench-create bench-import bench-list bench-redirect bench-tls bench-keypool bench-log bench-recovery
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -75,6 +75,9 @@ bench-tls: ## Measure TLS handshakes with the OpenSSL of the system and with Bor
 
 bench-keypool: build ## Measure the key pool: codes per second, lease latency, bytes per code
 	@scripts/bench-keypool.sh
+
+bench-recovery: build ## Measure backup, restore and a proxy from nothing (LINKS=10000000)
+	@$(foreach name,LINKS,$(if $($(name)),$(name)=$($(name)))) scripts/bench-recovery.sh
 
 bench-log: deps ## Measure the log by itself: changes and applies per second, bytes on disk per link
 	@scripts/bench-log.sh

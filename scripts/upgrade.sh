@@ -32,20 +32,11 @@ END
   chmod +x "$BENCH_DIR/bin/$name"
 done
 
-coproc FLEET { exec "$BENCH_DIR/previous/bin/signpost-loadtest" fleet --bin-dir "$BENCH_DIR/bin" --dir "$BENCH_DIR/fleet" --proxies 2; }
-# Copies, which subshells have too; stop_fleet closes the first, and so ends the fleet.
-exec {FLEET_COMMANDS}>&"${FLEET[1]}" {ANSWERS}<&"${FLEET[0]}"
-eval "exec ${FLEET[1]}>&- ${FLEET[0]}<&-"
-IFS= read -r -t "$FLEET_READY_TIMEOUT_S" FLEET_READY <&"$ANSWERS" || fail "the fleet of $FROM did not start; the reason is above."
+FLEET_HARNESS=$BENCH_DIR/previous/bin/signpost-loadtest
+FLEET_BINARIES=$BENCH_DIR/bin
+start_fleet --dir "$BENCH_DIR/fleet" --proxies 2 || fail "the fleet of $FROM did not start; the reason is above."
 admin=$(ready_text admin)
 mapfile -t proxies < <(ready_list proxies)
-
-command_fleet() { # a line for the fleet
-  local answer
-  echo "$1" >&"$FLEET_COMMANDS"
-  IFS= read -r -t "$FLEET_READY_TIMEOUT_S" answer <&"$ANSWERS" || fail "no answer to '$1'."
-  case $answer in *'"error"'*) fail "'$1': $answer" ;; esac
-}
 
 step=0
 create() {
