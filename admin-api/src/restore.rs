@@ -37,6 +37,8 @@ const ACTOR: &str = "restore";
 const RESTORED_SINCE_LEVEL: u8 = 2;
 /// Where a restore works, in the data folder.
 const UNFINISHED: &str = "restore";
+/// A file there: everything is made, and what has its final name already is this restore's.
+const NAMING: &str = "naming";
 
 /// What to restore.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -191,6 +193,10 @@ pub struct Done {
 /// Nothing has its final name then.
 pub async fn restore(options: &RestoreOptions, tell: &dyn Fn(String)) -> Result<Done, RestoreError> {
     let (log, clicks) = (options.data_dir.join("log"), options.data_dir.join("clicks"));
+    let work = options.data_dir.join(UNFINISHED);
+    if work.join(NAMING).exists() && !log.exists() {
+        clear(&clicks)?;
+    }
     if let Some(path) = [&log, &clicks].into_iter().find(|path| path.exists()) {
         return Err(RestoreError::Occupied { path: path.clone() });
     }
@@ -202,7 +208,6 @@ pub async fn restore(options: &RestoreOptions, tell: &dyn Fn(String)) -> Result<
     if epoch <= highest {
         return Err(RestoreError::LowEpoch { asked: epoch, highest });
     }
-    let work = options.data_dir.join(UNFINISHED);
     clear(&work)?;
     let folder = |what, path: &Path| {
         let path = path.to_owned();
@@ -228,12 +233,17 @@ pub async fn restore(options: &RestoreOptions, tell: &dyn Fn(String)) -> Result<
 
     let codes = options.data_dir.join("codes");
     origin::disown(&codes).map_err(folder("give up the leases in", &codes))?;
+    let sync =
+        |dir: &Path| std::fs::File::open(dir).and_then(|dir| dir.sync_all()).map_err(folder("fsync", dir));
+    let naming = work.join(NAMING);
+    std::fs::File::create(&naming).and_then(|file| file.sync_all()).map_err(folder("write", &naming))?;
+    sync(&work)?;
+    // The log last, and not before the counts are sure to be there: a service that finds it goes on from it.
     for (name, path) in [("clicks", &clicks), ("log", &log)] {
         let from = work.join(name);
         std::fs::rename(&from, path).map_err(folder("rename", &from))?;
+        sync(&options.data_dir)?;
     }
-    let synced = std::fs::File::open(&options.data_dir).and_then(|dir| dir.sync_all());
-    synced.map_err(folder("fsync", &options.data_dir))?;
     clear(&work)?;
     Ok(Done { fleet, snapshot, to, records, discarded, epoch, burned, clicks_until })
 }

@@ -5,6 +5,7 @@
  *   mode   1: that call fails with EIO
  *          2: that call and every later one that takes room fail with ENOSPC, as on a full disk
  *          3: that call, if it writes, writes the first half only
+ *          4: the process is killed (SIGKILL) when it makes that call
  *   seen   calls that counted so far
  *   failed calls that were made to fail so far
  *
@@ -13,6 +14,7 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -23,7 +25,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-enum mode { MODE_EIO = 1, MODE_FULL = 2, MODE_SHORT = 3 };
+enum mode { MODE_EIO = 1, MODE_FULL = 2, MODE_SHORT = 3, MODE_KILL = 4 };
 /* What a call is: whether a full disk fails it, and whether it can be cut short. */
 enum kind { KIND_WRITE, KIND_ROOM, KIND_OTHER };
 /* What is to become of it. */
@@ -81,6 +83,8 @@ static enum fate counted(enum kind kind) {
     if (at == 0 || (mode == MODE_FULL ? number < at : number != at))
         return FATE_PASS;
     atomic_fetch_add(&plan->failed, 1);
+    if (mode == MODE_KILL)
+        kill(getpid(), SIGKILL);
     if (mode == MODE_SHORT)
         return FATE_SHORT;
     errno = mode == MODE_FULL ? ENOSPC : EIO;

@@ -4,8 +4,11 @@
 //! fleet, the part is ended (every other time by SIGKILL), started again without a fault, and everything that was acknowledged has to be
 //! there. Ending with a message, refusing and answering with an error are all fine; so is a part that goes on because nobody relies on
 //! what failed.
+//!
+//! A restore is swept too (`restore`): whichever of its calls fails, it says so, and begun again it makes the whole log.
 
 mod plan;
+mod restore;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -28,6 +31,9 @@ use plan::{Plan, SOURCE};
 /// A sweep that has not ended by then makes no progress: the part writes more with every start.
 const N_MAX: u64 = 20_000;
 
+/// How a part ends that is killed, as the fleet says it.
+const KILLED: &str = "signal 9";
+
 /// How many N pass between two lines of progress.
 const PROGRESS_EVERY: u64 = 20;
 
@@ -41,6 +47,8 @@ pub enum Mode {
     Full,
     /// That call writes half of what it should.
     Short,
+    /// The process is killed when it makes that call.
+    Kill,
 }
 
 impl FromStr for Mode {
@@ -51,7 +59,8 @@ impl FromStr for Mode {
             "eio" => Ok(Mode::Eio),
             "full" => Ok(Mode::Full),
             "short" => Ok(Mode::Short),
-            _ => Err(format!("{text:?} is no mode: eio, full, short")),
+            "kill" => Ok(Mode::Kill),
+            _ => Err(format!("{text:?} is no mode: eio, full, short, kill")),
         }
     }
 }
@@ -59,10 +68,10 @@ impl FromStr for Mode {
 /// What `fault-sweep` takes.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The parts whose calls fail.
-    #[arg(long, value_name = "PART,…", value_delimiter = ',', default_values_t = ["admin", "keypool-0", "proxy-0"].map(str::to_owned))]
+    /// The parts whose calls fail; `restore` is the command that restores a writer.
+    #[arg(long, value_name = "PART,…", value_delimiter = ',', default_values_t = ["admin", "keypool-0", "proxy-0", restore::PART].map(str::to_owned))]
     parts: Vec<String>,
-    /// How they fail: eio, full, short [default: all]
+    /// How they fail: eio, full, short, kill [default: all]
     #[arg(long, value_name = "MODE,…", value_delimiter = ',')]
     modes: Vec<Mode>,
     /// The first N.
@@ -142,8 +151,8 @@ impl Args {
         let dir = self.place.dir()?;
         trial::make(dir)?;
         let shim = Shim::build(dir, "fail_nth", SOURCE)?;
-        let modes =
-            if self.modes.is_empty() { vec![Mode::Eio, Mode::Full, Mode::Short] } else { self.modes.clone() };
+        let all = || vec![Mode::Eio, Mode::Full, Mode::Short, Mode::Kill];
+        let modes = if self.modes.is_empty() { all() } else { self.modes.clone() };
         let mut results = Results::default();
         for part in &self.parts {
             for mode in &modes {
@@ -169,30 +178,47 @@ impl Args {
         let dir = own.join(&name);
         trial::make(&dir.join(part))?;
         let plan = Plan::make(&own.join(format!("{name}.plan")), mode)?;
+        let mut sweep = Sweep::of(part, mode);
+        if part == restore::PART {
+            let options = self.place.options(&dir, 1, &restore::SETTINGS, &self.settings)?;
+            let trial = restore::Trial::prepare(options, shim, &plan, &own.join(format!("{name}.ndjson")))?;
+            self.every(&name, &plan, &mut sweep, results, stop, |at| trial.one(at))?;
+            return Ok(sweep);
+        }
         let fleet = self.fleet(&dir, shim, &plan, part)?;
         let steps = Steps::of(&fleet, &own.join(format!("{name}.ndjson")))?;
-        let mut sweep = Sweep {
-            part: part.to_owned(),
-            mode,
-            tried: 0,
-            failed: 0,
-            last: 0,
-            whole: false,
-            ends: BTreeMap::new(),
-            acknowledged: 0,
-            redirects: 0,
-        };
-        let to = self.to.unwrap_or(N_MAX);
-        for at in (self.from..=to).step_by(self.step as usize) {
+        self.every(&name, &plan, &mut sweep, results, stop, |at| {
+            let end = one(&fleet, &steps, &plan, part, at)?;
+            Ok((end, checker::check(&steps.entries())))
+        })?;
+        steps.everything()?;
+        let objections = checker::check(&steps.entries());
+        results.objections.extend(objections.into_iter().map(|seen| (format!("{name}, at the end"), seen)));
+        sweep.acknowledged = steps.acknowledged();
+        sweep.redirects = steps.redirects();
+        Ok(sweep)
+    }
+
+    /// One N after the other, until there is no Nth, or something contradicts the contract. `one` returns what became of the part.
+    fn every(
+        &self,
+        name: &str,
+        plan: &Plan,
+        sweep: &mut Sweep,
+        results: &mut Results,
+        stop: &StopFlag,
+        one: impl Fn(u64) -> anyhow::Result<(String, Vec<Objection>)>,
+    ) -> anyhow::Result<()> {
+        for at in (self.from..=self.to.unwrap_or(N_MAX)).step_by(self.step as usize) {
             anyhow::ensure!(!stop.is_set(), "stopped before the end");
-            let end = one(&fleet, &steps, &plan, part, at).with_context(|| format!("N = {at}"))?;
-            let crashed = end.starts_with("signal");
-            *sweep.ends.entry(end.clone()).or_default() += 1;
-            (sweep.tried, sweep.last) = (sweep.tried + 1, at);
-            let mut objections = checker::check(&steps.entries());
-            if crashed {
-                objections.push(Objection { rule: "crash", seen: format!("{part} ended with {end}") });
+            let (end, mut objections) = one(at).with_context(|| format!("N = {at}"))?;
+            let meant = sweep.mode == Mode::Kill && end == KILLED;
+            if end.starts_with("signal") && !meant {
+                objections
+                    .push(Objection { rule: "crash", seen: format!("{} ended with {end}", sweep.part) });
             }
+            *sweep.ends.entry(end).or_default() += 1;
+            (sweep.tried, sweep.last) = (sweep.tried + 1, at);
             let found = !objections.is_empty();
             results.objections.extend(objections.into_iter().map(|seen| (format!("{name}, N = {at}"), seen)));
             sweep.failed += plan.failed();
@@ -204,12 +230,7 @@ impl Args {
                 break;
             }
         }
-        steps.everything()?;
-        let objections = checker::check(&steps.entries());
-        results.objections.extend(objections.into_iter().map(|seen| (format!("{name}, at the end"), seen)));
-        sweep.acknowledged = steps.acknowledged();
-        sweep.redirects = steps.redirects();
-        Ok(sweep)
+        Ok(())
     }
 
     fn fleet(&self, dir: &Path, shim: &Shim, plan: &Plan, part: &str) -> anyhow::Result<Fleet> {
@@ -264,6 +285,20 @@ fn one(fleet: &Fleet, steps: &Steps<'_>, plan: &Plan, part: &str, at: u64) -> an
 }
 
 impl Sweep {
+    fn of(part: &str, mode: Mode) -> Sweep {
+        Sweep {
+            part: part.to_owned(),
+            mode,
+            tried: 0,
+            failed: 0,
+            last: 0,
+            whole: false,
+            ends: BTreeMap::new(),
+            acknowledged: 0,
+            redirects: 0,
+        }
+    }
+
     fn text(&self) -> String {
         let ends: Vec<String> = self.ends.iter().map(|(end, count)| format!("{end} {count}")).collect();
         format!(

@@ -28,6 +28,11 @@ impl Shim {
         Ok(Shim(library))
     }
 
+    /// The library.
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
+    }
+
     /// What a part has to find in its environment to be started with it.
     pub(crate) fn variable(&self, part: &str) -> Variable {
         variable(part, "LD_PRELOAD", &self.0)

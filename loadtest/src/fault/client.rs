@@ -10,6 +10,8 @@ use crate::http1::{Connection, Endpoint, ExchangeError, get, post_json};
 
 /// How long an answer is waited for. Short, so that a process that is stopped leaves requests without an answer.
 const ANSWER_WITHIN: Duration = Duration::from_millis(1_500);
+/// How often something is asked for that nobody may leave without an answer.
+const ASKED_MAX: usize = 10;
 /// A person, as far as anybody can tell.
 const BROWSER: &str =
     "User-Agent: Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0\r\n";
@@ -43,12 +45,21 @@ impl<'a> Client<'a> {
         answer
     }
 
-    /// Asks the API for something that is no part of the history.
+    /// Asks the API for something that is no part of the history, again if no answer comes: a busy machine is no fault.
     pub(super) fn ask(&mut self, path: &str) -> anyhow::Result<Value> {
         let request = get(self.admin.endpoint(), path, &self.headers);
-        let answer = self.admin.exchange(&request)?;
-        anyhow::ensure!(answer.status == 200, "{path}: {}", answer.status);
-        Ok(serde_json::from_slice(answer.body)?)
+        let mut problem = None;
+        for _ in 0..ASKED_MAX {
+            match self.admin.exchange(&request) {
+                Ok(answer) => {
+                    anyhow::ensure!(answer.status == 200, "{path}: {}", answer.status);
+                    return Ok(serde_json::from_slice(answer.body)?);
+                }
+                Err(error) => problem = Some(error),
+            }
+        }
+        let problem = problem.map_or_else(String::new, |error| error.to_string());
+        anyhow::bail!("{path}, asked {ASKED_MAX} times: {problem}")
     }
 
     fn exchange(&mut self, request: &Request) -> Answer {

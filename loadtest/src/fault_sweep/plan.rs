@@ -35,6 +35,7 @@ impl Plan {
             Mode::Eio => 1,
             Mode::Full => 2,
             Mode::Short => 3,
+            Mode::Kill => 4,
         };
         let plan = Plan { path: path.canonicalize()?, file, mode, seen: Cell::new(0) };
         plan.file.set_len(PLAN_BYTES as u64)?;
