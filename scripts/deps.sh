@@ -42,6 +42,7 @@ if [ "${1:-}" = test ]; then
   [ "$(id -u)" = 0 ] || has fusermount3 || need fuse3 'disks that forget what was not synced'
   has strace || need strace 'counts what a request costs in calls to the system'
   has ip || need iproute2 'machines of a test on networks of their own'
+  has nft || need nftables 'loses and refuses packets on networks of tests'
   has openssl || need openssl 'tells which OpenSSL the system has'
   # The shell has a kill of its own; programs want the file.
   type -P kill >/dev/null || need procps 'sends signals to what a test has started'

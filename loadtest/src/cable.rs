@@ -7,7 +7,7 @@
 
 use std::collections::HashMap;
 use std::io::{Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,11 +17,14 @@ use std::time::Duration;
 use anyhow::Context;
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
+use socket2::{Domain, Socket, Type};
 
 /// Bytes passed on at a time.
 const PIECE_BYTES: usize = 16 << 10;
 /// How long the other side may take to accept.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long the thread that accepts may take to be woken at the end.
+const WAKES_WITHIN: Duration = Duration::from_millis(500);
 /// How often a way that passes nothing on looks whether it may.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 /// How long each piece is held back while the cable is delayed.
@@ -51,6 +54,15 @@ pub(crate) enum Quality {
     Doubled,
 }
 
+/// How the packets of a cable are told from all others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Sides {
+    /// What the dialling part connects to.
+    pub(crate) listens: SocketAddr,
+    /// What the listening part is connected from.
+    pub(crate) dials_from: Ipv4Addr,
+}
+
 /// A cable; dropping it cuts everything.
 #[derive(Debug)]
 pub(crate) struct Cable {
@@ -61,6 +73,8 @@ pub(crate) struct Cable {
 #[derive(Debug)]
 struct Shared {
     upstream: Upstream,
+    /// An address of loopback that no other cable has.
+    dials_from: Ipv4Addr,
     quality: Mutex<Quality>,
     /// The dialler's side and the listener's of every connection.
     open: Mutex<HashMap<u64, [TcpStream; 2]>>,
@@ -92,8 +106,10 @@ impl Cable {
     pub(crate) fn start(upstream: Upstream, seed: u64) -> anyhow::Result<Cable> {
         let listener = TcpListener::bind("127.0.0.1:0").context("cannot listen for the parts")?;
         let address = listener.local_addr()?;
+        let [high, low] = address.port().to_be_bytes();
         let shared = Arc::new(Shared {
             upstream,
+            dials_from: Ipv4Addr::new(127, 1, high, low),
             quality: Mutex::default(),
             open: Mutex::default(),
             orphans: Mutex::default(),
@@ -133,6 +149,11 @@ impl Cable {
         self.address
     }
 
+    /// Its two sides.
+    pub(crate) fn sides(&self) -> Sides {
+        Sides { listens: self.address, dials_from: self.shared.dials_from }
+    }
+
     /// Cuts every connection there is; new ones go through.
     pub(crate) fn cut(&self) {
         self.shared.cut();
@@ -168,8 +189,8 @@ impl Drop for Cable {
     fn drop(&mut self) {
         self.shared.ended.store(true, Ordering::Relaxed);
         self.set(Quality::Cut);
-        // Wakes the thread that accepts.
-        let _ = TcpStream::connect(self.address);
+        // Wakes the thread that accepts, unless no packet gets there.
+        let _ = TcpStream::connect_timeout(&self.address, WAKES_WITHIN);
     }
 }
 
@@ -200,7 +221,7 @@ impl Shared {
 
     /// Makes a connection, unless the cable is broken after `breaks` times meanwhile.
     fn connect(self: &Arc<Self>, dialler: TcpStream, breaks: u64) -> anyhow::Result<()> {
-        let listener = TcpStream::connect_timeout(&self.upstream.address()?, CONNECT_TIMEOUT)?;
+        let listener = self.dial()?;
         dialler.set_nodelay(true)?;
         listener.set_nodelay(true)?;
         let id = self.next.fetch_add(1, Ordering::Relaxed);
@@ -221,6 +242,14 @@ impl Shared {
             })?;
         }
         Ok(())
+    }
+
+    /// Connects to the part that listens.
+    fn dial(&self) -> anyhow::Result<TcpStream> {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+        socket.bind(&SocketAddr::from((self.dials_from, 0)).into())?;
+        socket.connect_timeout(&self.upstream.address()?.into(), CONNECT_TIMEOUT)?;
+        Ok(socket.into())
     }
 
     fn holds_back(&self, is_answer: bool) -> bool {

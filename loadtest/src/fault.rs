@@ -7,6 +7,7 @@
 mod absences;
 pub mod checker;
 mod client;
+pub mod filter;
 mod hands;
 mod health;
 pub mod history;
@@ -32,6 +33,7 @@ use crate::progress::{print, say};
 use crate::trial::{self, Findings, PlaceArgs, Seed, Settings};
 use absences::Absences;
 use checker::Objection;
+use filter::Network;
 use hands::{Cables, Hands, lock};
 use history::{Answer, Call, Entry, Recorder};
 use look::Look;
@@ -40,8 +42,6 @@ use points::{POINTS, PROMOTION};
 use reins::Reins;
 use workload::Workload;
 
-/// How long a round has faults, in milliseconds.
-const ROUND_MS: u64 = 5_000;
 /// Visitors of each proxy.
 const VISITORS: u16 = 2;
 /// A proxy that is started while the writer is away is to serve at once; and codes are to be leased often.
@@ -69,7 +69,10 @@ pub struct Args {
     /// Clients of the API.
     #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=256))]
     clients: u16,
-    /// Kinds of faults: kill, stop, cut, delay, throttle, half-open, double, clock, points [default: all]
+    /// Kinds of faults: kill, stop, cut, delay, throttle, half-open, double, clock, points, filter [default: all but filter]
+    ///
+    /// `filter`: packets between parts vanish (all, those one way, a share), or are answered with RST or ICMP. The fleet then runs in a
+    /// network namespace of its own; needs root, and Debian's packages nftables and iproute2.
     #[arg(long, value_name = "KIND,…", value_delimiter = ',')]
     faults: Vec<Kind>,
     #[command(flatten)]
@@ -103,6 +106,8 @@ pub struct Results {
     pub faults: BTreeMap<String, u64>,
     /// How often each named point was reached that had its turn, killed or stopped there.
     pub points: BTreeMap<String, u64>,
+    /// Packets that packet filters met, by what became of them.
+    pub packets: BTreeMap<String, u64>,
     /// Requests by what came of them.
     pub requests: BTreeMap<String, u64>,
     /// What contradicts the contract.
@@ -124,7 +129,11 @@ pub fn run(args: Args) -> anyhow::Result<()> {
             Ok(Checked { objections: checker::check(&history::read(path)?) })
         });
     }
-    trial::run_seeded("fault", &args.place, args.seed, |seed, stop| args.measure(seed, stop))
+    // Before any other thread is started: those stay where they are.
+    let network = args.kinds().contains(&Kind::Filter).then(Network::own).transpose()?;
+    trial::run_seeded("fault", &args.place, args.seed, |seed, stop| {
+        args.measure(seed, network.as_ref(), stop)
+    })
 }
 
 /// A history that was checked again.
@@ -151,7 +160,7 @@ fn broken(objections: &[Objection]) -> String {
 }
 
 impl Args {
-    fn measure(&self, seed: u64, stop: &StopFlag) -> anyhow::Result<Results> {
+    fn measure(&self, seed: u64, network: Option<&Network>, stop: &StopFlag) -> anyhow::Result<Results> {
         let dir = self.place.new_dir()?;
         let path = self.history.clone().unwrap_or_else(|| dir.join("history.ndjson"));
         say(format!("fault: the history is in {}", path.display()));
@@ -184,6 +193,8 @@ impl Args {
             recorder: &recorder,
             absences: &absences,
             reins: reins.as_ref(),
+            network,
+            packets: Mutex::default(),
             points: Mutex::default(),
             stop,
         };
@@ -194,10 +205,12 @@ impl Args {
         anyhow::ensure!(!stop.is_set(), "stopped before the end");
         let entries = recorder.entries();
         let points = std::mem::take(&mut *lock(&hands.points));
+        let packets = std::mem::take(&mut *lock(&hands.packets));
         Ok(Results {
             seed,
             rounds,
             points,
+            packets,
             faults: count(&entries, |entry| match entry {
                 Entry::Fault { what, .. } if !what.starts_with("end of ") => Some(what.clone()),
                 _ => None,
@@ -215,7 +228,7 @@ impl Args {
     }
 
     fn kinds(&self) -> Vec<Kind> {
-        if self.faults.is_empty() { Kind::ALL.map(|(kind, _)| kind).to_vec() } else { self.faults.clone() }
+        if self.faults.is_empty() { Kind::by_default() } else { self.faults.clone() }
     }
 
     fn rounds(&self, hands: &Hands<'_>, kinds: &[Kind], seed: u64) -> anyhow::Result<u64> {
@@ -262,7 +275,8 @@ impl Args {
         let until = Instant::now() + Duration::from_secs(self.seconds);
         let (mut number, mut turn) = (0, self.first_point);
         while Instant::now() < until && !hands.stop.is_set() {
-            hands.run(&plan::round(seed, number, ROUND_MS, size, kinds, &mut turn))?;
+            let length_ms = plan::length_ms(number, kinds);
+            hands.run(&plan::round(seed, number, length_ms, size, kinds, &mut turn))?;
             workload.pause();
             look.when_quiet(&workload.every_code())?;
             workload.go_on();
@@ -307,9 +321,13 @@ impl Findings for Results {
 
     fn text(&self) -> String {
         let mut text = format!("fault: seed {}, {} rounds\n", self.seed, self.rounds);
-        for (title, counts) in
-            [("faults", &self.faults), ("points reached", &self.points), ("requests", &self.requests)]
-        {
+        let counts = [
+            ("faults", &self.faults),
+            ("points reached", &self.points),
+            ("packets met by filters", &self.packets),
+            ("requests", &self.requests),
+        ];
+        for (title, counts) in counts {
             let sum: u64 = counts.values().sum();
             text.push_str(&format!("  {title}: {}\n", figures::count(sum)));
             for (name, count) in counts {

@@ -1,4 +1,4 @@
-//! Carries a round out: signals to processes, qualities of cables, clocks and points of parts that are held from inside.
+//! Carries a round out: signals to processes, qualities of cables, packet filters, clocks and points of parts that are held from inside.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 
 use super::absences::Absences;
+use super::filter::Network;
 use super::history::{Entry, Recorder};
 use super::plan::{Detail, Kind, Size, Step, Victim};
 use super::points::{Form, POINTS, When};
@@ -83,6 +84,10 @@ pub(super) struct Hands<'a> {
     pub(super) absences: &'a Absences,
     /// Of a run in which parts are held from inside.
     pub(super) reins: Option<&'a Reins>,
+    /// Of a run with packet filters.
+    pub(super) network: Option<&'a Network>,
+    /// Packets that packet filters met, by what became of them.
+    pub(super) packets: Mutex<BTreeMap<String, u64>>,
     /// How often each named point was reached.
     pub(super) points: Mutex<BTreeMap<String, u64>>,
     pub(super) stop: &'a StopFlag,
@@ -117,14 +122,30 @@ impl Hands<'_> {
             (Kind::Stop, false) => return self.signal(&format!("kill {part} CONT")),
             (Kind::Clock, begins) => return self.step_clock(step, begins),
             (Kind::Points, _) => return self.at_point(step),
+            (Kind::Filter, begins) => return self.filter(step, begins),
             (Kind::Cut, _) => Quality::Cut,
             (Kind::Delay, _) => Quality::Delayed,
             (Kind::Throttle, _) => Quality::Throttled,
             (Kind::HalfOpen, _) => Quality::HalfOpen,
             (Kind::Double, _) => Quality::Doubled,
         };
-        let cable = self.cables.of(step.victim).context("there is no such cable")?;
+        let cable = self.cable(step.victim)?;
         cable.set(if step.begins { quality } else { Quality::Good });
+        Ok(())
+    }
+
+    fn cable(&self, victim: Victim) -> anyhow::Result<&Cable> {
+        self.cables.of(victim).context("there is no such cable")
+    }
+
+    fn filter(&self, step: &Step, begins: bool) -> anyhow::Result<()> {
+        let Detail::Fate(fate) = step.detail else { return Ok(()) };
+        let network = self.network.context("the fleet is not in a network of its own")?;
+        let link = self.cable(step.victim)?.sides();
+        if begins {
+            return network.begin(link, fate);
+        }
+        *lock(&self.packets).entry(fate.to_string()).or_default() += network.end(link)?;
         Ok(())
     }
 
@@ -255,6 +276,7 @@ fn name_of(step: &Step) -> String {
     match step.detail {
         Detail::None => format!("{kind} {victim}"),
         Detail::Ahead(ms) => format!("{kind} {victim} {}", if ms > 0 { "forward" } else { "back" }),
+        Detail::Fate(fate) => format!("{kind} {victim}: {fate}"),
         Detail::At { point, form, .. } => {
             format!("{form:?} {victim} at {}", POINTS[point].name).to_lowercase()
         }

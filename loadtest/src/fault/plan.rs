@@ -8,11 +8,15 @@ use std::str::FromStr;
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 
+use super::filter::Fate;
 use super::points::{self, Form, POINTS, When};
 
 /// Faults in one round.
 const FAULTS: std::ops::RangeInclusive<usize> = 3..=8;
-/// How long one lasts, in milliseconds.
+/// How long a round is, and a long one, in milliseconds.
+const ROUND_MS: u64 = 5_000;
+const LONG_ROUND_MS: u64 = 30_000;
+/// How long a fault lasts, in milliseconds. Packet filters last up to half a round.
 const LASTS_MS: std::ops::Range<u64> = 50..2_500;
 /// How often a point that comes often is let pass.
 const PASSED: std::ops::Range<u64> = 0..12;
@@ -34,6 +38,8 @@ pub enum Kind {
     HalfOpen,
     /// The dialling side of a cable connects again while the other one still has the old connection.
     Double,
+    /// Packets of a link vanish or are refused.
+    Filter,
     /// The wall clock of a part is set forward or back, and right again later.
     Clock,
     /// A part is killed or stopped at a named point, each of [`points::POINTS`] in its turn. It has a beginning only: it is over when the
@@ -43,7 +49,7 @@ pub enum Kind {
 
 impl Kind {
     /// Each, with its name on the command line.
-    pub const ALL: [(Kind, &'static str); 9] = [
+    pub const ALL: [(Kind, &'static str); 10] = [
         (Kind::Kill, "kill"),
         (Kind::Stop, "stop"),
         (Kind::Cut, "cut"),
@@ -53,7 +59,13 @@ impl Kind {
         (Kind::Double, "double"),
         (Kind::Clock, "clock"),
         (Kind::Points, "points"),
+        (Kind::Filter, "filter"),
     ];
+
+    /// Those of a run that names none. Packet filters need root, and a plan of before they were there is still the same.
+    pub fn by_default() -> Vec<Kind> {
+        Kind::ALL.into_iter().map(|(kind, _)| kind).filter(|kind| *kind != Kind::Filter).collect()
+    }
 
     /// Its name.
     pub fn name(self) -> &'static str {
@@ -120,6 +132,8 @@ pub enum Detail {
     None,
     /// By how much a clock is ahead, in milliseconds.
     Ahead(i64),
+    /// What becomes of the packets.
+    Fate(Fate),
     /// What happens at which point, when it is reached for the `pass + 1`st time.
     At {
         /// A place in [`points::POINTS`].
@@ -157,6 +171,12 @@ pub struct Size {
     pub standbys: u16,
 }
 
+/// How long a round has faults, in milliseconds. With packet filters every fourth is a long one: only then do parts find by themselves that
+/// a connection is dead, which they take 10 s for.
+pub fn length_ms(number: u64, kinds: &[Kind]) -> u64 {
+    if kinds.contains(&Kind::Filter) && number % 4 == 1 { LONG_ROUND_MS } else { ROUND_MS }
+}
+
 /// The steps of one round, in order. No two faults are done to one thing at a time. `turn`: how many named points have had their turn,
 /// counted on by those of this round.
 pub fn round(
@@ -178,10 +198,12 @@ pub fn round(
         let (victim, detail) = match kind {
             Kind::Points => at_point(*turn, size, &mut random),
             Kind::Clock => (victim(kind, size, &mut random), Detail::Ahead(ahead(&mut random))),
+            Kind::Filter => (victim(kind, size, &mut random), Detail::Fate(Fate::drawn(&mut random))),
             _ => (victim(kind, size, &mut random), Detail::None),
         };
         let begin = random.random_range(0..length_ms.max(1));
-        let end = (begin + random.random_range(LASTS_MS)).min(length_ms);
+        let lasts_ms = if kind == Kind::Filter { LASTS_MS.start..length_ms / 2 } else { LASTS_MS };
+        let end = (begin + random.random_range(lasts_ms)).min(length_ms);
         // The same draws are made whether the fault fits or not: what follows does not depend on it.
         let overlaps =
             |(other, from, to): &(Victim, u64, u64)| *other == victim && begin <= *to && *from <= end;
@@ -308,6 +330,27 @@ mod tests {
         assert!(steps.iter().all(|ms| (1_000..=86_400_000).contains(&ms.abs())));
         assert!(steps.iter().any(|ms| *ms < -36_000_000) && steps.iter().any(|ms| *ms > 36_000_000));
         assert!(steps.iter().any(|ms| ms.abs() < 10_000));
+    }
+
+    #[test]
+    fn packet_filters_outlast_the_patience_of_parts_in_a_long_round_and_are_in_none_that_does_not_name_them()
+    {
+        let filter = [Kind::Filter];
+        let length_ms = length_ms(1, &filter);
+        let mut longest_ms = 0;
+        for seed in 0..100 {
+            let steps = round(seed, 1, length_ms, SIZE, &filter, &mut 0);
+            for begin in steps.iter().filter(|step| step.begins) {
+                let ends =
+                    |step: &&Step| !step.begins && step.victim == begin.victim && step.at_ms >= begin.at_ms;
+                let end = steps.iter().find(ends).map_or(0, |step| step.at_ms);
+                longest_ms = longest_ms.max(end - begin.at_ms);
+            }
+        }
+        assert!((12_000..=15_000).contains(&longest_ms), "{longest_ms} ms");
+        assert!(!Kind::by_default().contains(&Kind::Filter));
+        assert_eq!(Kind::by_default().len() + 1, Kind::ALL.len());
+        assert_eq!(super::length_ms(1, &Kind::by_default()), ROUND_MS);
     }
 
     #[test]

@@ -102,6 +102,16 @@ fn nothing_acknowledged_is_lost_while_parts_and_cables_fail() {
 }
 
 #[test]
+fn nothing_acknowledged_is_lost_while_packets_between_parts_vanish_or_are_refused() {
+    let dir = Folder::new();
+    let results = harness(dir.path(), "fault", &["--faults", "filter", "--seconds", "4", "--seed", "19"]);
+    assert_eq!(results["objections"], serde_json::json!([]));
+    assert!(sum(&results["faults"], "filter ") >= 6, "{results}");
+    assert!(sum(&results["packets"], "") > 20, "{results}");
+    assert!(sum(&results["requests"], "create: done") > 10, "{results}");
+}
+
+#[test]
 fn an_alias_that_sixteen_clients_claim_while_the_writer_is_killed_has_one_owner() {
     let dir = Folder::new();
     let results = harness(dir.path(), "contest", &["--claims", "32000", "--kills", "1", "--seed", "7"]);
