@@ -1,11 +1,14 @@
 #!/usr/bin/env bash
 # Runs the long forms of the fault harness one after the other, with rising seeds, for HOURS hours (1 if not said). SEED=N is the first seed (1).
-# ROUND_S=N seconds of `fault` in each turn (300). Ends at the first contradiction with exit code 1 and leaves its folder. The summary goes to
+# ROUND_S=N seconds of `fault` in each turn (300). Takes root: packets are filtered in a network of the fleet's own. Ends at the first contradiction with exit code 1 and leaves its folder. The summary goes to
 # bench-results.
 set -euo pipefail
 . "$(dirname "$0")/env.sh"
 . scripts/fleet.sh
 . scripts/bench.sh
+
+scripts/deps.sh test
+[ "$(id -u)" -eq 0 ] || fail 'packet filters need a network namespace, which only root can make.' 'Run this as root.'
 
 HOURS=${HOURS:-1}
 ROUND_S=${ROUND_S:-300}
@@ -31,6 +34,8 @@ while [ "$(date +%s)" -lt "$until" ]; do
   # Each of the 48 named points: killed there with odd seeds, stopped there with even ones.
   harness points fault --proxies 2 --keypools 1 --faults points --seconds "$ROUND_S" --seed "$seed" --first-point "$(((seed - 1) * 48))"
   harness clock fault --proxies 2 --keypools 1 --faults clock --seconds "$((ROUND_S / 2))" --seed "$seed"
+  harness filter fault --proxies 3 --keypools 2 --faults filter --seconds "$((ROUND_S / 2))" --seed "$seed"
+  harness filter-kill fault --proxies 3 --keypools 2 --faults kill,stop,cut,delay,half-open,filter --seconds "$ROUND_S" --seed "$seed"
   harness losses promotions --times 24 --seed "$seed"
   harness promotions promotions --points --times 36 --seed "$seed"
   harness leases leases --codes 20000000 --block 100000 --seed "$seed"
