@@ -36,7 +36,7 @@ while [ "$(date +%s)" -lt "$until" ]; do
   harness clock fault --proxies 2 --keypools 1 --faults clock --seconds "$((ROUND_S / 2))" --seed "$seed"
   harness filter fault --proxies 3 --keypools 2 --faults filter --seconds "$((ROUND_S / 2))" --seed "$seed"
   harness filter-kill fault --proxies 3 --keypools 2 --faults kill,stop,cut,delay,half-open,filter --seconds "$ROUND_S" --seed "$seed"
-  harness losses promotions --times 24 --seed "$seed"
+  harness losses promotions --times 30 --losses killed,stopped,cut-off,silent,unreachable --seed "$seed"
   harness promotions promotions --points --times 36 --seed "$seed"
   harness leases leases --codes 20000000 --block 100000 --seed "$seed"
   # Clicks, counted and limited.

@@ -23,6 +23,7 @@ use rand::{RngExt, SeedableRng};
 use serde::Serialize;
 
 use crate::cable::Quality;
+use crate::fault::filter::Network;
 use crate::fault::points::{Form, PROMOTION, Side};
 use crate::fault::reins::Reins;
 use crate::fleet::Fleet;
@@ -33,7 +34,7 @@ use crate::trial::{self, Findings, PlaceArgs, Seed, Settings};
 use api::Api;
 use creators::{Created, Creators};
 use loyal::Loyal;
-use partition::Partition;
+use partition::{Cut, Partition};
 
 const API_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long proxies may take to follow a new writer to its head, and an old writer to be told.
@@ -56,7 +57,10 @@ pub struct Args {
     /// Clients that make links all the time.
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=64))]
     clients: u16,
-    /// How writers are lost, each in its turn: killed, stopped, cut-off, silent [default: all]
+    /// How writers are lost, each in its turn: killed, stopped, cut-off, silent, unreachable [default: all but unreachable]
+    ///
+    /// `unreachable`: every packet between it and the others vanishes. The fleets then run in a network namespace of their own; needs
+    /// root, and Debian's packages nftables and iproute2.
     #[arg(long, value_name = "HOW,…", value_delimiter = ',')]
     losses: Vec<Loss>,
     /// Kills the standby that is promoted, or the other one, at a named point of the promotion, each in its turn, and promotes again.
@@ -82,23 +86,24 @@ pub enum Loss {
     CutOff,
     /// It runs, and nothing passes between it and the other servers, without a word.
     Silent,
+    /// It runs, and every packet between it and the other servers vanishes. Connections that nobody gives up meanwhile go on afterwards,
+    /// with what was said on them.
+    Unreachable,
 }
 
 impl Loss {
-    const ALL: [(Loss, &'static str); 4] = [
+    const ALL: [(Loss, &'static str); 5] = [
         (Loss::Killed, "killed"),
         (Loss::Stopped, "stopped"),
         (Loss::CutOff, "cut-off"),
         (Loss::Silent, "silent"),
+        (Loss::Unreachable, "unreachable"),
     ];
+    /// Those of a run that names none: what takes no root.
+    const BY_DEFAULT: [Loss; 4] = [Loss::Killed, Loss::Stopped, Loss::CutOff, Loss::Silent];
 
-    /// What becomes of the cables, if it is they that fail.
-    fn quality(self) -> Option<Quality> {
-        match self {
-            Loss::Killed | Loss::Stopped => None,
-            Loss::CutOff => Some(Quality::Cut),
-            Loss::Silent => Some(Quality::Silent),
-        }
+    fn is_of_links(self) -> bool {
+        matches!(self, Loss::CutOff | Loss::Silent | Loss::Unreachable)
     }
 }
 
@@ -165,9 +170,9 @@ impl Findings for Results {
             let such = || self.promotions.iter().filter(|promotion| promotion.how == loss);
             let asked: u64 = such().flat_map(|promotion| promotion.asked_alone.values()).sum();
             let first_write = such().map(|promotion| promotion.first_write_ms).max().unwrap_or_default();
-            let alone = match loss.quality() {
-                Some(_) => format!("; {asked} requests to it meanwhile, none of them acknowledged"),
-                None => String::new(),
+            let alone = match loss.is_of_links() {
+                true => format!("; {asked} requests to it meanwhile, none of them acknowledged"),
+                false => String::new(),
             };
             text.push_str(&format!(
                 "  {name}: {}, first write after at most {first_write} ms{alone}\n",
@@ -184,7 +189,11 @@ impl Findings for Results {
 /// # Errors
 /// A fleet did not start, a promotion failed, or the contract was broken.
 pub fn run(args: Args) -> anyhow::Result<()> {
-    trial::run_seeded("promotions", &args.place, args.seed, |seed, stop| args.measure(seed, stop))
+    // Before any other thread is started: those stay where they are.
+    let network = args.losses.contains(&Loss::Unreachable).then(Network::own).transpose()?;
+    trial::run_seeded("promotions", &args.place, args.seed, |seed, stop| {
+        args.measure(seed, network.as_ref(), stop)
+    })
 }
 
 /// A fleet under load.
@@ -193,6 +202,8 @@ struct Running<'a> {
     fleet: &'a Fleet,
     /// What holds its standbys from inside.
     reins: Option<&'a Reins>,
+    /// What it is in, if packets are to vanish.
+    network: Option<&'a Network>,
     /// The cables between its servers and to its proxies.
     partition: &'a Partition,
     /// The first writer, then the standbys.
@@ -200,19 +211,38 @@ struct Running<'a> {
     creators: &'a Creators,
 }
 
+impl<'a> Running<'a> {
+    /// What becomes of the links, if it is they that fail.
+    fn cut(&self, how: Loss) -> anyhow::Result<Option<Cut<'a>>> {
+        Ok(match how {
+            Loss::Killed | Loss::Stopped => None,
+            Loss::CutOff => Some(Cut::Cables(Quality::Cut)),
+            Loss::Silent => Some(Cut::Cables(Quality::Silent)),
+            Loss::Unreachable => {
+                Some(Cut::Packets(self.network.context("the fleet is not in a network of its own")?))
+            }
+        })
+    }
+}
+
 impl Args {
-    fn measure(&self, seed: u64, stop: &StopFlag) -> anyhow::Result<Results> {
+    fn measure(&self, seed: u64, network: Option<&Network>, stop: &StopFlag) -> anyhow::Result<Results> {
         let mut random = SmallRng::seed_from_u64(seed);
         let mut results = Results { seed, promotions: Vec::new(), acknowledged: 0, broken: Vec::new() };
         while (results.promotions.len() as u32) < self.times && !stop.is_set() {
-            self.fleet(&mut random, &mut results)?;
+            self.fleet(network, &mut random, &mut results)?;
         }
         anyhow::ensure!(!stop.is_set(), "stopped before the end");
         Ok(results)
     }
 
     /// The life of one fleet.
-    fn fleet(&self, random: &mut SmallRng, results: &mut Results) -> anyhow::Result<()> {
+    fn fleet(
+        &self,
+        network: Option<&Network>,
+        random: &mut SmallRng,
+        results: &mut Results,
+    ) -> anyhow::Result<()> {
         let dir = self.place.dir()?.join("fleet");
         if dir.exists() {
             std::fs::remove_dir_all(&dir).with_context(|| format!("cannot remove {}", dir.display()))?;
@@ -240,6 +270,7 @@ impl Args {
         let running = Running {
             fleet: &fleet,
             reins: reins.as_ref(),
+            network,
             partition: &partition,
             servers: &servers,
             creators: &creators,
@@ -280,7 +311,7 @@ impl Args {
         random: &mut SmallRng,
         results: &mut Results,
     ) -> anyhow::Result<Promotion> {
-        let Running { fleet, reins, partition, servers, creators } = *running;
+        let Running { fleet, reins, servers, creators, .. } = *running;
         let token = &fleet.ready().token;
         let (lost, promoted) = (&servers[writer], &servers[writer + 1]);
         let before = creators.count();
@@ -288,11 +319,12 @@ impl Args {
         std::thread::sleep(Duration::from_millis(random.random_range(LOAD_MS)));
         wait("links are made", || Ok(creators.count() > before + 20))?;
         let how = self.loss(results.promotions.len());
-        let mut loyal = None;
-        match how.quality() {
-            Some(quality) => {
+        let (mut cut, mut loyal) = (None, None);
+        match running.cut(how)? {
+            Some(links) => {
                 // A proxy may be on either side.
-                partition.cut(&lost.0, random.random_bool(0.5), quality);
+                let with_proxy = random.random_bool(0.5);
+                cut = Some((links, running.partition.cut(&lost.0, with_proxy, links)?));
                 // Whatever they ask for is asked for after the cut.
                 loyal = Some(Loyal::start(&lost.1, token, LOYAL_CLIENTS));
             }
@@ -310,10 +342,10 @@ impl Args {
         let promote_ms = begun.elapsed().as_millis() as u64;
         wait("the new writer takes a link", || api.creates())?;
         let first_write_ms = begun.elapsed().as_millis() as u64;
-        match how {
-            Loss::Killed => command(fleet, &format!("spawn {}", lost.0)).map(drop)?,
-            Loss::Stopped => command(fleet, &format!("kill {} CONT", lost.0)).map(drop)?,
-            Loss::CutOff | Loss::Silent => {
+        match cut {
+            None if how == Loss::Killed => command(fleet, &format!("spawn {}", lost.0)).map(drop)?,
+            None => command(fleet, &format!("kill {} CONT", lost.0)).map(drop)?,
+            Some((how, links)) => {
                 // There are two who write, as far as the old one knows; it is asked for a while yet.
                 if let Some(loyal) = &loyal {
                     let before = loyal.answers();
@@ -321,7 +353,7 @@ impl Args {
                         Ok(loyal.answers() > before + usize::from(LOYAL_CLIENTS))
                     })?;
                 }
-                partition.join();
+                how.join(&links)?;
             }
         }
         results.broken.extend(old_writer(lost, token)?);
@@ -343,8 +375,7 @@ impl Args {
 
     /// How the writer is lost in a promotion: each way in its turn, so that each has its turn with every writer of a fleet.
     fn loss(&self, turn: usize) -> Loss {
-        let all = Loss::ALL.map(|(loss, _)| loss);
-        let losses = if self.losses.is_empty() { &all[..] } else { &self.losses };
+        let losses = if self.losses.is_empty() { &Loss::BY_DEFAULT[..] } else { &self.losses };
         losses[(turn + turn / losses.len()) % losses.len()]
     }
 }

@@ -84,7 +84,7 @@ impl std::fmt::Display for Fate {
 
 /// A network namespace that only this program and what it starts are in.
 #[derive(Debug)]
-pub(super) struct Network {
+pub(crate) struct Network {
     /// As the kernel calls it.
     namespace: PathBuf,
 }
@@ -94,7 +94,7 @@ impl Network {
     ///
     /// # Errors
     /// This is not root, or nftables or `ip` is not there; each says what to do.
-    pub(super) fn own() -> anyhow::Result<Network> {
+    pub(crate) fn own() -> anyhow::Result<Network> {
         unshare(CloneFlags::CLONE_NEWNET).context(
             "cannot make a network namespace for packet filters: run this as root (CAP_SYS_ADMIN), with a kernel that has them",
         )?;
@@ -104,19 +104,19 @@ impl Network {
         Ok(network)
     }
 
-    /// From now on this becomes of the packets of a link.
+    /// From now on this becomes of the packets of these links, of all at the same instant.
     ///
     /// # Errors
     /// nftables refuses it.
-    pub(super) fn begin(&self, link: Sides, fate: Fate) -> anyhow::Result<()> {
-        self.change(&rules(link, fate))
+    pub(crate) fn begin(&self, links: &[Sides], fate: Fate) -> anyhow::Result<()> {
+        self.change(&links.iter().map(|link| rules(*link, fate)).collect::<String>())
     }
 
     /// Packets come through again; returns how many did not.
     ///
     /// # Errors
     /// There are no such rules.
-    pub(super) fn end(&self, link: Sides) -> anyhow::Result<u64> {
+    pub(crate) fn end(&self, link: Sides) -> anyhow::Result<u64> {
         let chain = format!("{TABLE} {}", chain(link));
         let listed = self.nft(&["--json", &format!("list chain {chain}")], "")?;
         self.change(&format!("flush chain {chain}\ndelete chain {chain}\n"))?;

@@ -143,7 +143,7 @@ impl Hands<'_> {
         let network = self.network.context("the fleet is not in a network of its own")?;
         let link = self.cable(step.victim)?.sides();
         if begins {
-            return network.begin(link, fate);
+            return network.begin(&[link], fate);
         }
         *lock(&self.packets).entry(fate.to_string()).or_default() += network.end(link)?;
         Ok(())

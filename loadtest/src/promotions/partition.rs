@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use crate::cable::{Cable, Quality, Upstream};
+use crate::cable::{Cable, Quality, Sides, Upstream};
+use crate::fault::filter::{Fate, Network};
 
 /// The only proxy of the fleet.
 const PROXY: &str = "proxy-0";
@@ -12,10 +13,19 @@ const PROXY: &str = "proxy-0";
 pub(super) struct Partition(Vec<Link>);
 
 #[derive(Debug)]
-struct Link {
+pub(super) struct Link {
     dialler: String,
     server: String,
     cable: Cable,
+}
+
+/// What becomes of the links of a server that is cut off.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Cut<'a> {
+    /// Their cables are bad.
+    Cables(Quality),
+    /// Their packets vanish.
+    Packets(&'a Network),
 }
 
 impl Partition {
@@ -59,24 +69,40 @@ impl Partition {
         settings
     }
 
-    /// Cuts a server off from the others; the proxy is on its side, or on the others'.
-    pub(super) fn cut(&self, server: &str, with_proxy: bool, quality: Quality) {
-        for link in &self.0 {
-            let is_cut = match link.dialler == PROXY {
-                true => (link.server == server) != with_proxy,
-                false => link.server == server || link.dialler == server,
-            };
-            if is_cut {
-                link.cable.set(quality);
+    /// Cuts a server off from the others; the proxy is on its side, or on the others'. Returns what [`Cut::join`] takes.
+    ///
+    /// # Errors
+    /// The packet filters cannot be set.
+    pub(super) fn cut(&self, server: &str, with_proxy: bool, how: Cut<'_>) -> anyhow::Result<Vec<&Link>> {
+        let is_cut = |link: &&Link| match link.dialler == PROXY {
+            true => (link.server == server) != with_proxy,
+            false => link.server == server || link.dialler == server,
+        };
+        let links: Vec<&Link> = self.0.iter().filter(is_cut).collect();
+        match how {
+            Cut::Cables(quality) => links.iter().for_each(|link| link.cable.set(quality)),
+            Cut::Packets(network) => {
+                let sides: Vec<Sides> = links.iter().map(|link| link.cable.sides()).collect();
+                network.begin(&sides, Fate::Lost)?;
             }
         }
+        Ok(links)
     }
+}
 
-    /// Makes every cable good again.
-    pub(super) fn join(&self) {
-        for link in &self.0 {
-            link.cable.set(Quality::Good);
+impl Cut<'_> {
+    /// Makes links good again.
+    ///
+    /// # Errors
+    /// The packet filters cannot be lifted.
+    pub(super) fn join(self, links: &[&Link]) -> anyhow::Result<()> {
+        for link in links {
+            match self {
+                Cut::Cables(_) => link.cable.set(Quality::Good),
+                Cut::Packets(network) => network.end(link.cable.sides()).map(drop)?,
+            }
         }
+        Ok(())
     }
 }
 

@@ -83,6 +83,18 @@ fn a_writer_that_is_cut_off_while_it_runs_acknowledges_nothing_and_yields_when_t
     }
 }
 
+#[test]
+fn a_writer_whose_packets_vanish_while_it_runs_acknowledges_nothing_and_yields_when_they_come_through() {
+    let dir = Folder::new();
+    let losses = ["--losses", "unreachable", "--times", "2", "--seed", "7"];
+    let results = harness(dir.path(), "promotions", &losses);
+    assert_eq!(results["broken"], serde_json::json!([]));
+    for promotion in results["promotions"].as_array().unwrap() {
+        let asked = &promotion["asked_alone"];
+        assert!(sum(asked, "") > 0 && sum(asked, "201") == 0, "{promotion}");
+    }
+}
+
 fn sum(counts: &Value, name: &str) -> u64 {
     let counts = counts.as_object().unwrap().iter();
     counts.filter(|(key, _)| key.starts_with(name)).map(|(_, count)| count.as_u64().unwrap()).sum()

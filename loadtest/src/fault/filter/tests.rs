@@ -68,7 +68,7 @@ fn is_silent(to: &TcpStream) -> bool {
 #[test]
 fn what_is_lost_is_sent_again_and_comes_over_the_same_connection_when_the_filter_is_lifted() {
     with_ends(|ends| {
-        ends.network.begin(ends.cable.sides(), Fate::Lost).unwrap();
+        ends.network.begin(&[ends.cable.sides()], Fate::Lost).unwrap();
         (&ends.dialler).write_all(b"a").unwrap();
         (&ends.listener).write_all(b"b").unwrap();
         assert!(is_silent(&ends.listener) && is_silent(&ends.dialler));
@@ -85,7 +85,7 @@ fn what_is_lost_is_sent_again_and_comes_over_the_same_connection_when_the_filter
 #[test]
 fn an_end_of_a_connection_is_lost_as_well() {
     with_ends(|ends| {
-        ends.network.begin(ends.cable.sides(), Fate::Lost).unwrap();
+        ends.network.begin(&[ends.cable.sides()], Fate::Lost).unwrap();
         drop(ends.dialler);
         assert!(is_silent(&ends.listener));
         ends.network.end(ends.cable.sides()).unwrap();
@@ -102,7 +102,7 @@ fn what_is_lost_one_way_comes_the_other_way() {
                 Fate::LostToListener => (&ends.dialler, &ends.listener),
                 _ => (&ends.listener, &ends.dialler),
             };
-            ends.network.begin(ends.cable.sides(), fate).unwrap();
+            ends.network.begin(&[ends.cable.sides()], fate).unwrap();
             { from }.write_all(b"a").unwrap();
             assert!(is_silent(to), "{fate}");
             assert!(passes(to, from), "{fate}");
@@ -115,7 +115,7 @@ fn what_is_lost_one_way_comes_the_other_way() {
 #[test]
 fn everything_comes_in_spite_of_a_share_that_is_lost() {
     with_ends(|ends| {
-        ends.network.begin(ends.cable.sides(), Fate::SomeLost(20)).unwrap();
+        ends.network.begin(&[ends.cable.sides()], Fate::SomeLost(20)).unwrap();
         for _ in 0..20 {
             assert!(passes(&ends.dialler, &ends.listener));
         }
@@ -127,7 +127,7 @@ fn everything_comes_in_spite_of_a_share_that_is_lost() {
 #[test]
 fn connections_are_reset_and_refused_until_the_filter_is_lifted() {
     with_ends(|ends| {
-        ends.network.begin(ends.cable.sides(), Fate::Reset).unwrap();
+        ends.network.begin(&[ends.cable.sides()], Fate::Reset).unwrap();
         (&ends.dialler).write_all(b"a").unwrap();
         (&ends.listener).write_all(b"b").unwrap();
         assert_eq!(comes(&ends.dialler, SOON), Err(ErrorKind::ConnectionReset));
@@ -144,7 +144,7 @@ fn connections_are_reset_and_refused_until_the_filter_is_lifted() {
 #[test]
 fn what_is_prohibited_fails_at_once_where_it_is_new_and_waits_where_it_is_not() {
     with_ends(|ends| {
-        ends.network.begin(ends.cable.sides(), Fate::Prohibited).unwrap();
+        ends.network.begin(&[ends.cable.sides()], Fate::Prohibited).unwrap();
         let begun = Instant::now();
         let prohibited = TcpStream::connect(ends.cable.address()).unwrap_err();
         assert_eq!(prohibited.kind(), ErrorKind::HostUnreachable);
@@ -163,7 +163,7 @@ fn one_link_is_filtered_and_its_neighbour_is_not() {
         let cable = Cable::start(Upstream { config, table: "feed" }, 1).unwrap();
         let dialler = TcpStream::connect(cable.address()).unwrap();
         let (listener, _) = ends.accepting.accept().unwrap();
-        ends.network.begin(cable.sides(), Fate::Lost).unwrap();
+        ends.network.begin(&[cable.sides()], Fate::Lost).unwrap();
         assert!(passes(&ends.dialler, &ends.listener) && passes(&ends.listener, &ends.dialler));
         (&dialler).write_all(b"a").unwrap();
         assert!(is_silent(&listener));
@@ -177,7 +177,7 @@ fn no_rule_is_put_into_another_network() {
         let network = ends.network;
         let elsewhere = move || {
             let _other = Network::own().unwrap();
-            network.begin(link, Fate::Lost).unwrap_err().to_string()
+            network.begin(&[link], Fate::Lost).unwrap_err().to_string()
         };
         let error = thread::spawn(elsewhere).join().unwrap();
         assert_eq!(error, "packet filters are for their own network only");
