@@ -12,7 +12,7 @@ use std::path::Path;
 
 use daemon::disk::DiskReserve;
 use linklog::Epoch;
-use linklog::snapshot::SnapshotError;
+use linklog::snapshot::{Manifest, SnapshotError};
 use linklog::store::{Contents, StoreError};
 use wire::identity::Identity;
 
@@ -38,6 +38,28 @@ pub struct Wish<'a> {
     pub at_least_seq: u64,
     /// The epoch it must be of, or a later one.
     pub highest_epoch: Epoch,
+}
+
+impl Wish<'_> {
+    /// Says whether a snapshot is what was asked for.
+    ///
+    /// # Errors
+    /// [`BootstrapError::Unfit`] if it is not.
+    pub fn check(&self, manifest: &Manifest) -> Result<(), BootstrapError> {
+        let problem = if self.fleet.is_some_and(|ours| ours != manifest.fleet) {
+            "it belongs to another fleet".to_owned()
+        } else if manifest.contents != self.contents {
+            format!("it holds the {} state, not the {}", manifest.contents.name(), self.contents.name())
+        } else if manifest.highest_epoch < self.highest_epoch {
+            let (theirs, ours) = (manifest.highest_epoch, self.highest_epoch);
+            format!("it is of epoch {theirs}, and epoch {ours} has been accepted")
+        } else if manifest.head.position.seq.0 < self.at_least_seq {
+            format!("it ends at record {}, before {}", manifest.head.position, self.at_least_seq)
+        } else {
+            return Ok(());
+        };
+        Err(BootstrapError::Unfit(problem))
+    }
 }
 
 /// Is told how far it is.

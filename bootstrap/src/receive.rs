@@ -88,10 +88,7 @@ pub async fn receive(
 /// # Errors
 /// The disk.
 pub fn discard(dir: &Path) -> io::Result<()> {
-    match std::fs::remove_dir_all(dir) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
-    }
+    linklog::folders::remove(dir)
 }
 
 impl Receiving<'_> {
@@ -130,7 +127,7 @@ impl Receiving<'_> {
             bytes.extend_from_slice(&chunk);
         }
         let manifest = Manifest::decode(&bytes).map_err(SnapshotError::from)?;
-        self.check(&manifest)?;
+        self.wish.check(&manifest)?;
         if begun != opened.snapshot_id {
             discard(&self.dir)?;
             fs::create_dir_all(&self.dir).await?;
@@ -139,22 +136,6 @@ impl Receiving<'_> {
         self.id = opened.snapshot_id;
         self.progress.phase("receiving");
         Ok(manifest)
-    }
-
-    fn check(&self, manifest: &Manifest) -> Result<(), BootstrapError> {
-        let problem = if self.wish.fleet.is_some_and(|ours| ours != manifest.fleet) {
-            "it belongs to another fleet".to_owned()
-        } else if manifest.contents != self.wish.contents {
-            format!("it holds the {} state, not the {}", manifest.contents.name(), self.wish.contents.name())
-        } else if manifest.highest_epoch < self.wish.highest_epoch {
-            let (theirs, ours) = (manifest.highest_epoch, self.wish.highest_epoch);
-            format!("it is of epoch {theirs}, and epoch {ours} has been accepted")
-        } else if manifest.head.position.seq.0 < self.wish.at_least_seq {
-            format!("it ends at record {}, before {}", manifest.head.position, self.wish.at_least_seq)
-        } else {
-            return Ok(());
-        };
-        Err(BootstrapError::Unfit(problem))
     }
 
     /// Returns how many bytes of the parts are there already.

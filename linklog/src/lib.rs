@@ -12,6 +12,7 @@ pub mod change;
 pub mod codec;
 pub mod digest;
 pub mod entity;
+pub mod folders;
 pub mod journal;
 pub mod key;
 pub mod limits;

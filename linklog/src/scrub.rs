@@ -92,12 +92,12 @@ fn read(source: &Source, dir: &Path, go_on: &dyn Fn(u64) -> bool) -> Result<Verd
         }
         opened => opened?,
     };
-    let snapshot = store.db().snapshot();
+    let moment = store.moment();
     let (mut rows, mut bytes, mut unasked) = (0, 0, 0);
     let mut found = Recount::default();
     for table in [SERVE, MANAGE].into_iter().filter(|table| store.has_table(table)) {
         let (mut wanted, mut bad_row) = (true, None);
-        rows_of_table(&store, &snapshot, table, &[], None, |key, value| {
+        rows_of_table(&store, &moment, table, &[], None, |key, value| {
             rows += 1;
             unasked += (key.len() + value.len()) as u64;
             bad_row = found.count(table, key, value).err();

@@ -7,7 +7,12 @@
 //! Invariants: a batch is there whole or not at all, as RocksDB's log gives it; what was opened before a crash reads and writes nothing
 //! afterwards, like a process that is gone.
 //!
-//! Deliberately not here: snapshots, lists and the cache of blocks, which go around the tables.
+//! `folders`: names, and files that are written as a whole. Deliberately not here: lists and the cache of blocks, which go around the tables.
+
+mod folders;
+mod rows;
+
+pub(crate) use rows::{PartRows, put_rows};
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -17,12 +17,15 @@ mod error;
 mod files;
 mod install;
 mod manifest;
+mod rows;
 mod source;
 mod verify;
 mod write;
 
 pub use error::{PartProblem, SnapshotError};
 pub use files::{MANIFEST_FILE, check_part, part_name, read_manifest, store_manifest};
+#[cfg(feature = "simulation")]
+pub use install::install_unchecked;
 pub use install::{Installed, install};
 pub use manifest::{MANIFEST_BYTES_MAX, Manifest, PART_BYTES, Part};
 pub use source::Source;

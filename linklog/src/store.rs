@@ -36,7 +36,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rocksdb::{
-    ColumnFamily, DB, DBPinnableSlice, Direction, IteratorMode, ReadOptions, WriteBatch, WriteOptions,
+    ColumnFamily, DB, DBPinnableSlice, Direction, IteratorMode, ReadOptions, SnapshotWithThreadMode,
+    WriteBatch, WriteOptions,
 };
 
 use crate::codec::{DecodeError, DecodeErrorKind, FORMAT_LEVEL, value};
@@ -187,6 +188,14 @@ impl std::ops::Deref for Value<'_> {
             Value::Owned(value) => value,
         }
     }
+}
+
+/// A database as it is at one moment, while it goes on being written.
+pub(crate) enum Moment<'a> {
+    Rocks(SnapshotWithThreadMode<'a, DB>),
+    /// Nobody writes between two reads.
+    #[cfg(feature = "simulation")]
+    Simulated,
 }
 
 /// A row of a table: key and value.
@@ -344,6 +353,33 @@ impl Store {
             Engine::Simulated(disk) => disk.get(table, key).map(|value| value.map(Value::Owned)),
         };
         read.map_err(|source| StoreError::Io { action: "read", source })
+    }
+
+    /// Holds on to what there is now.
+    pub(crate) fn moment(&self) -> Moment<'_> {
+        match &self.engine {
+            Engine::Rocks(db) => Moment::Rocks(db.snapshot()),
+            #[cfg(feature = "simulation")]
+            Engine::Simulated(_) => Moment::Simulated,
+        }
+    }
+
+    /// Reads a key as it was at a moment.
+    pub(crate) fn get_at<'a>(
+        &'a self,
+        moment: &'a Moment<'_>,
+        table: &'static str,
+        key: &[u8],
+    ) -> Result<Option<Value<'a>>, StoreError> {
+        match moment {
+            Moment::Rocks(snapshot) => {
+                let read = snapshot.get_pinned_cf(self.table(table), key);
+                let read = read.map(|value| value.map(Value::Pinned));
+                read.map_err(|source| StoreError::Io { action: "read", source })
+            }
+            #[cfg(feature = "simulation")]
+            Moment::Simulated => self.get(table, key),
+        }
     }
 
     /// Reads many keys of a table, in their order.

@@ -1,13 +1,13 @@
 //! Making a database of a snapshot.
 
 use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 
 use rocksdb::{IngestExternalFileOptions, WriteBatch};
 
 use super::files::{check_part, io_error, part_name, read_manifest, sync};
 use super::{Manifest, SnapshotError, verify};
+use crate::folders;
 use crate::store::meta::{BASE, BASE_TIME, HEAD, HIGHEST_EPOCH, write_head};
 use crate::store::{Contents, INDEX_VERSION, META, Store, StoreError, StoreOptions, slot_row};
 
@@ -38,34 +38,57 @@ pub fn install(
     options: &StoreOptions,
     go_on: &(dyn Fn() -> bool + Sync),
 ) -> Result<Installed, SnapshotError> {
-    if into.exists() {
+    install_with(snapshot, contents, into, options, Some(go_on))
+}
+
+/// As [`install()`], and takes whatever is there, or is not there, for right: a bug to be planted.
+///
+/// # Errors
+/// The disk.
+#[cfg(feature = "simulation")]
+pub fn install_unchecked(
+    snapshot: &Path,
+    contents: Contents,
+    into: &Path,
+    options: &StoreOptions,
+) -> Result<Installed, SnapshotError> {
+    install_with(snapshot, contents, into, options, None)
+}
+
+/// `checks`: asked whether to go on checking; `None`: nothing is checked.
+fn install_with(
+    snapshot: &Path,
+    contents: Contents,
+    into: &Path,
+    options: &StoreOptions,
+    checks: Option<&(dyn Fn() -> bool + Sync)>,
+) -> Result<Installed, SnapshotError> {
+    if folders::exists(into) {
         return Err(SnapshotError::Occupied { path: into.to_owned() });
     }
     let manifest = read_manifest(snapshot)?;
     if manifest.contents != contents {
         return Err(SnapshotError::NotThere { wanted: contents.name(), there: manifest.contents.name() });
     }
-    for (index, part) in manifest.parts.iter().enumerate() {
-        if !go_on() {
-            return Err(SnapshotError::Stopped);
+    if let Some(go_on) = checks {
+        for (index, part) in manifest.parts.iter().enumerate() {
+            if !go_on() {
+                return Err(SnapshotError::Stopped);
+            }
+            check_part(&snapshot.join(part_name(index)), part)?;
         }
-        check_part(&snapshot.join(part_name(index)), part)?;
     }
     let partial = beside(into);
-    remove_if_there(&partial)?;
-    fs::create_dir_all(&partial).map_err(io_error("make", &partial))?;
+    remove(&partial)?;
+    folders::make(&partial).map_err(io_error("make", &partial))?;
     let store = Store::open(&partial, contents, options)?;
     take_in(&store, snapshot, &partial, &manifest)?;
     write_bounds(&store, &manifest)?;
-    let rows = verify::against(&store, &manifest, go_on)?;
-    let flushed = store.db().flush_wal(true);
-    flushed.map_err(|source| StoreError::Io { action: "fsync", source })?;
+    let rows = checks.map_or(Ok(0), |go_on| verify::against(&store, &manifest, go_on))?;
+    store.sync()?;
     drop(store);
     sync(&partial)?;
-    fs::rename(&partial, into).map_err(io_error("rename", &partial))?;
-    if let Some(parent) = into.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-        sync(parent)?;
-    }
+    folders::rename(&partial, into).map_err(io_error("rename", &partial))?;
     Ok(Installed { manifest, rows })
 }
 
@@ -76,15 +99,16 @@ fn beside(into: &Path) -> PathBuf {
     into.with_file_name(name)
 }
 
-fn remove_if_there(dir: &Path) -> Result<(), SnapshotError> {
-    match fs::remove_dir_all(dir) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        removed => removed.map_err(io_error("remove", dir)),
-    }
+fn remove(dir: &Path) -> Result<(), SnapshotError> {
+    folders::remove(dir).map_err(io_error("remove", dir))
 }
 
 /// Lets the database have the parts, all of a table at once.
 fn take_in(store: &Store, snapshot: &Path, partial: &Path, manifest: &Manifest) -> Result<(), SnapshotError> {
+    #[cfg(feature = "simulation")]
+    if store.is_simulated() {
+        return take_in_rows(store, snapshot, manifest);
+    }
     let waiting = partial.join(TAKEN_IN);
     fs::create_dir(&waiting).map_err(io_error("make", &waiting))?;
     let mut options = IngestExternalFileOptions::default();
@@ -111,7 +135,21 @@ fn take_in(store: &Store, snapshot: &Path, partial: &Path, manifest: &Manifest) 
             source,
         })?;
     }
-    remove_if_there(&waiting)
+    remove(&waiting)
+}
+
+/// As [`take_in`], on a disk in memory, whose databases have no files.
+#[cfg(feature = "simulation")]
+fn take_in_rows(store: &Store, snapshot: &Path, manifest: &Manifest) -> Result<(), SnapshotError> {
+    for (index, part) in manifest.parts.iter().enumerate() {
+        let path = snapshot.join(part_name(index));
+        let bytes = folders::read(&path, usize::MAX).map_err(io_error("read", &path))?.unwrap_or_default();
+        let mut batch = WriteBatch::default();
+        let name = manifest.tables[usize::from(part.table)].name;
+        crate::simulated::put_rows(&mut batch, name, &bytes)?;
+        store.write(batch, true)?;
+    }
+    Ok(())
 }
 
 /// Writes what says where in the log the rows stand.

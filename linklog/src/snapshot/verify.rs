@@ -5,11 +5,9 @@
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use rocksdb::{DB, SnapshotWithThreadMode};
-
 use super::{Manifest, SnapshotError};
 use crate::digest::SlotSum;
-use crate::store::{Recount, Store, rows_of_table};
+use crate::store::{Moment, Recount, Store, rows_of_table};
 
 const THREADS: usize = 2;
 /// How many rows are read between two questions whether to go on.
@@ -50,13 +48,13 @@ pub(super) fn against(
     go_on: &(dyn Fn() -> bool + Sync),
 ) -> Result<u64, SnapshotError> {
     let ranges = ranges(manifest);
-    let snapshot = store.db().snapshot();
+    let moment = store.moment();
     let (next, result) = (AtomicUsize::new(0), Mutex::new(Ok(Found::new(manifest.tables.len()))));
     let work = || {
         let mut found = Found::new(manifest.tables.len());
         let mut failed = None;
         while let Some(range) = ranges.get(next.fetch_add(1, Ordering::Relaxed)) {
-            if let Err(error) = read(store, &snapshot, manifest, range, &mut found, go_on) {
+            if let Err(error) = read(store, &moment, manifest, range, &mut found, go_on) {
                 failed = Some(error);
                 // Nobody begins another one.
                 next.store(ranges.len(), Ordering::Relaxed);
@@ -94,7 +92,7 @@ fn ranges(manifest: &Manifest) -> Vec<Range<'_>> {
 
 fn read(
     store: &Store,
-    snapshot: &SnapshotWithThreadMode<'_, DB>,
+    moment: &Moment<'_>,
     manifest: &Manifest,
     range: &Range<'_>,
     found: &mut Found,
@@ -104,7 +102,7 @@ fn read(
     let (rows, sum) = &mut found.tables[range.table];
     let mut wanted = true;
     let mut bad_key = None;
-    rows_of_table(store, snapshot, name, range.from, range.until, |key, value| {
+    rows_of_table(store, moment, name, range.from, range.until, |key, value| {
         *rows += 1;
         sum.add(key, value);
         bad_key = found.slots.count(name, key, value).err();

@@ -1,21 +1,22 @@
 //! Writing a snapshot from a database that goes on being written.
 
-use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
-use rocksdb::{DB, Options, SnapshotWithThreadMode, SstFileWriter};
+use rocksdb::Options;
 
-use super::files::{checksum, io_error, part_name, store_manifest, sync};
+use super::files::{io_error, measure, part_name, store_manifest, sync};
 use super::manifest::Table;
+use super::rows::PartWriter;
 use super::{Manifest, PART_BYTES, Part, SnapshotError, Source};
 use crate::codec::record;
 use crate::digest::SlotSum;
+use crate::folders;
 use crate::position::Head;
 use crate::slot::Slot;
 use crate::store::meta::{BASE_TIME, HEAD, HIGHEST_EPOCH, epoch_of, head_of, time_of};
 use crate::store::{
-    Contents, JOURNAL, META, SERVE, SlotTotals, Store, StoreError, fleet_level, index_version, rows_of_table,
-    slot_row, tables_of,
+    Contents, JOURNAL, META, Moment, SERVE, SlotTotals, Store, StoreError, fleet_level, index_version,
+    rows_of_table, slot_row, tables_of,
 };
 
 /// What to cut out of a database.
@@ -50,16 +51,16 @@ pub fn write(source: &Source, cut: &Cut<'_>, dir: &Path) -> Result<Manifest, Sna
     if there != cut.contents && (there, cut.contents) != (Contents::Full, Contents::Serve) {
         return Err(SnapshotError::NotThere { wanted: cut.contents.name(), there: there.name() });
     }
-    fs::create_dir_all(dir).map_err(io_error("make", dir))?;
-    if fs::read_dir(dir).map_err(io_error("read", dir))?.next().is_some() {
+    folders::make(dir).map_err(io_error("make", dir))?;
+    if !folders::is_empty(dir).map_err(io_error("read", dir))? {
         return Err(SnapshotError::Occupied { path: dir.to_owned() });
     }
     let store = &*source.store;
-    let snapshot = store.db().snapshot();
-    let mut manifest = bounds(store, &snapshot, cut)?;
+    let moment = store.moment();
+    let mut manifest = bounds(store, &moment, cut)?;
     let mut parts = Parts { dir, part_bytes: cut.part_bytes.max(1), done: Vec::new() };
     for name in tables_of(cut.contents) {
-        let table = write_table(store, &snapshot, cut, &mut parts, name, manifest.tables.len() as u8)?;
+        let table = write_table(store, &moment, cut, &mut parts, name, manifest.tables.len() as u8)?;
         manifest.tables.push(table);
     }
     manifest.parts = parts.done;
@@ -68,15 +69,8 @@ pub fn write(source: &Source, cut: &Cut<'_>, dir: &Path) -> Result<Manifest, Sna
 }
 
 /// Reads everything that is not rows.
-fn bounds(
-    store: &Store,
-    snapshot: &SnapshotWithThreadMode<'_, DB>,
-    cut: &Cut<'_>,
-) -> Result<Manifest, SnapshotError> {
-    let get = |table, key: &[u8]| {
-        let read = snapshot.get_pinned_cf(store.table(table), key);
-        read.map_err(|source| StoreError::Io { action: "read", source })
-    };
+fn bounds(store: &Store, moment: &Moment<'_>, cut: &Cut<'_>) -> Result<Manifest, SnapshotError> {
+    let get = |table, key: &[u8]| store.get_at(moment, table, key);
     let head = head_of(get(META, HEAD)?.as_deref())?;
     let is_full = cut.contents == Contents::Full;
     let at_ms = match store.has_table(JOURNAL) {
@@ -137,7 +131,7 @@ struct Parts<'a> {
 
 /// A part that is being written.
 struct Open<'a> {
-    writer: SstFileWriter<'a>,
+    writer: PartWriter<'a>,
     path: PathBuf,
     part: Part,
 }
@@ -150,19 +144,17 @@ impl Parts<'_> {
         first_key: &[u8],
     ) -> Result<Open<'o>, SnapshotError> {
         let path = self.dir.join(part_name(self.done.len()));
-        let writer = SstFileWriter::create(options);
-        writer.open(&path).map_err(|source| table_error("make", &path, source))?;
+        let writer = PartWriter::open(options, &path).map_err(|source| table_error("make", &path, source))?;
         let part = Part { table, bytes: 0, rows: 0, checksum: [0; 16], first_key: first_key.to_vec() };
         Ok(Open { writer, path, part })
     }
 
     fn end(&mut self, open: Open<'_>) -> Result<(), SnapshotError> {
-        let Open { mut writer, path, mut part } = open;
+        let Open { writer, path, mut part } = open;
         writer.finish().map_err(|source| table_error("write", &path, source))?;
         // Finishing has fsynced it. It is read back as it is now: whoever checks it later compares with what was meant here.
-        let mut file = File::open(&path).map_err(io_error("open", &path))?;
-        part.bytes = file.metadata().map_err(io_error("read", &path))?.len();
-        part.checksum = checksum(&mut file).map_err(io_error("read", &path))?;
+        let measured = measure(&path).map_err(io_error("read", &path))?;
+        (part.bytes, part.checksum) = measured.unwrap_or_default();
         sync(&path)?;
         self.done.push(part);
         Ok(())
@@ -175,7 +167,7 @@ fn table_error(action: &'static str, path: &Path, source: rocksdb::Error) -> Sna
 
 fn write_table(
     store: &Store,
-    snapshot: &SnapshotWithThreadMode<'_, DB>,
+    moment: &Moment<'_>,
     cut: &Cut<'_>,
     parts: &mut Parts<'_>,
     name: &'static str,
@@ -207,7 +199,7 @@ fn write_table(
         table.sum.add(key, value);
         Ok(())
     };
-    rows_of_table(store, snapshot, name, &[], None, |key, value| match take(key, value) {
+    rows_of_table(store, moment, name, &[], None, |key, value| match take(key, value) {
         Ok(()) => true,
         Err(error) => {
             failed = Some(error);
