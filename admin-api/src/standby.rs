@@ -7,7 +7,7 @@
 //!   the loss, and then says what is at risk.
 //! - A promotion is an operator's decision. Nothing here makes it.
 //!
-//! - `copy_clicks`: the counts, beside the log · `engine`: the log, one thing at a time · `follow`: the stream from the writer · `mend`: a log that is damaged is fetched anew ·
+//! - `copy_clicks`: the counts, beside the log · `engine`: the log, one thing at a time · `follow`: the stream from the writer · `mend`: a log that is damaged is fetched anew · [`places`]: how one log takes the other's place ·
 //!   `promote`: what happens in which order · [`quorum`]: how many have to be asked · `renew`: another log out of a snapshot · [`status`]: how it goes · `tell`: a new writer tells the old ones
 
 pub mod ballot;
@@ -15,6 +15,7 @@ pub(crate) mod copy_clicks;
 mod engine;
 mod follow;
 mod mend;
+pub mod places;
 mod promote;
 pub mod quorum;
 pub mod recover;

@@ -51,10 +51,10 @@ use crate::replication::Replication;
 use crate::scrub;
 use crate::search::Search;
 use crate::signing::Signing;
-use crate::snapshots::{Shelf, ShelfOptions, SnapshotService};
+use crate::snapshots::{Shelf, ShelfOptions, SnapshotService, choice};
 use crate::standby::status::Status;
 use crate::standby::{
-    CopyOptions, Engine, FollowOptions, Promotion, Renewal, copy_clicks, follow, mend, renew,
+    CopyOptions, Engine, FollowOptions, Promotion, Renewal, copy_clicks, follow, mend, places,
 };
 use crate::succession::SuccessionService;
 use crate::succession::peer::Asker;
@@ -99,7 +99,7 @@ pub(super) fn is_meant(config: &Config) -> Result<bool, ServerError> {
         tracing::warn!(
             "this log was promoted: it is written, though [standby] names writers to follow; they are told that they were replaced"
         );
-        renew::forget(&config.data_dir)?;
+        places::forget(&config.data_dir)?;
     }
     Ok(!promoted)
 }
@@ -245,7 +245,7 @@ fn open_log(
 ) -> Result<Opened, ServerError> {
     let directory = |source| OpenLogError::Directory { dir: config.data_dir.display().to_string(), source };
     open::private_directory(&config.data_dir).map_err(directory)?;
-    renew::settle(&config.data_dir)?;
+    places::settle(&config.data_dir)?;
     let options =
         StandbyOptions { store: StoreOptions::default(), journal_bytes_kept: config.journal_retention_bytes };
     let dir = config.data_dir.join("log");
@@ -400,9 +400,17 @@ impl Parts<'_> {
         let (source, journal) = (opened.log.reader().into(), opened.log.journal().clone());
         let shelf = Shelf::open(options, source, journal, stop_others.clone())?;
         others.spawn(shelf.clone().tidy());
-        let status = status.clone();
+        let (status, known) = (status.clone(), members.clone());
+        let (name, min) = (opened.engine.member().to_owned(), self.standby.writer_min_sync_replicas);
+        let not_for_proxies = move || {
+            let confirmed = choice::is_confirmed_here(min, known.get(&name).as_ref());
+            (!confirmed).then(|| {
+                "which of its records enough sync members have is known to the writer only".to_owned()
+            })
+        };
         let service = SnapshotService::new(shelf, members.clone(), fleet);
-        Ok(Some(service.unless(Arc::new(move || status.unfit()))))
+        let service = service.unless(Arc::new(move || status.unfit()));
+        Ok(Some(service.to_proxies_unless(Arc::new(not_for_proxies))))
     }
 
     #[allow(clippy::too_many_arguments)]

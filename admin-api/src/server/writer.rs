@@ -212,7 +212,9 @@ async fn start_tasks(
     let (rows, journal) = (opened.accounts.handle().snapshot_source(), opened.accounts.journal());
     let counts = Shelf::open(counts, rows, journal, stop_others.clone())?;
     others.spawn(counts.clone().tidy());
-    let snapshots = SnapshotService::new(shelf, members.clone(), opened.fleet).with_counts(counts);
+    let snapshots = SnapshotService::new(shelf, members.clone(), opened.fleet)
+        .with_counts(counts)
+        .once_confirmed(replication.confirmed());
     let scrub_dir = config.data_dir.join(SCRUB_DIR);
     let counts = metrics.scrub.clone();
     others.spawn(scrub::run(reader.clone(), scrub_dir, config.scrub, counts, stop_others.clone()));

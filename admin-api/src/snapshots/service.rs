@@ -12,7 +12,8 @@ use linklog::entity::{Member, MemberRole};
 use linklog::store::Contents;
 use tokio::fs::File;
 use tokio::io::{AsyncReadExt, AsyncSeekExt};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
+use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 use wire::identity::{FleetId, PeerIdentity, Role, authorize};
@@ -21,6 +22,7 @@ use wire::snapshots::snapshots_server::Snapshots;
 use wire::snapshots::{Chunk, Making, OpenReply, OpenRequest, Opened, ReadRequest};
 
 use super::Shelf;
+use super::choice;
 use super::shelf::{Kept, ShelfError};
 use crate::members::{Members, NotAdmitted};
 
@@ -28,6 +30,8 @@ use crate::members::{Members, NotAdmitted};
 const OUTBOX_MESSAGES: usize = 2;
 /// How often a follower hears how far the making is.
 const MAKING_EVERY: Duration = Duration::from_secs(1);
+/// How long it is waited for sync members to have what a proxy's snapshot holds. A little longer than a change waits for them.
+const CONFIRMED_WITHIN: Duration = Duration::from_secs(10);
 
 type Outbox<T> = mpsc::Sender<Result<T, Status>>;
 
@@ -40,6 +44,10 @@ pub struct SnapshotService {
     members: Members,
     fleet: FleetId,
     unfit: Unfit,
+    /// Says why proxies are to ask somebody else, if that is so.
+    not_for_proxies: Unfit,
+    /// The last record that enough sync members have. `None`: all of them are shown.
+    confirmed: Option<watch::Receiver<u64>>,
 }
 
 /// Says why what is here is nothing to begin with, if that is so.
@@ -48,7 +56,8 @@ type Unfit = Arc<dyn Fn() -> Option<String> + Send + Sync>;
 impl SnapshotService {
     /// Serves to `members` of `fleet`.
     pub fn new(shelf: Shelf, members: Members, fleet: FleetId) -> SnapshotService {
-        SnapshotService { shelf, counts: None, members, fleet, unfit: Arc::new(|| None) }
+        let (unfit, not_for_proxies) = (Arc::new(|| None), Arc::new(|| None));
+        SnapshotService { shelf, counts: None, members, fleet, unfit, not_for_proxies, confirmed: None }
     }
 
     /// Offers snapshots of the counts of clicks, too.
@@ -59,6 +68,16 @@ impl SnapshotService {
     /// Offers none while something is the matter with what is here.
     pub(crate) fn unless(self, unfit: Unfit) -> SnapshotService {
         SnapshotService { unfit, ..self }
+    }
+
+    /// Offers proxies none while something speaks against it.
+    pub(crate) fn to_proxies_unless(self, not_for_proxies: Unfit) -> SnapshotService {
+        SnapshotService { not_for_proxies, ..self }
+    }
+
+    /// Offers proxies nothing before enough sync members have it.
+    pub(crate) fn once_confirmed(self, confirmed: watch::Receiver<u64>) -> SnapshotService {
+        SnapshotService { confirmed: Some(confirmed), ..self }
     }
 
     fn admit(&self, peer: Option<&PeerIdentity>, fleet_id: &[u8], name: &str) -> Result<Member, Status> {
@@ -102,13 +121,15 @@ impl Snapshots for SnapshotService {
         let request = request.into_inner();
         let (shelf, contents) = self.wanted(peer.as_ref(), &request)?;
         let shelf = shelf.clone();
-        if let Some(problem) = (self.unfit)() {
+        let not_for_proxies = || (self.not_for_proxies)().filter(|_| contents == Contents::Serve);
+        if let Some(problem) = (self.unfit)().or_else(not_for_proxies) {
             return Err(Status::failed_precondition(format!("none is made here: {problem}")));
         }
         tracing::info!(member = request.member, version = request.version, "a follower asks for a snapshot");
         let (outbox, replies) = mpsc::channel(OUTBOX_MESSAGES);
+        let confirmed = self.confirmed.clone();
         tokio::spawn(async move {
-            if let Err(status) = open(&shelf, contents, &request, &outbox).await {
+            if let Err(status) = open(&shelf, contents, confirmed, &request, &outbox).await {
                 let _ = outbox.send(Err(status)).await;
             }
         });
@@ -139,16 +160,21 @@ impl Snapshots for SnapshotService {
 async fn open(
     shelf: &Shelf,
     contents: Contents,
+    confirmed: Option<watch::Receiver<u64>>,
     request: &OpenRequest,
     outbox: &Outbox<OpenReply>,
 ) -> Result<(), Status> {
     let at_least = Seq(request.at_least_seq);
     let kept = {
-        let opening = shelf.open_snapshot(contents, at_least, &request.resume);
+        let opening = async {
+            let opened = shelf.open_snapshot(contents, at_least, &request.resume).await;
+            let kept = opened.map_err(status_of)?;
+            await_confirmed(&kept, confirmed).await.map(|()| kept)
+        };
         tokio::pin!(opening);
         loop {
             tokio::select! {
-                opened = &mut opening => break opened.map_err(status_of)?,
+                opened = &mut opening => break opened?,
                 () = tokio::time::sleep(MAKING_EVERY) => {
                     let making = Reply::Making(Making { bytes: shelf.made_bytes() });
                     // Whoever has gone may come back for it, and others may wait for it too.
@@ -173,6 +199,20 @@ async fn open(
         send(outbox, OpenReply { reply: Some(Reply::Manifest(chunk.to_vec())) }).await?;
     }
     Ok(())
+}
+
+/// Waits until what a snapshot holds may be shown to whom it is for.
+async fn await_confirmed(kept: &Kept, confirmed: Option<watch::Receiver<u64>>) -> Result<(), Status> {
+    let Some(mut confirmed) = confirmed else { return Ok(()) };
+    let (contents, head) = (kept.manifest.contents, kept.manifest.head.position.seq);
+    let shown = confirmed.wait_for(|confirmed| choice::may_show(contents, head, *confirmed));
+    let late = || {
+        Status::unavailable(format!("too few sync members have record {head} so far: come back in a moment"))
+    };
+    match timeout(CONFIRMED_WITHIN, shown).await {
+        Ok(Ok(_)) => Ok(()),
+        Ok(Err(_)) | Err(_) => Err(late()),
+    }
 }
 
 async fn read(

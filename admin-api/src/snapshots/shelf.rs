@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use wire::identity::FleetId;
 use wire::limits::SNAPSHOT_CHUNK_BYTES;
 
+use super::choice::{self, Wanted};
 use super::throttle::Throttle;
 use crate::blocking;
 use crate::config::Config;
@@ -232,15 +233,9 @@ impl Shelf {
     fn find(&self, contents: Contents, at_least: Seq, resume: Option<&[u8]>) -> Option<Arc<Kept>> {
         let first_retained = self.inner.journal.first_retained();
         let kept = self.inner.kept.lock();
-        let mut fitting = kept.iter().filter(|kept| {
-            let head = kept.manifest.head.position.seq;
-            kept.manifest.contents == contents && head >= at_least && head.next() >= first_retained
-        });
-        let found = match resume {
-            Some(id) => fitting.clone().find(|kept| kept.id == id).or_else(|| fitting.next_back()),
-            None => fitting.next_back(),
-        };
-        found.inspect(|kept| kept.used()).cloned()
+        let offered = kept.iter().map(|kept| (&kept.id[..], &kept.manifest));
+        let found = choice::choose(offered, Wanted { contents, at_least, resume }, first_retained);
+        found.map(|place| &kept[place]).inspect(|kept| kept.used()).cloned()
     }
 
     fn make(&self, contents: Contents) -> Result<Arc<Kept>, ShelfError> {
@@ -321,9 +316,7 @@ impl Shelf {
 fn reopen(dir: &Path, fleet: FleetId, journal: &JournalReader) -> Option<Kept> {
     let id = unhex(dir.file_name()?.to_str()?)?;
     let manifest = snapshot::read_manifest(dir).ok()?;
-    let head = manifest.head;
-    let is_ours =
-        manifest.fleet == *fleet.as_bytes() && journal.digest_at(head.position).ok()? == Some(head.digest);
+    let is_ours = choice::is_ours(&manifest, *fleet.as_bytes(), journal).ok()?;
     is_ours.then(|| Kept::new(id, manifest, dir.to_owned()))
 }
 

@@ -107,7 +107,8 @@ impl Fleet {
             Shelf::open(shelf_options, (&writer.reader()).into(), writer.journal(), stop.clone()).unwrap();
         let side = WriterSide::new(writer.handle(), source.fleet, source.on_higher_epoch.clone());
         let succession = SuccessionService { side: Arc::new(side), journal: writer.journal() };
-        let snapshots = SnapshotService::new(shelf.clone(), members.clone(), fleet);
+        let snapshots = SnapshotService::new(shelf.clone(), members.clone(), fleet)
+            .once_confirmed(replication.confirmed());
         let served = tokio::spawn(server.serve(source, clicks, budgets, succession, snapshots, stop.clone()));
         let fleet = Fleet { shelf, _accounts: accounts, writer, members, replication, address, stop, served };
         fleet.add("proxy-0").await;
