@@ -3,67 +3,53 @@
 use std::collections::BTreeMap;
 
 use linklog::codec::{record, value};
-use linklog::journal::JournalRead;
+use linklog::journal::Entry;
 use linklog::store::Reader;
-use linklog::{Position, Precondition, Seq};
+use linklog::{Position, Precondition};
 
 /// Served bodies of live keys, by their encoded key.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Served(pub BTreeMap<Vec<u8>, (Position, u64, Vec<u8>)>);
 
 impl Served {
-    /// Replays a journal up to record `upto`.
+    /// Replays records, the first one first.
     ///
     /// # Errors
-    /// What the journal lacks.
-    pub fn of_journal(journal: &dyn JournalRead, upto: Seq) -> Result<Served, String> {
+    /// What contradicts itself in them.
+    pub fn of_records<'a>(records: impl Iterator<Item = &'a Entry>) -> Result<Served, String> {
         let mut live: BTreeMap<Vec<u8>, (Position, u64, Vec<u8>)> = BTreeMap::new();
         let mut versions: BTreeMap<Vec<u8>, u64> = BTreeMap::new();
-        let mut next = Seq(1);
-        while next <= upto {
-            let entries = journal.read(next, 1 << 20).map_err(|error| error.to_string())?;
-            if entries.is_empty() {
-                return Err(format!("no record {next}"));
-            }
-            for entry in entries {
-                let view = entry.view().map_err(|error| error.to_string())?;
-                if view.position.seq > upto {
-                    return Ok(Served(live));
+        for entry in records.filter(|entry| !entry.conflict) {
+            let view = entry.view().map_err(|error| error.to_string())?;
+            let serve = record::read_serve(view.header, view.serve).map_err(|error| error.to_string())?;
+            for part in serve.parts {
+                let versions = versions.entry(part.key.to_vec()).or_default();
+                let holds = match part.precondition {
+                    Precondition::Any => true,
+                    Precondition::Absent => !live.contains_key(part.key),
+                    Precondition::NeverUsed => *versions == 0,
+                    Precondition::Version(version) => live.contains_key(part.key) && *versions == version,
+                };
+                if !holds {
+                    return Err(format!(
+                        "record {} took effect although a condition of it failed",
+                        view.position
+                    ));
                 }
-                next = view.position.seq.next();
-                if entry.conflict {
-                    continue;
-                }
-                let serve = record::read_serve(view.header, view.serve).map_err(|error| error.to_string())?;
-                for part in serve.parts {
-                    let versions = versions.entry(part.key.to_vec()).or_default();
-                    let holds = match part.precondition {
-                        Precondition::Any => true,
-                        Precondition::Absent => !live.contains_key(part.key),
-                        Precondition::NeverUsed => *versions == 0,
-                        Precondition::Version(version) => live.contains_key(part.key) && *versions == version,
-                    };
-                    if !holds {
-                        return Err(format!(
-                            "record {} took effect although a condition of it failed",
-                            view.position
-                        ));
+                match (part.is_put, live.get_mut(part.key)) {
+                    (true, Some((_, at, body))) => {
+                        *versions += 1;
+                        (*at, *body) = (*versions, part.body.to_vec());
                     }
-                    match (part.is_put, live.get_mut(part.key)) {
-                        (true, Some((_, at, body))) => {
-                            *versions += 1;
-                            (*at, *body) = (*versions, part.body.to_vec());
-                        }
-                        (true, None) => {
-                            *versions += 1;
-                            live.insert(part.key.to_vec(), (view.position, *versions, part.body.to_vec()));
-                        }
-                        (false, Some(_)) => {
-                            *versions += 1;
-                            live.remove(part.key);
-                        }
-                        (false, None) => {}
+                    (true, None) => {
+                        *versions += 1;
+                        live.insert(part.key.to_vec(), (view.position, *versions, part.body.to_vec()));
                     }
+                    (false, Some(_)) => {
+                        *versions += 1;
+                        live.remove(part.key);
+                    }
+                    (false, None) => {}
                 }
             }
         }

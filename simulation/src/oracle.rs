@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use linklog::journal::JournalRead;
 use linklog::{Digest, Epoch, Head, Position};
 
+use crate::archive::Archive;
+
 /// Everything that anybody was told.
 #[derive(Default)]
 pub struct Oracle {
@@ -20,6 +22,10 @@ pub struct Oracle {
     may_fork: bool,
     /// How often an epoch was begun by a promotion.
     begun: BTreeMap<Epoch, u32>,
+    /// What standbys have confirmed to writers, the last of it, and the highest epoch each has accepted.
+    standbys: BTreeMap<String, (Head, Epoch)>,
+    /// Every record there ever was.
+    pub archive: Archive,
 }
 
 impl Oracle {
@@ -87,20 +93,88 @@ impl Oracle {
         *self.begun.entry(epoch).or_default() += 1;
     }
 
-    /// A writer begins, or goes on, with this journal: everything acknowledged is in it.
+    /// A writer begins, or goes on, with this journal: everything acknowledged is in it, or was before it was trimmed.
     ///
     /// # Errors
     /// What is missing.
     pub fn check_journal(&self, who: &str, journal: &dyn JournalRead) -> Result<(), String> {
-        for (command, (position, digest)) in &self.acknowledged {
-            let found = journal.digest_at(*position).map_err(|error| error.to_string())?;
-            if found != Some(*digest) {
-                let head = journal.head().position;
+        let head = journal.head();
+        let history = self.places_of(head)?;
+        for (command, acknowledged) in &self.acknowledged {
+            let (position, digest) = *acknowledged;
+            let kept = position.seq >= journal.first_retained();
+            let found = match kept {
+                true => journal.digest_at(position).map_err(|error| error.to_string())?,
+                false => Some(digest),
+            };
+            if found != Some(digest) || history.get(&position.seq.0) != Some(acknowledged) {
                 return Err(format!(
-                    "command {command} was acknowledged at {position}, and the log of {who}, which ends at {head}, does not have it"
+                    "command {command} was acknowledged at {position}, and the log of {who}, which ends at {}, does not have it",
+                    head.position
                 ));
             }
         }
         Ok(())
+    }
+
+    /// All places of a history, by their numbers.
+    fn places_of(&self, head: Head) -> Result<BTreeMap<u64, (Position, Digest)>, String> {
+        let history = self.archive.history(head)?;
+        Ok(history.into_iter().map(|(head, _)| (head.position.seq.0, (head.position, head.digest))).collect())
+    }
+
+    /// A standby confirms all records up to `head` to its writer, or has accepted an epoch.
+    pub fn promises(&mut self, member: &str, head: Head, accepted: Epoch) {
+        let (confirmed, highest) = self.standbys.entry(member.to_owned()).or_default();
+        if head.position > confirmed.position {
+            *confirmed = head;
+        }
+        *highest = (*highest).max(accepted);
+    }
+
+    /// A standby begins with a log that ends at `head` and has accepted an epoch: that is no less than it had promised. `is_another`: the log was
+    /// fetched from somebody.
+    ///
+    /// # Errors
+    /// What is missing.
+    pub fn check_promises(
+        &self,
+        member: &str,
+        head: Head,
+        accepted: Epoch,
+        is_another: bool,
+    ) -> Result<(), String> {
+        let Some((confirmed, highest)) = self.standbys.get(member) else { return Ok(()) };
+        if accepted < *highest {
+            return Err(format!(
+                "{member} had accepted epoch {highest} and has lost that: it knows {accepted}"
+            ));
+        }
+        if !is_another && head.position >= confirmed.position {
+            return Ok(());
+        }
+        let history = self.places_of(head)?;
+        if confirmed.position.seq.0 == 0
+            || history.get(&confirmed.position.seq.0) == Some(&(confirmed.position, confirmed.digest))
+        {
+            return Ok(());
+        }
+        // Of a history that another epoch has left behind only what was acknowledged has to be there.
+        let before = self.places_of(*confirmed)?;
+        let missing = self.acknowledged.values().find(|place| {
+            let number = &place.0.seq.0;
+            before.get(number) == Some(place) && history.get(number) != Some(place)
+        });
+        match missing {
+            Some((position, _)) => Err(format!(
+                "{member} had confirmed {}, and its log, which ends at {}, does not have it: acknowledged record {position} is missing",
+                confirmed.position, head.position
+            )),
+            None if head.position < confirmed.position => Err(format!(
+                "{member} had confirmed {}, and its log has lost that: it ends at {}",
+                confirmed.position, head.position
+            )),
+            None => Ok(()),
+        }
     }
 }

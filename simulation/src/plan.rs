@@ -27,6 +27,18 @@ pub enum Plant {
     StayBehind,
     /// A sync member that is added counts at once.
     CountAtOnce,
+    /// A follower switches to a snapshot before it is whole.
+    SwitchTooSoon,
+    /// What was received of one snapshot is taken for a part of the next one.
+    MixSnapshots,
+    /// A snapshot says that it ends one record before it does.
+    SnapshotOffByOne,
+    /// Proxies are given snapshots of what sync members have not confirmed.
+    ShowSnapshots,
+    /// A standby with a new log does not know which epoch it had accepted.
+    RenewForgetsEpoch,
+    /// A standby with a new log lacks what it had confirmed beyond the snapshot.
+    RenewDropsRecords,
 }
 
 /// The sizes of a run.
@@ -59,8 +71,48 @@ pub struct Plan {
     /// Whether several standbys may be promoted at once, or one after the other by an operator who cannot see the first, and whether sync
     /// members come and go.
     pub contests: bool,
+    /// How journals are trimmed and snapshots made; `None`: journals keep everything.
+    pub snapshots: Option<Snapshots>,
     /// The planted bug.
     pub plant: Option<Plant>,
+}
+
+/// What makes followers fall behind, and how they come back.
+#[derive(Clone, Debug)]
+pub struct Snapshots {
+    /// How many bytes of records journals keep at least.
+    pub journal_bytes_kept: u64,
+    /// How large a part becomes before the next one is begun.
+    pub part_bytes: u64,
+    /// How many bytes of a part are sent at once.
+    pub chunk_bytes: u64,
+    /// How long a snapshot is kept that nobody reads, microseconds.
+    pub kept_us: u64,
+    /// The longest it takes to make or verify one, microseconds.
+    pub work_max_us: u64,
+    /// The mean time between two disks that are found damaged or replaced by empty ones, microseconds.
+    pub damage_every_us: u64,
+}
+
+impl Snapshots {
+    /// Drawn from a stream of their own, so that they change nothing else of a plan.
+    fn of_seed(seed: u64) -> Option<Snapshots> {
+        let mut random = Random::of_seed(seed ^ 0x736e_6170);
+        let trims = random.percent(75);
+        let slow = random.percent(30);
+        trims.then(|| Snapshots {
+            journal_bytes_kept: random.between(4_000, 16_000),
+            part_bytes: random.between(300, 6_000),
+            chunk_bytes: random.between(100, 2_000),
+            kept_us: random.between(500_000, 30_000_000),
+            work_max_us: if slow {
+                random.between(100_000, 3_000_000)
+            } else {
+                random.between(1_000, 100_000)
+            },
+            damage_every_us: random.between(300_000, 6_000_000),
+        })
+    }
 }
 
 impl Plan {
@@ -70,6 +122,11 @@ impl Plan {
         // More than half, and promotions need not know of one another.
         let min_sync_replicas = plan.min_sync_replicas.min(plan.members_at_first.div_ceil(2));
         Plan { min_sync_replicas, contests: false, ..plan }
+    }
+
+    /// The same plan with journals that keep everything, so that nobody needs a snapshot.
+    pub fn with_whole_journals(self) -> Plan {
+        Plan { snapshots: None, ..self }
     }
 
     /// Draws a plan with an operator who is not careful.
@@ -94,6 +151,7 @@ impl Plan {
             skew_max_ms: if random.percent(30) { 90_000 } else { 50 },
             promotes: standbys > 0 && random.percent(80),
             contests: true,
+            snapshots: Snapshots::of_seed(seed),
             plant,
         }
     }

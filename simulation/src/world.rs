@@ -6,10 +6,13 @@
 mod client;
 mod faults;
 mod feed;
+mod fetch;
 mod follower;
 mod peace;
 mod promotion;
+mod renewal;
 mod server;
+mod snapshots;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -26,6 +29,7 @@ use crate::plan::{Plan, Plant};
 use crate::queue::Queue;
 use crate::random::Random;
 use server::{Role, Server};
+use snapshots::{Asks, Piece, SnapshotId};
 
 /// When a run begins, milliseconds since the Unix epoch.
 const BEGIN_MS: u64 = 1_800_000_000_000;
@@ -48,6 +52,8 @@ pub struct Outcome {
     pub promotions: u64,
     /// Nodes that were killed.
     pub kills: u64,
+    /// Snapshots that were put in place.
+    pub snapshots: u64,
     /// The last record of the last writer.
     pub head: Position,
     /// What happened, a line an event, if it was asked for.
@@ -59,18 +65,82 @@ pub struct Outcome {
 /// What is said on a stream, or asked and answered.
 #[derive(Clone, Debug)]
 enum Message {
-    Hello { stream: Stream, member: String, at: Head, highest_epoch: Epoch },
-    Welcome { stream: Stream, head: Position },
-    Refused { stream: Stream, reason: Reason },
-    Records { stream: Stream, frame: bytes::Bytes },
-    Heartbeat { stream: Stream, at: Head, serve_sum: Option<SlotSum> },
-    Ack { stream: Stream, applied: Position, synced_seq: u64 },
-    Fence { question: u64, epoch: Epoch },
-    Standing { question: u64, standing: Standing },
-    Tail { question: u64, after: Head },
-    Tailed { question: u64, frames: Option<Vec<bytes::Bytes>> },
-    Request { command: u64, attempt: u64, change: Change },
-    Response { command: u64, attempt: u64, answer: client::Answer },
+    Hello {
+        stream: Stream,
+        member: String,
+        at: Head,
+        highest_epoch: Epoch,
+    },
+    Welcome {
+        stream: Stream,
+        head: Position,
+    },
+    Refused {
+        stream: Stream,
+        reason: Reason,
+    },
+    Records {
+        stream: Stream,
+        frame: bytes::Bytes,
+    },
+    Heartbeat {
+        stream: Stream,
+        at: Head,
+        serve_sum: Option<SlotSum>,
+    },
+    Ack {
+        stream: Stream,
+        applied: Position,
+        synced_seq: u64,
+    },
+    Fence {
+        question: u64,
+        epoch: Epoch,
+    },
+    Standing {
+        question: u64,
+        standing: Standing,
+    },
+    Tail {
+        question: u64,
+        after: Head,
+    },
+    Tailed {
+        question: u64,
+        frames: Option<Vec<bytes::Bytes>>,
+    },
+    Request {
+        command: u64,
+        attempt: u64,
+        change: Change,
+    },
+    Response {
+        command: u64,
+        attempt: u64,
+        answer: client::Answer,
+    },
+    OpenSnapshot {
+        call: Stream,
+        asks: Asks,
+    },
+    Snapshot {
+        call: Stream,
+        id: SnapshotId,
+        manifest: bytes::Bytes,
+    },
+    /// There is none to be had here, or no more.
+    NoSnapshot {
+        call: Stream,
+    },
+    ReadSnapshot {
+        call: Stream,
+        piece: Piece,
+    },
+    Chunk {
+        call: Stream,
+        part: usize,
+        data: bytes::Bytes,
+    },
 }
 
 /// What happens.
@@ -125,6 +195,48 @@ enum Event {
         command: u64,
         attempt: u64,
     },
+    /// A snapshot is whole.
+    Made {
+        server: Node,
+        life: u64,
+        making: snapshots::Making,
+    },
+    /// A snapshot that waits to be confirmed is looked at.
+    OfferLater {
+        server: Node,
+        life: u64,
+        waits: snapshots::Offer,
+    },
+    /// More of a part is sent.
+    SendOn {
+        server: Node,
+        life: u64,
+        to: Node,
+        call: Stream,
+        piece: Piece,
+    },
+    /// A follower looks whether it has heard anything of its snapshot.
+    FetchSilent {
+        node: Node,
+        call: Stream,
+    },
+    /// A snapshot that was received is made a replica, or a log.
+    Install {
+        node: Node,
+        call: Stream,
+    },
+    /// A standby ends, to begin anew with another log.
+    Renew {
+        server: Node,
+        life: u64,
+        is_decided: bool,
+    },
+    /// A standby whose log is damaged looks for another one.
+    Mend {
+        server: Node,
+        life: u64,
+    },
+    Damage,
     Fault,
     Operator,
     Start {
@@ -156,6 +268,8 @@ struct World {
     broken: BTreeSet<Stream>,
     /// When the last message of a stream arrives, each way.
     busy_until_us: BTreeMap<(Stream, Node), u64>,
+    /// Snapshots that are being fetched, by who does.
+    fetches: BTreeMap<Node, fetch::Fetch>,
     next_number: u64,
     clients: client::Clients,
     oracle: Oracle,
@@ -164,6 +278,7 @@ struct World {
     at_peace: bool,
     promotions: u64,
     kills: u64,
+    snapshots: u64,
     tracing: bool,
     trace: String,
 }
@@ -200,6 +315,7 @@ pub fn run(plan: &Plan, tracing: bool) -> Outcome {
         acknowledged,
         promotions: world.promotions,
         kills: world.kills,
+        snapshots: world.snapshots,
         head,
         trace: std::mem::take(&mut world.trace),
         violation,
@@ -236,6 +352,7 @@ impl World {
             heard_us: BTreeMap::new(),
             broken: BTreeSet::new(),
             busy_until_us: BTreeMap::new(),
+            fetches: BTreeMap::new(),
             next_number: 0,
             clients: client::Clients::default(),
             oracle: Oracle::new(plan.min_sync_replicas),
@@ -243,6 +360,7 @@ impl World {
             at_peace: false,
             promotions: 0,
             kills: 0,
+            snapshots: 0,
             tracing,
             trace: String::new(),
             plan,
@@ -267,6 +385,9 @@ impl World {
             self.queue.after(self.plan.fault_every_us, Event::Fault);
         }
         self.queue.after(300_000, Event::Operator);
+        if let Some(plan) = &self.plan.snapshots {
+            self.queue.after(plan.damage_every_us, Event::Damage);
+        }
         Ok(())
     }
 
@@ -281,6 +402,25 @@ impl World {
                         self.queue.now_us(),
                         frame.len()
                     )
+                }
+                Event::Deliver { from, to, message: Message::Snapshot { call, manifest, .. } } => {
+                    writeln!(
+                        self.trace,
+                        "{:>12} {from}>{to} snapshot {call} {}",
+                        self.queue.now_us(),
+                        manifest.len()
+                    )
+                }
+                Event::Deliver { from, to, message: Message::Chunk { call, part, data } } => {
+                    writeln!(
+                        self.trace,
+                        "{:>12} {from}>{to} chunk {call} of part {part} {}",
+                        self.queue.now_us(),
+                        data.len()
+                    )
+                }
+                Event::Made { server, making, .. } => {
+                    writeln!(self.trace, "{:>12} made by {server}: {making:?}", self.queue.now_us())
                 }
                 event => writeln!(self.trace, "{:>12} {event:?}", self.queue.now_us()),
             };
@@ -335,6 +475,14 @@ impl World {
             Event::PollEnds { server, life, question } => self.poll_ends(server, life, question),
             Event::Client { client } => self.client_acts(client),
             Event::GiveUp { command, attempt } => self.client_gives_up(command, attempt),
+            Event::Made { server, life, making } => self.made(server, life, &making),
+            Event::OfferLater { server, life, waits } => self.offer_later(server, life, &waits),
+            Event::SendOn { server, life, to, call, piece } => self.send_on(server, life, to, call, piece),
+            Event::FetchSilent { node, call } => self.fetch_silent(node, call),
+            Event::Install { node, call } => self.install(node, call),
+            Event::Renew { server, life, is_decided } => self.renew(server, life, is_decided),
+            Event::Mend { server, life } => self.mend(server, life),
+            Event::Damage => self.damage(),
             Event::Fault => self.fault(),
             Event::Operator => self.operator(),
             Event::Start { node } => self.start(node),
@@ -407,7 +555,7 @@ impl World {
                 self.admit(from, to, stream, &member, at, highest_epoch)
             }
             Message::Ack { stream, applied, synced_seq } => self.confirm(to, stream, applied, synced_seq),
-            Message::Welcome { stream, head } => self.welcomed(to, stream, head),
+            Message::Welcome { stream, head } => self.welcomed(from, to, stream, head),
             Message::Refused { stream, reason } => self.refused(from, to, stream, reason),
             Message::Records { stream, frame } => self.add(to, stream, &frame),
             Message::Heartbeat { stream, at, serve_sum } => self.compare(to, stream, at, serve_sum),
@@ -417,6 +565,11 @@ impl World {
             Message::Tailed { question, frames } => self.tailed(to, question, frames),
             Message::Request { command, attempt, change } => self.request(to, command, attempt, change),
             Message::Response { command, attempt, answer } => self.response(from, command, attempt, answer),
+            Message::OpenSnapshot { call, asks } => self.asked_for_snapshot(from, to, call, &asks),
+            Message::Snapshot { call, id, manifest } => self.offered(to, call, id, &manifest),
+            Message::NoSnapshot { call } => self.fetch_lost(to, call),
+            Message::ReadSnapshot { call, piece } => self.asked_for_part(from, to, call, piece),
+            Message::Chunk { call, part, data } => self.received_chunk(to, call, part, &data),
         }
     }
 
@@ -428,12 +581,16 @@ impl World {
         })
     }
 
-    /// The digest of a journal at a place that is in it.
-    fn head_at(journal: &dyn JournalRead, position: Position) -> Result<Head, String> {
-        let digest = journal.digest_at(position).map_err(|error| error.to_string())?;
-        let digest =
-            digest.ok_or_else(|| format!("record {position} was decided and is not in the journal"))?;
-        Ok(Head { position, digest })
+    /// The digest of a journal at a place that is in it, or was before it was trimmed.
+    fn head_at(&self, journal: &dyn JournalRead, position: Position) -> Result<Head, String> {
+        if let Some(digest) = journal.digest_at(position).map_err(|error| error.to_string())? {
+            return Ok(Head { position, digest });
+        }
+        let history = self.oracle.archive.history(journal.head())?;
+        let trimmed = history.iter().map(|(head, _)| *head).find(|head| head.position == position);
+        trimmed
+            .filter(|head| head.position.seq < journal.first_retained())
+            .ok_or_else(|| format!("record {position} was decided and is not in the journal"))
     }
 }
 

@@ -12,6 +12,7 @@ impl World {
     /// Ends a node's process, or its machine; it comes back after a while.
     pub(super) fn kill(&mut self, node: Node) -> Result<(), String> {
         self.kills += 1;
+        self.fetches.remove(&node);
         let is_power_cut = self.random.percent(50);
         let lies = self.plants(Plant::LieAboutSync);
         let disk = match node.checked_sub(self.plan.servers) {
@@ -183,7 +184,9 @@ impl World {
         node.life += 1;
         node.role = Role::Down;
         node.disk.wipe();
-        node.is_diverged = false;
+        self.fetches.remove(&server);
+        let node = &mut self.servers[server];
+        (node.is_diverged, node.is_damaged) = (false, false);
         node.member = format!("standby-{server}-{number}");
         self.start_server(server)
     }

@@ -2,7 +2,7 @@
 
 use linklog::codec::FORMAT_LEVEL;
 use linklog::entity::{MemberRole, MemberState};
-use linklog::journal::JournalRead;
+use linklog::journal::{JournalRead, ReadError};
 use linklog::writer::ProposeError;
 use linklog::{Epoch, Head, Position};
 use signpost_admin::feed::frames;
@@ -161,13 +161,19 @@ impl World {
         }
         let (journal, confirmed) = (node.writer.journal(), *node.confirmed.borrow());
         let head = journal.head().position;
-        let mut outgoing = Vec::new();
+        let (mut outgoing, mut behind) = (Vec::new(), Vec::new());
         for (stream, feed) in &mut node.feeds {
             let shown = handshake::shown(head, confirmed, feed.is_sync || shows_all);
             while feed.sent.position.seq < shown.seq && feed.unconfirmed.len() < FRAMES_MAX {
                 let from = feed.sent.position.seq.next();
-                let frame =
-                    frames::make(&journal, from, shown, feed.is_sync).map_err(|error| error.to_string())?;
+                let frame = match frames::make(&journal, from, shown, feed.is_sync) {
+                    Ok(frame) => frame,
+                    Err(ReadError::NotRetained { .. }) => {
+                        behind.push((*stream, feed.node));
+                        break;
+                    }
+                    Err(error) => return Err(error.to_string()),
+                };
                 let Some(frame) = frame else { break };
                 feed.sent = Head { position: frame.last, digest: frame.digest };
                 feed.unconfirmed.push(frame.last);
@@ -176,6 +182,10 @@ impl World {
         }
         for (stream, to, frame) in outgoing {
             self.send(server, to, stream, Message::Records { stream, frame });
+        }
+        for (stream, to) in behind {
+            self.close_feed(server, stream);
+            self.send(server, to, stream, Message::Refused { stream, reason: Reason::SnapshotRequired });
         }
         Ok(())
     }

@@ -5,14 +5,15 @@ use std::path::PathBuf;
 use linklog::replica::Replica;
 use linklog::simulated::Disk;
 use linklog::store::{Contents, StoreOptions};
-use linklog::{Epoch, Head, Position, SlotSum};
+use linklog::{Epoch, Head, Position, SlotSum, folders};
 use wire::feed::refusal::Reason;
 
 use super::server::Role;
 use super::{Event, Message, Node, Stream, World, disk_at};
 use crate::plan::Plant;
 
-const STORE: StoreOptions = StoreOptions { block_cache_bytes: 0, memtable_bytes: 0, background_threads: 1 };
+pub(super) const STORE: StoreOptions =
+    StoreOptions { block_cache_bytes: 0, memtable_bytes: 0, background_threads: 1 };
 
 /// A proxy: a replica of what is served.
 pub(super) struct Proxy {
@@ -23,6 +24,12 @@ pub(super) struct Proxy {
     /// `None`: it is down.
     pub(super) replica: Option<Replica>,
     pub(super) stream: Option<Stream>,
+    /// Which of its replicas is in use.
+    pub(super) number: u64,
+    /// It is noted that the replica will not do: nothing more is applied to it.
+    pub(super) is_damaged: bool,
+    /// The last record that visitors may have seen the effect of.
+    pub(super) shows: Position,
     next: usize,
 }
 
@@ -38,8 +45,28 @@ impl Proxy {
             life: 0,
             replica: None,
             stream: None,
+            number: 0,
+            is_damaged: false,
+            shows: Position::ZERO,
             next: 0,
         }
+    }
+
+    pub(super) fn replica_dir(&self, number: u64) -> PathBuf {
+        self.dir.join(format!("replica-{number}"))
+    }
+
+    /// Finds the replica to serve from, the one with the highest number, and removes those before it.
+    fn find_replica(&mut self) {
+        let numbers = self.disk.list(&self.dir).into_iter();
+        let numbers = numbers.filter_map(|name| name.strip_prefix("replica-")?.parse::<u64>().ok());
+        let (mut older, current) = (Vec::new(), numbers.clone().max().unwrap_or(0));
+        older.extend(numbers.filter(|number| *number < current));
+        for number in older {
+            // What fails is left for the next start.
+            drop(folders::remove(&self.replica_dir(number)));
+        }
+        self.number = current;
     }
 }
 
@@ -51,9 +78,11 @@ impl World {
         if proxy.replica.is_some() {
             return Ok(());
         }
-        let replica =
-            Replica::open(&proxy.dir, Contents::Serve, &STORE).map_err(|error| error.to_string())?;
+        proxy.find_replica();
+        let dir = proxy.replica_dir(proxy.number);
+        let replica = Replica::open(&dir, Contents::Serve, &STORE).map_err(|error| error.to_string())?;
         self.oracle.saw(replica.head())?;
+        proxy.shows = replica.head().position;
         proxy.replica = Some(replica);
         let life = proxy.life;
         self.queue.after(1_000, Event::Dial { node, life });
@@ -82,7 +111,7 @@ impl World {
     }
 
     /// Where a follower stands, and the highest epoch it has accepted.
-    fn place(&mut self, node: Node) -> Option<(Head, Epoch)> {
+    pub(super) fn place(&mut self, node: Node) -> Option<(Head, Epoch)> {
         match node.checked_sub(self.plan.servers) {
             Some(proxy) => {
                 let replica = self.proxies[proxy].replica.as_ref()?;
@@ -98,6 +127,9 @@ impl World {
     /// Looks for a writer, the next in turn.
     pub(super) fn dial(&mut self, node: Node, life: u64) -> Result<(), String> {
         if self.life(node) != life || !self.stream_of(node).is_some_and(|stream| stream.is_none()) {
+            return Ok(());
+        }
+        if self.fetches.get(&node).is_some_and(|fetch| !fetch.follows_on) {
             return Ok(());
         }
         let Some((at, highest_epoch)) = self.place(node) else { return Ok(()) };
@@ -119,6 +151,9 @@ impl World {
         if to == node {
             return self.again(node);
         }
+        if self.is_known_damaged(node) {
+            return self.fetch_from_any(node, to);
+        }
         let member = match node.checked_sub(servers) {
             Some(proxy) => self.proxies[proxy].member.clone(),
             None => self.servers[node].member.clone(),
@@ -137,6 +172,18 @@ impl World {
         Ok(())
     }
 
+    /// Whether nothing may be applied before there is another replica.
+    fn is_known_damaged(&self, node: Node) -> bool {
+        node.checked_sub(self.plan.servers).is_some_and(|proxy| self.proxies[proxy].is_damaged)
+    }
+
+    /// Fetches a snapshot from `first`, or a proxy from whoever else has one.
+    fn fetch_from_any(&mut self, node: Node, first: Node) -> Result<(), String> {
+        let is_proxy = node >= self.plan.servers;
+        let others = (0..self.plan.servers).filter(|other| is_proxy && *other != first).collect();
+        self.fetch(node, first, others, false)
+    }
+
     /// Whoever says nothing for long is given up.
     pub(super) fn silence(&mut self, node: Node, stream: Stream) -> Result<(), String> {
         if !self.is_on(node, stream) {
@@ -150,42 +197,56 @@ impl World {
         Ok(())
     }
 
-    fn again(&mut self, node: Node) -> Result<(), String> {
+    pub(super) fn again(&mut self, node: Node) -> Result<(), String> {
         let life = self.life(node);
         let pause = self.random.between(50_000, 1_000_000);
         self.queue.after(pause, Event::Dial { node, life });
         Ok(())
     }
 
+    fn off(&mut self, node: Node) {
+        if let Some(own) = self.stream_of(node) {
+            *own = None;
+        }
+        if let Some(standby) = self.standby_of(node) {
+            standby.writer = None;
+        }
+    }
+
     /// One side of a stream has noticed that it is over.
     pub(super) fn over(&mut self, node: Node, stream: Stream) -> Result<(), String> {
+        if self.fetches.get(&node).is_some_and(|fetch| fetch.call == stream) {
+            return self.fetch_lost(node, stream);
+        }
         self.broken.insert(stream);
         if node < self.plan.servers {
             self.close_feed(node, stream);
         }
         if self.is_on(node, stream) {
-            if let Some(own) = self.stream_of(node) {
-                *own = None;
-            }
+            self.off(node);
             return self.again(node);
         }
         Ok(())
     }
 
     /// Ends a stream at the follower's side; the server notices later.
-    fn leave(&mut self, node: Node, stream: Stream) -> Result<(), String> {
+    pub(super) fn leave(&mut self, node: Node, stream: Stream) -> Result<(), String> {
         self.broken.insert(stream);
         for server in 0..self.plan.servers {
             let noticed = self.random.between(1_000, 3_000_000);
             self.queue.after(noticed, Event::Over { node: server, stream });
         }
-        if let Some(own) = self.stream_of(node) {
-            *own = None;
-        }
+        self.off(node);
         self.again(node)
     }
 
-    pub(super) fn welcomed(&mut self, node: Node, stream: Stream, head: Position) -> Result<(), String> {
+    pub(super) fn welcomed(
+        &mut self,
+        from: Node,
+        node: Node,
+        stream: Stream,
+        head: Position,
+    ) -> Result<(), String> {
         let replaced = self.place(node).is_some_and(|(_, highest)| head.epoch < highest);
         if !self.is_on(node, stream) {
             return Ok(());
@@ -195,6 +256,7 @@ impl World {
         }
         let stays_behind = self.plants(Plant::StayBehind);
         if let Some(standby) = self.standby_of(node) {
+            standby.writer = Some(from);
             standby.follows = if stays_behind { Epoch(0) } else { head.epoch };
         }
         Ok(())
@@ -215,7 +277,16 @@ impl World {
             // The operator replaces it, if it is the newest writer that says so.
             self.servers[node].is_diverged |= theirs == self.newest;
         }
-        self.leave(node, stream)
+        self.leave(node, stream)?;
+        match (reason, self.fetches.get_mut(&node)) {
+            // The one that is being fetched already is waited for.
+            (Reason::SnapshotRequired, Some(fetch)) => {
+                fetch.follows_on = false;
+                Ok(())
+            }
+            (Reason::SnapshotRequired, None) => self.fetch_from_any(node, from),
+            _ => Ok(()),
+        }
     }
 
     /// Records arrive: they are applied and confirmed, or the stream is over.
@@ -233,8 +304,9 @@ impl World {
                 match replica.apply(frame) {
                     Ok(applied) => {
                         if let Some(changed) = applied.changed.first().filter(|_| lossy) {
-                            proxy.disk.lose_row(&proxy.dir, "serve", &changed.key);
+                            proxy.disk.lose_row(&proxy.replica_dir(proxy.number), "serve", &changed.key);
                         }
+                        proxy.shows = applied.head.position;
                         Ok((applied.head, 0))
                     }
                     Err(error) => Err((error.is_divergence(), false, error.to_string())),
@@ -251,6 +323,7 @@ impl World {
         match added {
             Ok((head, synced_seq)) => {
                 self.oracle.saw(head)?;
+                self.note_promises(node);
                 let fsync = if synced_seq > 0 { self.fsync_us() } else { 0 };
                 let ack = Message::Ack { stream, applied: head.position, synced_seq };
                 // The disk's time passes before the word goes out; the order of a stream is kept.
@@ -269,6 +342,15 @@ impl World {
                 }
                 self.leave(node, stream)
             }
+        }
+    }
+
+    /// What a standby confirms, and the epoch it knows, is to be kept.
+    pub(super) fn note_promises(&mut self, node: Node) {
+        if node < self.plan.servers
+            && let Some((head, accepted)) = self.place(node)
+        {
+            self.oracle.promises(&self.servers[node].member, head, accepted);
         }
     }
 

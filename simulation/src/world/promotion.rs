@@ -40,7 +40,9 @@ impl World {
     pub(super) fn promote(&mut self, server: Node) -> Result<(), String> {
         let others: Vec<Node> = (0..self.plan.servers).filter(|other| *other != server).collect();
         let Some(node) = self.standby_of(server) else { return Ok(()) };
-        if node.promotion.is_some() {
+        let is_promoted = node.promotion.is_some();
+        // The operator promotes none whose log is known to be damaged.
+        if is_promoted || self.servers[server].is_damaged {
             return Ok(());
         }
         self.say(|| format!("the operator promotes server {server}"));
@@ -101,6 +103,7 @@ impl World {
                 let standing =
                     Standing { accepted, member, writes: false, highest_epoch, accepted_before, head };
                 let stream = node.stream.filter(|_| accepted && !forgets);
+                self.note_promises(server);
                 if let Some(stream) = stream {
                     self.over(server, stream)?;
                 }
@@ -270,6 +273,7 @@ impl World {
             Err(_) => return self.kill(server),
         }
         let ours = node.yielded;
+        node.writer = None;
         if let Some(stream) = node.stream.take() {
             self.broken.insert(stream);
         }
@@ -292,7 +296,8 @@ impl World {
         let head = journal.head().position;
         let ours = journal.digest_at(after.position).map_err(|error| error.to_string())?;
         let mut frames = None;
-        if after.position.seq.0 == 0 || ours == Some(after.digest) {
+        let is_kept = after.position.seq.next() >= journal.first_retained();
+        if is_kept && (after.position.seq.0 == 0 || ours == Some(after.digest)) {
             let (mut made, mut next) = (Vec::new(), after.position.seq.next());
             while let Some(frame) =
                 frames::make(&journal, next, head, true).map_err(|error| error.to_string())?

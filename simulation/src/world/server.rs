@@ -12,24 +12,28 @@ use linklog::simulated::Disk;
 use linklog::standby::{Standby, StandbyOptions};
 use linklog::store::{StoreError, StoreOptions};
 use linklog::writer::{Decision, ProposeError, SteppedWriter, WriterOptions};
-use linklog::{Change, Epoch, Head};
+use linklog::{Change, Epoch, Head, Seq};
 use signpost_admin::members::joining::{self, Joiners};
 use signpost_admin::members::{self, Members};
 use signpost_admin::replication::SYNC_WAIT;
 use signpost_admin::replication::table::Table;
 use signpost_admin::standby::ballot::Yielded;
+use signpost_admin::standby::places;
 use tokio::sync::{oneshot, watch};
 
 use super::client::Answer;
 use super::feed::{Feed, HEARTBEAT_EVERY_US};
 use super::promotion::Promotion;
+use super::renewal::Unsettled;
+use super::snapshots::Shelf;
 use super::{Event, Message, Node, Stream, World, disk_at};
 use crate::plan::Plant;
 use crate::random::Random;
 
 /// Memory plays no part on a simulated disk.
 const STORE: StoreOptions = StoreOptions { block_cache_bytes: 0, memtable_bytes: 0, background_threads: 1 };
-const JOURNAL_BYTES_KEPT: u64 = 1 << 30;
+/// What journals keep if they are not trimmed.
+const ALL_BYTES: u64 = 1 << 30;
 
 /// What a server is doing.
 pub(super) enum Role {
@@ -51,6 +55,10 @@ pub(super) struct Server {
     pub(super) role: Role,
     /// Where it was told that its log is not the writer's.
     pub(super) is_diverged: bool,
+    /// The last look at the disk found damage.
+    pub(super) is_damaged: bool,
+    /// Snapshots for others.
+    pub(super) shelf: Shelf,
 }
 
 /// A log that is written, and who follows it.
@@ -64,6 +72,8 @@ pub(super) struct WriterNode {
     decided: Decided,
     waiting: BTreeMap<u64, Waiting>,
     turns: bool,
+    /// The last record that the archive has.
+    archived: Seq,
     /// Servers that have not heard of this epoch.
     pub(super) untold: Vec<Node>,
 }
@@ -90,7 +100,9 @@ struct Waiting {
 pub(super) struct StandbyNode {
     pub(super) standby: Standby,
     pub(super) stream: Option<Stream>,
-    /// The epoch of the writer it follows.
+    /// The writer it follows, since it was welcomed.
+    pub(super) writer: Option<Node>,
+    /// The epoch of that one.
     pub(super) follows: Epoch,
     pub(super) promotion: Option<Promotion>,
     /// The writer that yielded to a promotion of this process.
@@ -109,7 +121,13 @@ impl Server {
             life: 0,
             role: Role::Down,
             is_diverged: false,
+            is_damaged: false,
+            shelf: Shelf::default(),
         }
+    }
+
+    pub(super) fn log_dir(&self) -> PathBuf {
+        self.dir.join("log")
     }
 
     pub(super) fn head(&self) -> Head {
@@ -158,12 +176,16 @@ impl World {
         node.members.reload().map_err(|error| error.to_string())
     }
 
+    fn journal_bytes_kept(&self) -> u64 {
+        self.plan.snapshots.as_ref().map_or(ALL_BYTES, |plan| plan.journal_bytes_kept)
+    }
+
     fn writer_options(&mut self, server: Node) -> WriterOptions {
         let clock = self.clocks[server].clone();
         let mut nonces = Random::of_seed(self.random.below(u64::MAX));
         WriterOptions {
             store: STORE,
-            journal_bytes_kept: JOURNAL_BYTES_KEPT,
+            journal_bytes_kept: self.journal_bytes_kept(),
             queue_max: 64,
             clock_us: Box::new(move || clock.load(Ordering::Relaxed)),
             nonce: Box::new(move || nonces.bytes()),
@@ -178,11 +200,20 @@ impl World {
         if !matches!(self.servers[server].role, Role::Down) {
             return Ok(());
         }
-        let dir = self.servers[server].dir.clone();
-        let was_promoted = Standby::was_promoted(&dir, &STORE).map_err(|error| error.to_string())?;
-        match was_promoted || !self.servers[server].is_standby {
-            true => self.open_writer(server),
-            false => self.open_standby(server),
+        let was_promoted = Standby::was_promoted(&self.servers[server].log_dir(), &STORE);
+        if was_promoted.map_err(|error| error.to_string())? {
+            if places::forget(&self.servers[server].dir).is_err() {
+                return self.kill(server);
+            }
+            return self.open_writer(server);
+        }
+        if !self.servers[server].is_standby {
+            return self.open_writer(server);
+        }
+        match self.take_new_log(server) {
+            Ok(is_another) => self.open_standby(server, is_another),
+            Err(Unsettled::Disk) => self.kill(server),
+            Err(Unsettled::Never(problem)) => Err(format!("server {server} does not start: {problem}")),
         }
     }
 
@@ -196,33 +227,53 @@ impl World {
         }
     }
 
-    fn open_standby(&mut self, server: Node) -> Result<(), String> {
-        let options = StandbyOptions { store: STORE, journal_bytes_kept: JOURNAL_BYTES_KEPT };
-        let standby = Standby::open(&self.servers[server].dir, &options);
+    /// `is_another`: the log may be another one than it was.
+    fn open_standby(&mut self, server: Node, is_another: bool) -> Result<(), String> {
+        let options = StandbyOptions { store: STORE, journal_bytes_kept: self.journal_bytes_kept() };
+        let standby = Standby::open(&self.servers[server].log_dir(), &options);
         let standby = match standby {
             Ok(standby) => standby,
             Err(error) => return self.not_opened(server, &error),
         };
+        self.oracle.archive.keep(&standby.journal(), Seq::ZERO)?;
         self.oracle.saw(standby.head())?;
+        let member = &self.servers[server].member;
+        self.oracle.check_promises(member, standby.head(), standby.highest_epoch(), is_another)?;
+        if is_another {
+            self.check_state(member, &standby.reader(), standby.head())?;
+        }
         let (promotion, yielded) = (None, None);
-        let node = StandbyNode { standby, stream: None, follows: Epoch(0), promotion, yielded, next: 0 };
+        let node = StandbyNode {
+            standby,
+            stream: None,
+            writer: None,
+            follows: Epoch(0),
+            promotion,
+            yielded,
+            next: 0,
+        };
         self.servers[server].role = Role::Standby(Box::new(node));
         let life = self.servers[server].life;
         self.queue.after(1_000, Event::Dial { node: server, life });
+        if self.servers[server].is_damaged {
+            self.queue.after(1_000_000, Event::Mend { server, life });
+        }
+        self.open_shelf(server);
         Ok(())
     }
 
     pub(super) fn open_writer(&mut self, server: Node) -> Result<(), String> {
         let options = self.writer_options(server);
-        let writer = match SteppedWriter::open(&self.servers[server].dir, options) {
+        let writer = match SteppedWriter::open(&self.servers[server].log_dir(), options) {
             Ok(writer) => writer,
             Err(OpenError::Replaced { .. }) => {
                 // The operator gives it a [standby] section.
                 self.servers[server].is_standby = true;
-                return self.open_standby(server);
+                return self.open_standby(server, false);
             }
             Err(error) => return self.not_opened(server, &error),
         };
+        let archived = self.oracle.archive.keep(&writer.journal(), Seq::ZERO)?.position.seq;
         let epoch = writer.handle().commit().head.position.epoch;
         let members = Members::load(&writer.reader()).map_err(|error| error.to_string())?;
         let min = self.plan.min_sync_replicas;
@@ -237,6 +288,7 @@ impl World {
             decided: Decided::default(),
             waiting: BTreeMap::new(),
             turns: false,
+            archived,
             untold: (0..self.servers.len()).filter(|other| *other != server && epoch > Epoch(1)).collect(),
         };
         if epoch >= self.newest {
@@ -247,6 +299,7 @@ impl World {
         self.servers[server].role = Role::Writer(Box::new(node));
         let life = self.servers[server].life;
         self.queue.after(HEARTBEAT_EVERY_US, Event::Heartbeat { server, life });
+        self.open_shelf(server);
         self.retire_own_member(server)
     }
 
@@ -319,15 +372,20 @@ impl World {
         node.members.reload().map_err(|error| error.to_string())?;
         let decided = std::mem::take(&mut *node.decided.lock().expect("one thread"));
         let journal = node.writer.journal();
+        let archived = node.archived;
+        let archived = self.oracle.archive.keep(&journal, archived)?.position.seq;
+        if let Some(node) = self.writer_of(server) {
+            node.archived = archived;
+        }
         self.oracle.saw(journal.head())?;
         for (asked, decisions) in decided {
             match decisions.map(|decisions| decisions.into_iter().next()) {
                 Ok(Some(Decision::Applied { position, .. })) => {
-                    let head = World::head_at(&journal, position)?;
+                    let head = self.head_at(&journal, position)?;
                     self.replicate(server, asked, head, false)?;
                 }
                 Ok(Some(Decision::Replayed(outcome))) => {
-                    let head = World::head_at(&journal, outcome.position)?;
+                    let head = self.head_at(&journal, outcome.position)?;
                     self.replicate(server, asked, head, outcome.conflict.is_some())?;
                 }
                 Ok(Some(Decision::Conflict(_))) => self.answer(server, asked, Answer::Conflict),

@@ -3,6 +3,7 @@
 
 mod clicks;
 mod escrow;
+mod snapshots;
 
 use simulation::plan::{Plan, Plant};
 use simulation::world;
@@ -16,21 +17,25 @@ const STEPS: u64 = 1_000;
 
 #[test]
 fn no_seed_of_the_short_form_shows_what_must_not_happen() {
-    let (mut acknowledged, mut promotions) = (0, 0);
+    let (mut acknowledged, mut promotions, mut snapshots) = (0, 0, 0);
     for seed in 0..SEEDS {
         let outcome = world::run(&Plan::of_seed(seed, STEPS, None), false);
         assert_eq!(outcome.violation, None, "signpost-simulation run --seeds {seed} --steps {STEPS}");
         acknowledged += outcome.acknowledged;
         promotions += outcome.promotions;
+        snapshots += outcome.snapshots;
     }
     // Runs in which nothing happens find nothing.
-    assert!(acknowledged > 1_000 && promotions > 20, "{acknowledged} acknowledged, {promotions} promotions");
+    assert!(
+        acknowledged > 1_000 && promotions > 20 && snapshots > 200,
+        "{acknowledged} acknowledged, {promotions} promotions, {snapshots} snapshots"
+    );
 }
 
 #[test]
 fn no_seed_shows_it_when_promotions_contend_and_sync_members_come_and_go() {
     let (mut acknowledged, mut promotions) = (0, 0);
-    for seed in (0..CONTESTED_SEEDS).chain([369, 505, 1353]) {
+    for seed in 0..CONTESTED_SEEDS {
         let outcome = world::run(&Plan::contested(seed, STEPS, None), false);
         assert_eq!(
             outcome.violation, None,
@@ -40,6 +45,21 @@ fn no_seed_shows_it_when_promotions_contend_and_sync_members_come_and_go() {
         promotions += outcome.promotions;
     }
     assert!(acknowledged > 500 && promotions > 20, "{acknowledged} acknowledged, {promotions} promotions");
+}
+
+#[test]
+fn seeds_that_showed_bugs_before_there_were_snapshots_do_not_without_them() {
+    for seed in [369, 505, 1353] {
+        for plan in
+            [Plan::contested(seed, 2_500, None), Plan::contested(seed, 2_500, None).with_whole_journals()]
+        {
+            let outcome = world::run(&plan, false);
+            assert_eq!(
+                outcome.violation, None,
+                "signpost-simulation run --seeds {seed} --contests, {plan:?}"
+            );
+        }
+    }
 }
 
 #[test]
