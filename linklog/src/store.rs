@@ -8,6 +8,7 @@ mod ends;
 mod find;
 mod index;
 pub(crate) mod meta;
+mod moment;
 mod outcome;
 mod reader;
 mod recount;
@@ -27,6 +28,7 @@ pub use state::ChangedKey;
 
 pub(crate) use index::{VERSION_ROW as INDEX_VERSION, version_of as index_version};
 pub(crate) use meta::{HEAD, HIGHEST_EPOCH, read_epoch, read_head, write_head};
+pub(crate) use moment::Moment;
 pub(crate) use outcome::{forget as forget_outcomes, get as outcome_of};
 pub(crate) use recount::{Recount, rows_of_table};
 pub(crate) use state::{SlotTotals, StateBatch, SumTable, TouchedSlots, slot_row};
@@ -36,8 +38,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rocksdb::{
-    ColumnFamily, DB, DBPinnableSlice, Direction, IteratorMode, ReadOptions, SnapshotWithThreadMode,
-    WriteBatch, WriteOptions,
+    ColumnFamily, DB, DBPinnableSlice, Direction, IteratorMode, ReadOptions, WriteBatch, WriteOptions,
 };
 
 use crate::codec::{DecodeError, DecodeErrorKind, FORMAT_LEVEL, value};
@@ -188,14 +189,6 @@ impl std::ops::Deref for Value<'_> {
             Value::Owned(value) => value,
         }
     }
-}
-
-/// A database as it is at one moment, while it goes on being written.
-pub(crate) enum Moment<'a> {
-    Rocks(SnapshotWithThreadMode<'a, DB>),
-    /// Nobody writes between two reads.
-    #[cfg(feature = "simulation")]
-    Simulated,
 }
 
 /// A row of a table: key and value.
@@ -353,33 +346,6 @@ impl Store {
             Engine::Simulated(disk) => disk.get(table, key).map(|value| value.map(Value::Owned)),
         };
         read.map_err(|source| StoreError::Io { action: "read", source })
-    }
-
-    /// Holds on to what there is now.
-    pub(crate) fn moment(&self) -> Moment<'_> {
-        match &self.engine {
-            Engine::Rocks(db) => Moment::Rocks(db.snapshot()),
-            #[cfg(feature = "simulation")]
-            Engine::Simulated(_) => Moment::Simulated,
-        }
-    }
-
-    /// Reads a key as it was at a moment.
-    pub(crate) fn get_at<'a>(
-        &'a self,
-        moment: &'a Moment<'_>,
-        table: &'static str,
-        key: &[u8],
-    ) -> Result<Option<Value<'a>>, StoreError> {
-        match moment {
-            Moment::Rocks(snapshot) => {
-                let read = snapshot.get_pinned_cf(self.table(table), key);
-                let read = read.map(|value| value.map(Value::Pinned));
-                read.map_err(|source| StoreError::Io { action: "read", source })
-            }
-            #[cfg(feature = "simulation")]
-            Moment::Simulated => self.get(table, key),
-        }
     }
 
     /// Reads many keys of a table, in their order.

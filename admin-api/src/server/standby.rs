@@ -410,7 +410,7 @@ impl Parts<'_> {
         };
         let service = SnapshotService::new(shelf, members.clone(), fleet);
         let service = service.unless(Arc::new(move || status.unfit()));
-        Ok(Some(service.to_proxies_unless(Arc::new(not_for_proxies))))
+        Ok(Some(service.not_for_proxies_if(Arc::new(not_for_proxies))))
     }
 
     #[allow(clippy::too_many_arguments)]

@@ -53,3 +53,30 @@ pub fn is_ours(manifest: &Manifest, fleet: [u8; 16], journal: &dyn JournalRead) 
     let head = manifest.head;
     Ok(manifest.fleet == fleet && journal.digest_at(head.position)? == Some(head.digest))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn proxies_are_shown_what_enough_sync_members_have_and_sync_members_everything() {
+        let shown = |contents| [4, 5, 6].map(|head| may_show(contents, Seq(head), 5));
+        assert_eq!(shown(Contents::Serve), [true, true, false]);
+        assert_eq!(shown(Contents::Full), [true, true, true]);
+    }
+
+    #[test]
+    fn a_standby_knows_what_is_confirmed_only_where_its_own_copy_is_enough() {
+        let member = |state| Member {
+            role: MemberRole::Sync,
+            state,
+            credential: None,
+            created_at_ms: 1,
+            announced_level: None,
+        };
+        let (own, joining) = (member(MemberState::Active), member(MemberState::Joining));
+        assert_eq!([0, 1, 2].map(|min| is_confirmed_here(min, Some(&own))), [true, true, false]);
+        assert_eq!([0, 1, 2].map(|min| is_confirmed_here(min, Some(&joining))), [true, false, false]);
+        assert_eq!([0, 1, 2].map(|min| is_confirmed_here(min, None)), [true, false, false]);
+    }
+}

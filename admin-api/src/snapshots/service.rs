@@ -71,7 +71,7 @@ impl SnapshotService {
     }
 
     /// Offers proxies none while something speaks against it.
-    pub(crate) fn to_proxies_unless(self, not_for_proxies: Unfit) -> SnapshotService {
+    pub(crate) fn not_for_proxies_if(self, not_for_proxies: Unfit) -> SnapshotService {
         SnapshotService { not_for_proxies, ..self }
     }
 

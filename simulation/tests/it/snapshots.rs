@@ -44,7 +44,7 @@ fn a_proxy_that_gets_a_snapshot_of_what_is_not_confirmed_applies_what_is_lost() 
 
 #[test]
 fn a_standby_that_forgets_with_its_old_log_which_epoch_it_had_accepted_is_found() {
-    assert_found_by(Plan::contested, Plant::RenewForgetsEpoch, 0, &["had accepted epoch"]);
+    assert_found_by(Plan::contested, Plant::RenewForgetsEpoch, 100, &["had accepted epoch"]);
 }
 
 #[test]

@@ -158,3 +158,32 @@ async fn a_snapshot_is_shared_until_it_will_not_do_and_removed_when_nobody_wants
     fleet.shelf.remove_unused(Duration::ZERO);
     assert_eq!(folders(), 0);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_proxy_gets_no_snapshot_of_what_too_few_sync_members_have() {
+    let dir = tempfile::tempdir().unwrap();
+    let fleet = Fleet::waiting_for(1, dir.path(), u64::MAX).await;
+    fleet.change(members::add("standby-0", None, MemberRole::Sync, 1)).await;
+    fleet.members.reload().unwrap();
+    let at = fleet.link("unconfirmed").await;
+    let mut client = client(&fleet).await;
+    // Whoever counts as a copy gets everything.
+    let full = OpenRequest { member: "standby-0".into(), with_manage: true, ..request("standby-0") };
+    let (_, manifest) = open(&mut client, full).await.unwrap();
+    assert_eq!(manifest.head.position, at);
+    let mut asking = {
+        let mut client = client.clone();
+        tokio::spawn(async move { open(&mut client, request("proxy-0")).await })
+    };
+    let early = tokio::time::timeout(std::time::Duration::from_millis(500), &mut asking).await;
+    assert!(early.is_err(), "a proxy was offered record {at}, which nobody has confirmed");
+    let as_standby = Hello { member: "standby-0".into(), with_manage: true, ..hello(Head::EMPTY) };
+    let mut standby = fleet.follow(as_standby).await;
+    standby.next().await;
+    standby.records().await;
+    let applied = Some(wire::feed::Position { epoch: at.epoch.0, seq: at.seq.0 });
+    let ack = Ack { applied, follower_synced_seq: at.seq.0, apply_lag_us: 1 };
+    standby.to_writer.send(FollowerMessage { message: Some(FromFollower::Ack(ack)) }).await.unwrap();
+    let (_, manifest) = asking.await.unwrap().unwrap();
+    assert_eq!(manifest.head.position, at);
+}
