@@ -157,7 +157,13 @@ fn write_bounds(store: &Store, manifest: &Manifest) -> Result<(), StoreError> {
     let meta = store.table(META);
     let mut batch = WriteBatch::default();
     write_head(&mut batch, store, HEAD, &manifest.head);
-    batch.put_cf(meta, HIGHEST_EPOCH, manifest.highest_epoch.0.to_le_bytes());
+    // What its maker has accepted for a promotion binds full members. A proxy accepts with its records alone: it would refuse what the
+    // next epoch begins with.
+    let highest_epoch = match manifest.contents {
+        Contents::Serve => manifest.head.position.epoch,
+        Contents::Full | Contents::Journal => manifest.highest_epoch,
+    };
+    batch.put_cf(meta, HIGHEST_EPOCH, highest_epoch.0.to_le_bytes());
     for (slot, totals) in &manifest.slots {
         batch.put_cf(meta, slot_row(slot.number()), totals.encode());
     }

@@ -298,3 +298,20 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_proxy_takes_the_records_before_an_epoch_that_its_snapshots_maker_had_accepted() {
+    let dir = tempfile::tempdir().unwrap();
+    let writer = writer(&dir.path().join("log"), 10);
+    let own = writer.handle().commit().head.position.epoch;
+    writer.handle().fence_and_wait(own.0 + 1);
+    for (contents, accepted) in [(Contents::Serve, own.0), (Contents::Full, own.0 + 1)] {
+        let (snapshot, into) = (dir.path().join("snapshot"), dir.path().join("made"));
+        let manifest = write(&Source::from(&writer.reader()), &cut(contents), &snapshot).unwrap();
+        assert_eq!(manifest.highest_epoch.0, own.0 + 1);
+        install(&snapshot, contents, &into, &small(), &always).unwrap();
+        assert_eq!(Replica::open(&into, contents, &small()).unwrap().highest_epoch().0, accepted);
+        fs::remove_dir_all(&snapshot).unwrap();
+        fs::remove_dir_all(&into).unwrap();
+    }
+}

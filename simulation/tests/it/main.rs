@@ -9,9 +9,9 @@ use simulation::plan::{Plan, Plant};
 use simulation::world;
 
 /// How many seeds the short form runs.
-const SEEDS: u64 = 500;
+const SEEDS: u64 = 400;
 /// How many of those in which the operator is not careful.
-const CONTESTED_SEEDS: u64 = 250;
+const CONTESTED_SEEDS: u64 = 200;
 /// Events of each.
 const STEPS: u64 = 1_000;
 
@@ -48,8 +48,11 @@ fn no_seed_shows_it_when_promotions_contend_and_sync_members_come_and_go() {
 }
 
 #[test]
-fn seeds_that_showed_bugs_before_there_were_snapshots_do_not_without_them() {
-    for seed in [369, 505, 1353] {
+fn seeds_that_showed_bugs_do_not_with_snapshots_or_without() {
+    for plan in [Plan::of_seed(25, 2_500, None), Plan::of_seed(573, 2_500, None)] {
+        assert_eq!(world::run(&plan, false).violation, None, "{plan:?}");
+    }
+    for seed in [369, 505, 1353, 1376] {
         for plan in
             [Plan::contested(seed, 2_500, None), Plan::contested(seed, 2_500, None).with_whole_journals()]
         {
@@ -72,6 +75,16 @@ fn the_same_seed_twice_gives_the_same_trace_to_the_byte() {
     }
 }
 
+/// Plans for bugs that have nothing to do with snapshots: they are found soonest where nobody needs one.
+fn careful(seed: u64, steps: u64, plant: Option<Plant>) -> Plan {
+    Plan::of_seed(seed, steps, plant).with_whole_journals()
+}
+
+/// The same with an operator who is not careful.
+fn contested(seed: u64, steps: u64, plant: Option<Plant>) -> Plan {
+    Plan::contested(seed, steps, plant).with_whole_journals()
+}
+
 /// Runs the plans of `plans` for seeds from `from` on with a bug planted until one shows it, and returns what it says.
 fn found(plans: Plans, plant: Plant, from: u64) -> String {
     let shown =
@@ -83,7 +96,7 @@ type Plans = fn(u64, u64, Option<Plant>) -> Plan;
 
 #[track_caller]
 fn assert_found(plant: Plant, from: u64, words: &[&str]) {
-    assert_found_by(Plan::of_seed, plant, from, words);
+    assert_found_by(careful, plant, from, words);
 }
 
 #[track_caller]
@@ -106,7 +119,7 @@ fn a_promotion_that_adopts_nothing_loses_what_was_acknowledged() {
 
 #[test]
 fn a_sync_member_that_counts_before_the_others_know_of_it_confirms_what_is_lost() {
-    assert_found_by(Plan::contested, Plant::CountAtOnce, 0, LOST);
+    assert_found_by(contested, Plant::CountAtOnce, 0, LOST);
 }
 
 #[test]
