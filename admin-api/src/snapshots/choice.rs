@@ -17,16 +17,21 @@ pub struct Wanted<'a> {
     pub resume: Option<&'a [u8]>,
 }
 
-/// Returns the place of a snapshot from whose head a follower can go on, given a journal that keeps `first_retained` and what follows: the one it has
-/// begun to read, or the last of `kept` that will do.
+/// Returns the place of a snapshot from whose head a follower can go on with what the journal keeps: the one it has begun to read, or the last of
+/// `kept` that will do. One made before the epoch of the journal's head began will not: a standby that has accepted the epoch refuses it, and
+/// would be offered it again and again.
 pub fn choose<'a>(
     kept: impl DoubleEndedIterator<Item = (&'a [u8], &'a Manifest)> + ExactSizeIterator + Clone,
     wanted: Wanted<'_>,
-    first_retained: Seq,
+    journal: &dyn JournalRead,
 ) -> Option<usize> {
+    let (first_retained, epoch) = (journal.first_retained(), journal.head().position.epoch);
     let mut fitting = kept.enumerate().filter(|(_, (_, manifest))| {
         let head = manifest.head.position.seq;
-        manifest.contents == wanted.contents && head >= wanted.at_least && head.next() >= first_retained
+        manifest.contents == wanted.contents
+            && manifest.highest_epoch >= epoch
+            && head >= wanted.at_least
+            && head.next() >= first_retained
     });
     let resumed = wanted.resume.and_then(|resume| fitting.clone().find(|(_, (id, _))| *id == resume));
     resumed.or_else(|| fitting.next_back()).map(|(place, _)| place)

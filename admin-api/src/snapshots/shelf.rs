@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use linklog::Seq;
-use linklog::journal::{JournalRead, JournalReader};
+use linklog::journal::JournalReader;
 use linklog::snapshot::{self, Cut, Manifest, SnapshotError, Source};
 use linklog::store::Contents;
 use parking_lot::Mutex;
@@ -231,10 +231,9 @@ impl Shelf {
     }
 
     fn find(&self, contents: Contents, at_least: Seq, resume: Option<&[u8]>) -> Option<Arc<Kept>> {
-        let first_retained = self.inner.journal.first_retained();
         let kept = self.inner.kept.lock();
         let offered = kept.iter().map(|kept| (&kept.id[..], &kept.manifest));
-        let found = choice::choose(offered, Wanted { contents, at_least, resume }, first_retained);
+        let found = choice::choose(offered, Wanted { contents, at_least, resume }, &self.inner.journal);
         found.map(|place| &kept[place]).inspect(|kept| kept.used()).cloned()
     }
 

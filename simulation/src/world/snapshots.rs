@@ -167,8 +167,7 @@ impl World {
         let kept = self.servers[server].shelf.0.iter().map(|kept| (&kept.id[..], &kept.manifest));
         let resume = Some(&asks.resume[..]);
         let wanted = Wanted { contents: asks.contents, at_least: asks.at_least, resume };
-        use linklog::journal::JournalRead;
-        if let Some(place) = choice::choose(kept, wanted, journal.first_retained()) {
+        if let Some(place) = choice::choose(kept, wanted, &journal) {
             return self.offer(server, from, call, asks.at_least, place, None);
         }
         self.make(server, from, call, asks, &source)
