@@ -70,7 +70,8 @@ fn a_writer_and_a_proxy_without_file_descriptors_wait_and_go_on_when_there_are_s
         false => ask(address, "GET", &format!("/{code}"), &[], "").status == 302,
     };
     for (pid, address) in [(ready.pids.proxies[0], &ready.proxies[0]), (ready.pids.admin, &ready.admin)] {
-        assert!(works(address), "{address}");
+        // On a busy machine a link is acknowledged before a proxy has it.
+        eventually("it works", || works(address));
         starve(pid, address.trim_start_matches("http://"), || ());
         eventually("it goes on", || works(address));
     }
