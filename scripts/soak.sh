@@ -31,8 +31,8 @@ measure contests bin/signpost-simulation run --contests --seeds "$seeds" --threa
 harness sweep fault-sweep
 while [ "$(date +%s)" -lt "$until" ]; do
   harness fault fault --proxies 3 --keypools 2 --seconds "$ROUND_S" --seed "$seed"
-  # Each of the 48 named points: killed there with odd seeds, stopped there with even ones.
-  harness points fault --proxies 2 --keypools 1 --faults points --seconds "$ROUND_S" --seed "$seed" --first-point "$(((seed - 1) * 48))"
+  # Each of the 56 named points: killed there with odd seeds, stopped there with even ones.
+  harness points fault --proxies 2 --keypools 1 --faults points --seconds "$ROUND_S" --seed "$seed" --first-point "$(((seed - 1) * 56))"
   harness clock fault --proxies 2 --keypools 1 --faults clock --seconds "$((ROUND_S / 2))" --seed "$seed"
   harness filter fault --proxies 3 --keypools 2 --faults filter --seconds "$((ROUND_S / 2))" --seed "$seed"
   harness filter-kill fault --proxies 3 --keypools 2 --faults kill,stop,cut,delay,half-open,filter --seconds "$ROUND_S" --seed "$seed"

@@ -8,7 +8,7 @@
  *   pass     so many such calls are let pass before
  *   port     of a call on a socket: one of its two ends has this port
  *   reached  how often a point was reached
- *   path     of a call on a file: a pattern (fnmatch) of its path, to the end of the file
+ *   path     of a call on a file: a pattern (fnmatch, extended) of its path, to the end of the file
  *
  * What a step does to a wait that is on already is not imitated: such a wait ends when it would have ended without the step. */
 #define _GNU_SOURCE
@@ -146,7 +146,7 @@ static void reached(enum call call) {
 }
 
 static int path_is(const char *path) {
-    return fnmatch(plan->path, path, 0) == 0;
+    return fnmatch(plan->path, path, FNM_EXTMATCH) == 0;
 }
 
 static int file_is(int fd) {

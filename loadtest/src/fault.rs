@@ -170,8 +170,14 @@ impl Args {
         let kinds = self.kinds();
         own.extend(OWN_SETTINGS.map(str::to_owned));
         if kinds.contains(&Kind::Points) {
-            // A lease every second or so: nobody waits long for the points about leases.
-            own.extend(["admin.codes.block=20", "admin.codes.low_watermark=10"].map(str::to_owned));
+            // A lease every second or so: nobody waits long for the points about leases. A proxy without a replica fetches a snapshot, however
+            // few records there are.
+            let often = [
+                "admin.codes.block=20",
+                "admin.codes.low_watermark=10",
+                "proxy.bootstrap.fresh_from_records=1",
+            ];
+            own.extend(often.map(str::to_owned));
         }
         let own: Vec<&str> = own.iter().map(String::as_str).collect();
         let mut options = self.place.options(dir, self.proxies, &own, &self.settings)?;

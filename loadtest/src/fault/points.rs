@@ -26,7 +26,7 @@ pub enum Call {
 /// What the call is made on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Place {
-    /// Files whose path is like this, `*` standing for anything.
+    /// Files whose path is like this: `*` stands for anything, `+([0-9])` for a number.
     File(&'static str),
     /// Connections with a port of the part's configuration: table and key of an address or URL.
     Port(&'static str, &'static str),
@@ -133,6 +133,10 @@ const REPLICA: Place = Place::File("*/data/replica*/*.log");
 const REPLICA_CURRENT: Place = Place::File("*/data/replica*/CURRENT");
 const REPLICA_MANIFEST: Place = Place::File("*/data/replica*/MANIFEST-*");
 const NEW_REPLICA: Place = Place::File("*/data/replica-*/CURRENT");
+const RECEIVED_PART: Place = Place::File("*/data/bootstrap/part-*");
+const RECEIVED: Place = Place::File("*/data/bootstrap/MANIFEST");
+const UNFINISHED_REPLICA: Place = Place::File("*/data/replica-*.partial");
+const REPLICA_NAME: Place = Place::File("*/data/replica-+([0-9])");
 const WRITER: Place = Place::Port("writers", "urls");
 const VISITOR: Place = Place::Port("listen", "addresses");
 
@@ -186,6 +190,32 @@ pub const POINTS: &[Point] = &[
     before(Proxy, Replacing, "while an empty replica is begun for a damaged one", Rename, NEW_REPLICA),
     after(Proxy, Replacing, "when an empty replica was begun for a damaged one", Rename, NEW_REPLICA),
     after(Proxy, Replacing, "while a damaged replica is removed", Unlink, REPLICA_CURRENT),
+    before(Proxy, Replacing, "before a piece of a snapshot is written", Write, RECEIVED_PART),
+    after(Proxy, Replacing, "between a piece of a snapshot and the next", Write, RECEIVED_PART),
+    before(Proxy, Replacing, "before a snapshot is complete", Rename, RECEIVED),
+    after(Proxy, Replacing, "between a snapshot and the replica that is made of it", Rename, RECEIVED),
+    before(
+        Proxy,
+        Replacing,
+        "before the replica that was made of a snapshot is synced",
+        Sync,
+        UNFINISHED_REPLICA,
+    ),
+    before(
+        Proxy,
+        Replacing,
+        "before the replica that was made of a snapshot has its name",
+        Rename,
+        REPLICA_NAME,
+    ),
+    after(
+        Proxy,
+        Replacing,
+        "when the replica that was made of a snapshot has its name",
+        Rename,
+        REPLICA_NAME,
+    ),
+    after(Proxy, Replacing, "while a snapshot that was used is removed", Unlink, RECEIVED_PART),
 ];
 
 /// Whom a point of a promotion is of.

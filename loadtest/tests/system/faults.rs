@@ -50,6 +50,15 @@ fn nothing_acknowledged_is_lost_when_parts_are_killed_at_named_points() {
 }
 
 #[test]
+fn nothing_acknowledged_is_lost_when_a_proxy_is_killed_at_named_points_of_a_snapshot() {
+    let dir = Folder::new();
+    let points = ["--faults", "points", "--first-point", "48", "--seconds", "6", "--seed", "7"];
+    let results = harness(dir.path(), "fault", &points);
+    assert_eq!(results["objections"], serde_json::json!([]));
+    assert!(sum(&results["points"], "kill at proxy") >= 4, "{results}");
+}
+
+#[test]
 fn nothing_acknowledged_is_lost_and_no_limit_exceeded_while_clocks_are_stepped() {
     let dir = Folder::new();
     let results = harness(dir.path(), "fault", &["--faults", "clock", "--seconds", "5", "--seed", "7"]);
