@@ -95,6 +95,11 @@ impl Batch {
         Batch { ledger, number, complete_until_ms, dropped, cells }
     }
 
+    /// Gives it another number, in another ledger.
+    pub fn renamed(self, ledger: LedgerId, number: BatchNumber) -> Batch {
+        Batch { ledger, number, ..self }
+    }
+
     /// Returns the cells, in the order of their subjects.
     pub fn cells(&self) -> &[Cell] {
         &self.cells

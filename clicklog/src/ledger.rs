@@ -5,27 +5,34 @@
 //! Invariants:
 //! - A batch and the cursors of the rings its clicks came from are written in one fsynced step ([`Ledger::commit`]). So a click is
 //!   either still in its ring or in a batch, never in both and never in neither.
-//! - Numbers are dense from 1, a number never means two batches, and a batch never changes.
+//! - Numbers are dense from 1, a number never means two batches under one id, and a batch never changes.
+//! - What was made since the ledger was opened is not counted anywhere before [`Ledger::take_back`] has been called. So whoever has counted
+//!   more than there was then has counted it of a later state of the directory: this is an old copy, its next numbers are taken, and it
+//!   goes on under another id, with what is new and not counted ([`Ledger::begin_anew`]).
 //! - The bytes are bounded. Batches that are released are kept for a while, in case the writer is restored from a backup, and are the
 //!   first to go; when the writer stays away for too long the oldest go unacknowledged, and what was in them is remembered.
 //!
 //! Deliberately not here: rings, the wire, threads.
 
+mod error;
 mod rows;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use parking_lot::Mutex;
 use rocksdb::{DB, DBCompressionType, DBRecoveryMode, IteratorMode, Options, WriteBatch, WriteOptions};
 
 use crate::batch::{Batch, BatchNumber, CELLS_MAX, LedgerId};
 use crate::cell::Cell;
+use error::cannot;
 use rows::{BATCH, CURSOR, FORMAT, FORMAT_ROW, OPENED, Queue, STATE, Totals, batch_key, cursor_key};
 
 /// What a batch costs besides its bytes: rows and index. Bounds the number of batches where each has one cell.
 const BATCH_OVERHEAD_BYTES: u64 = 1 << 10;
 /// Bytes in memory before they go to a table; what is released soon never gets there.
 const MEMTABLE_BYTES: usize = 8 << 20;
+
+pub use error::LedgerError;
 
 /// How much a ledger may keep.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -99,59 +106,19 @@ pub struct Standing {
     pub unreleased_bytes: u64,
 }
 
-/// A ledger could not be opened, read or written.
-#[derive(Debug, thiserror::Error)]
-pub enum LedgerError {
-    /// The directory could not be made.
-    #[error("cannot make the directory {dir}: {source}")]
-    Directory {
-        /// Which.
-        dir: PathBuf,
-        /// What the system said.
-        source: std::io::Error,
-    },
-    /// The database could not be opened. "lock" means that another process has it open.
-    #[error("cannot open the click ledger in {dir}: {source}")]
-    Open {
-        /// Which directory.
-        dir: PathBuf,
-        /// What RocksDB says.
-        source: rocksdb::Error,
-    },
-    /// The file that names its tables is damaged.
-    #[error(transparent)]
-    Manifest(#[from] linklog::manifest::ManifestError),
-    /// The directory holds something else, or a ledger of another version.
-    #[error("{dir} is not a click ledger of version 1: its format row is {found:?}")]
-    WrongContents {
-        /// Which directory.
-        dir: PathBuf,
-        /// What it says it is.
-        found: Vec<u8>,
-    },
-    /// An operation failed; what was to be written is not counted as written.
-    #[error("cannot {action} the click ledger: {source}")]
-    Io {
-        /// What was tried.
-        action: &'static str,
-        /// What RocksDB says.
-        source: rocksdb::Error,
-    },
-    /// Stored bytes cannot be right.
-    #[error("the click ledger holds a damaged {0}")]
-    Damaged(&'static str),
-}
-
-const fn cannot(action: &'static str) -> impl Fn(rocksdb::Error) -> LedgerError {
-    move |source| LedgerError::Io { action, source }
-}
-
 /// An open ledger.
 pub struct Ledger {
     db: DB,
     options: LedgerOptions,
-    /// As in the database. Held over writes, so that they follow one another.
-    queue: Mutex<Queue>,
+    /// Held over writes, so that they follow one another.
+    queue: Mutex<Held>,
+}
+
+struct Held {
+    /// As in the database.
+    queue: Queue,
+    /// As when it was opened, until somebody says how far it is counted.
+    unheard: Option<Queue>,
 }
 
 impl Ledger {
@@ -180,21 +147,21 @@ impl Ledger {
                 return Err(LedgerError::WrongContents { dir: dir.to_owned(), found });
             }
         };
-        let ledger = Ledger { db, options, queue: Mutex::new(queue) };
-        for number in [queue.first, queue.last].into_iter().filter(|number| queue.has(*number)) {
-            ledger.totals(number)?;
+        let ledger = Ledger { db, options, queue: Mutex::new(Held { queue, unheard: Some(queue) }) };
+        for place in [queue.first, queue.last].into_iter().filter(|place| queue.has(*place)) {
+            ledger.totals(place)?;
         }
         Ok(ledger)
     }
 
     /// Returns where it stands.
     pub fn standing(&self) -> Standing {
-        let queue = *self.queue.lock();
+        let queue = self.queue.lock().queue;
         Standing {
             id: queue.id,
-            first_kept: queue.first,
-            last: queue.last,
-            released: queue.released,
+            first_kept: queue.number(queue.first),
+            last: queue.number(queue.last),
+            released: queue.number(queue.released),
             complete_until_ms: queue.complete_until_ms,
             dropped_batches: queue.dropped_batches,
             dropped_clicks: queue.dropped_clicks,
@@ -261,24 +228,24 @@ impl Ledger {
     pub fn commit(&self, entry: Entry) -> Result<BatchNumber, LedgerError> {
         let Entry { mut cells, dropped, complete_until_ms, cursors } = entry;
         let mut held = self.queue.lock();
-        let mut queue = *held;
+        let mut queue = held.queue;
         if cells.is_empty() && dropped == 0 {
-            return Ok(queue.last);
+            return Ok(queue.number(queue.last));
         }
         // A clock that was set back makes nothing incomplete again.
         let complete_until_ms = complete_until_ms.max(queue.complete_until_ms);
         let mut write_batch = WriteBatch::default();
         let mut batches = Vec::new();
-        let mut number = queue.last;
+        let mut place = queue.last;
         loop {
             let rest = cells.split_off(cells.len().min(CELLS_MAX));
             let is_last = rest.is_empty();
-            number = number.next();
+            place = place.next();
             // What comes in several batches is complete with the last of them.
             let (until_ms, dropped) =
                 if is_last { (complete_until_ms, dropped) } else { (queue.complete_until_ms, 0) };
-            let batch = Batch::new(queue.id, number, until_ms, dropped, cells);
-            batches.push((number, batch.clicks(), batch.encode()));
+            let batch = Batch::new(queue.id, queue.number(place), until_ms, dropped, cells);
+            batches.push((place, batch.clicks(), batch.encode()));
             cells = rest;
             if is_last {
                 break;
@@ -286,17 +253,17 @@ impl Ledger {
         }
         let wanted = batches.iter().map(|(_, _, bytes)| cost(bytes)).sum();
         self.make_room(&mut queue, wanted, &mut write_batch)?;
-        for (number, clicks, bytes) in batches {
+        for (place, clicks, bytes) in batches {
             queue.at_last = queue.at_last.plus(Totals { bytes: cost(&bytes), clicks });
-            queue.last = number;
-            write_batch.put(batch_key(number), rows::encode_batch(queue.at_last, &bytes));
+            queue.last = place;
+            write_batch.put(batch_key(place), rows::encode_batch(queue.at_last, &bytes));
         }
         queue.complete_until_ms = complete_until_ms;
         for (ring, cursor) in cursors {
             write_batch.put(cursor_key(ring), rows::encode_cursor(cursor));
         }
         self.store(&mut held, queue, write_batch, true)?;
-        Ok(queue.last)
+        Ok(queue.number(queue.last))
     }
 
     /// Returns the bytes of a batch; `None` if it is not there, no more or not yet.
@@ -304,14 +271,22 @@ impl Ledger {
     /// # Errors
     /// If the database cannot be read or the row is damaged.
     pub fn read(&self, number: BatchNumber) -> Result<Option<Vec<u8>>, LedgerError> {
-        if !self.queue.lock().has(number) {
+        let queue = self.queue.lock().queue;
+        let place = queue.place(number);
+        if number == BatchNumber(0) || !queue.has(place) {
             return Ok(None);
         }
-        let row = self.db.get_pinned(batch_key(number)).map_err(cannot("read"))?;
+        let row = self.db.get_pinned(batch_key(place)).map_err(cannot("read"))?;
         // It may have been dropped in between.
         let Some(row) = row else { return Ok(None) };
-        let (_, bytes) = rows::decode_batch(&row).ok_or(LedgerError::Damaged("batch"))?;
-        Ok(Some(bytes.to_vec()))
+        let damaged = || LedgerError::Damaged("batch");
+        let (_, bytes) = rows::decode_batch(&row).ok_or_else(damaged)?;
+        if queue.before_one == 0 {
+            return Ok(Some(bytes.to_vec()));
+        }
+        // It may be of a time when the ledger had another id.
+        let batch = Batch::decode(bytes).map_err(|_| damaged())?;
+        Ok(Some(batch.renamed(queue.id, number).encode()))
     }
 
     /// Notes that batches up to `upto` are where they belong, and forgets those there is no room for. Not fsynced: what is noted too
@@ -321,8 +296,8 @@ impl Ledger {
     /// If the database fails.
     pub fn release(&self, upto: BatchNumber) -> Result<(), LedgerError> {
         let mut held = self.queue.lock();
-        let mut queue = *held;
-        let upto = upto.min(queue.last);
+        let mut queue = held.queue;
+        let upto = queue.place(upto).min(queue.last);
         if upto <= queue.released {
             return Ok(());
         }
@@ -333,13 +308,24 @@ impl Ledger {
         self.store(&mut held, queue, batch, false)
     }
 
+    /// Says whether this is an old copy of a ledger that has been counted up to `counted`.
+    pub fn is_old_copy(&self, counted: BatchNumber) -> bool {
+        let held = self.queue.lock();
+        let (queue, counted) = (&held.queue, held.queue.place(counted));
+        // What it had to give up meanwhile it has said: the writer has taken that for counted.
+        let known = held.unheard.map_or(queue.last, |opened| opened.last.max(BatchNumber(queue.first.0 - 1)));
+        counted > known
+    }
+
     /// Takes back what was released beyond `upto`: the writer does not have it any more. Returns the first batch after `upto` there is.
+    /// What is in it from now on may be counted.
     ///
     /// # Errors
     /// If the database fails.
     pub fn take_back(&self, upto: BatchNumber) -> Result<BatchNumber, LedgerError> {
         let mut held = self.queue.lock();
-        let mut queue = *held;
+        let mut queue = held.queue;
+        let upto = queue.place(upto);
         if upto < queue.released {
             if queue.has(upto) {
                 queue.at_released = self.totals(upto)?;
@@ -350,27 +336,42 @@ impl Ledger {
             }
             self.store(&mut held, queue, WriteBatch::default(), true)?;
         }
-        Ok(queue.first.max(upto.next()))
+        held.unheard = None;
+        Ok(queue.number(queue.first.max(upto.next())))
     }
 
-    /// Begins anew under another id, with batch 1: the writer has counted more batches of this ledger than it has made, so this is an
-    /// old copy of its directory, and what it has may be counted already. What is not released is dropped; nothing is counted twice.
+    /// Begins anew under another id: this is an old copy of its directory ([`Ledger::is_old_copy`]). What it was opened with is counted
+    /// already and goes; what was made since is under numbers from 1. Nothing is lost or counted twice.
     ///
     /// # Errors
     /// If the database fails.
     pub fn begin_anew(&self, id: LedgerId) -> Result<(), LedgerError> {
         let mut held = self.queue.lock();
-        let old = *held;
-        let mut batch = WriteBatch::default();
-        batch.delete_range(batch_key(old.first), batch_key(old.last.next()));
-        let queue = Queue {
-            // What was dropped before has been told under the old id.
-            dropped_batches: old.last.0 - old.released.0,
-            dropped_clicks: old.unreleased().clicks,
-            complete_until_ms: old.complete_until_ms,
-            ..Queue::new(id)
+        let old = held.queue;
+        // Where it was heard how far it is counted, whatever there is may be counted, or may not.
+        let (opened, doubtful_batches, doubtful_clicks) = match held.unheard {
+            Some(opened) => (opened, 0, 0),
+            None => (old, old.last.0 - old.released.0, old.unreleased().clicks),
         };
-        self.store(&mut held, queue, batch, true)
+        let before_new = opened.last.max(BatchNumber(old.first.0 - 1));
+        let at_new = if before_new == opened.last { opened.at_last } else { old.before_first };
+        let mut batch = WriteBatch::default();
+        batch.delete_range(batch_key(old.first), batch_key(before_new.next()));
+        let queue = Queue {
+            id,
+            first: before_new.next(),
+            released: before_new,
+            before_first: at_new,
+            at_released: at_new,
+            // What was dropped of the rest has been told under the old id, or is counted.
+            dropped_batches: before_new.0 - opened.last.0 + doubtful_batches,
+            dropped_clicks: at_new.clicks - opened.at_last.clicks + doubtful_clicks,
+            before_one: opened.last.0,
+            ..old
+        };
+        self.store(&mut held, queue, batch, true)?;
+        held.unheard = None;
+        Ok(())
     }
 
     /// Forgets what is released beyond the bytes that are kept, and drops what is not beyond those that may be, `wanted` included.
@@ -396,22 +397,22 @@ impl Ledger {
         }
     }
 
-    fn totals(&self, number: BatchNumber) -> Result<Totals, LedgerError> {
-        let row = self.db.get_pinned(batch_key(number)).map_err(cannot("read"))?;
+    fn totals(&self, place: BatchNumber) -> Result<Totals, LedgerError> {
+        let row = self.db.get_pinned(batch_key(place)).map_err(cannot("read"))?;
         let row = row.ok_or(LedgerError::Damaged("queue: a batch is missing"))?;
         rows::decode_batch(&row).map(|(totals, _)| totals).ok_or(LedgerError::Damaged("batch"))
     }
 
     fn store(
         &self,
-        held: &mut Queue,
+        held: &mut Held,
         queue: Queue,
         mut batch: WriteBatch,
         sync: bool,
     ) -> Result<(), LedgerError> {
         batch.put(STATE, queue.encode());
         write(&self.db, batch, sync)?;
-        *held = queue;
+        held.queue = queue;
         Ok(())
     }
 }

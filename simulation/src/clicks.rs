@@ -3,10 +3,11 @@
 //! What the writer decides about an introduction and about the number of a batch is what ships ([`clicklog::account`]). A ledger here is a
 //! model of [`clicklog::ledger`]: batches by their numbers, what is released of them, and too little room. Connections are cut at any moment
 //! and made again; what is on the way is lost, late or doubled. Writers are killed with the group that was not synced, replaced by the standby,
-//! or put back to a backup; proxies are killed, lose their power, or get an old copy of their ledger. What is put into an old copy before the
-//! writer has said that it is one may bear numbers that are counted already: it is lost unnoticed, and never counted twice.
+//! or put back to a backup; proxies are killed, lose their power, or get an old copy of their ledger. What is put into an old copy by a process
+//! that ends before the writer has answered may bear numbers that are counted already: it is lost unnoticed, and never counted twice.
 
 mod accounts;
+mod judge;
 mod ledger;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -34,6 +35,8 @@ pub enum Plant {
     ReleaseTooEarly,
     /// A proxy with an old copy of its ledger goes on where the writer is.
     KeepOldName,
+    /// A proxy with an old copy of its ledger sends all of it again under the new name.
+    SendAllAnew,
 }
 
 /// What a run came to.
@@ -81,6 +84,14 @@ enum Event {
     PutCopyBack(usize),
 }
 
+/// A batch: whose it is, and the clicks it tells of.
+#[derive(Clone, Copy)]
+struct Made {
+    proxy: usize,
+    clicks: u64,
+    dropped: u64,
+}
+
 struct Proxy {
     ledger: Ledger,
     /// Clicks that are in no batch yet. They outlive the process and not the power.
@@ -91,8 +102,8 @@ struct Proxy {
     /// The next batch to send; `None`: nobody has said where the writer is.
     next: Option<BatchNumber>,
     copy: Option<(Ledger, BatchId)>,
-    /// Its ledger was put back, and the writer has not answered since.
-    is_old_copy: bool,
+    /// Its ledger was put back when this was the newest batch of all, and the writer has not answered since.
+    put_back_at: Option<BatchId>,
 }
 
 /// What may be lost, and so is hard to tell from what must not be, happens in some runs only.
@@ -113,8 +124,8 @@ struct World {
     faults: Faults,
     is_peace: bool,
     was_restored: bool,
-    /// Every batch ever made: whose it is, and the clicks in it.
-    made: BTreeMap<BatchId, (usize, u64)>,
+    /// Every batch ever made.
+    made: BTreeMap<BatchId, Made>,
     /// Those that may be missing in the end.
     excused: BTreeSet<BatchId>,
     /// Those of them that a ledger had to throw away, which it has to say.
@@ -136,7 +147,7 @@ pub fn run(seed: u64, steps: u64, plant: Option<Plant>) -> Outcome {
     let mut proxy = |_| {
         let (id, unreleased_max) = (LedgerId(random.bytes()), random.between(4, 60));
         let ledger = Ledger::new(id, unreleased_max, random.between(2, 30));
-        Proxy { ledger, ring: 0, dropped: 0, stream: 0, next: None, copy: None, is_old_copy: false }
+        Proxy { ledger, ring: 0, dropped: 0, stream: 0, next: None, copy: None, put_back_at: None }
     };
     let proxies = (0..count).map(&mut proxy).collect();
     let [power_cuts, restores, old_copies] = [50, 30, 30].map(|percent| random.percent(percent));
@@ -290,18 +301,20 @@ impl World {
             }
             Event::KillProxy(at) => {
                 self.outcome.faults += 1;
-                self.cut(at);
+                self.restart(at);
             }
             Event::CutPower(at) => {
                 self.outcome.faults += 1;
-                self.cut(at);
+                self.restart(at);
                 let proxy = &mut self.proxies[at];
                 self.without_power += std::mem::take(&mut proxy.ring) + std::mem::take(&mut proxy.dropped);
                 proxy.ledger.lose_power();
             }
             Event::KeepCopy(at) => {
-                let newest = self.made.len() as BatchId;
-                self.proxies[at].copy = Some((self.proxies[at].ledger.clone(), newest));
+                // A copy of a copy knows as little of when the first one was made as a process that is started with it.
+                let proxy = &mut self.proxies[at];
+                let newest = proxy.put_back_at.unwrap_or(self.made.len() as BatchId);
+                proxy.copy = Some((proxy.ledger.clone(), newest));
             }
             Event::PutCopyBack(at) => self.put_copy_back(at),
         }
@@ -312,6 +325,20 @@ impl World {
         let proxy = &mut self.proxies[at];
         (proxy.stream, proxy.next) = (proxy.stream + 1, None);
         Stream { proxy: at, number: proxy.stream, writer: self.writer.start }
+    }
+
+    /// Ends a proxy's process and starts another one.
+    fn restart(&mut self, at: usize) {
+        self.cut(at);
+        self.proxies[at].ledger.open();
+        if let Some(newest) = self.proxies[at].put_back_at {
+            self.excuse_after(at, newest);
+        }
+    }
+
+    fn excuse_after(&mut self, at: usize, newest: BatchId) {
+        let of_this = self.made.range(newest + 1..).filter(|(_, made)| made.proxy == at).map(|(id, _)| *id);
+        self.excused.extend(of_this);
     }
 
     fn start_writer(&mut self, durable: Accounts) {
@@ -332,8 +359,7 @@ impl World {
             proxy.ring = 0;
         }
         let id = self.made.len() as BatchId + 1;
-        self.made.insert(id, (at, clicks));
-        self.excused.extend(proxy.is_old_copy.then_some(id));
+        self.made.insert(id, Made { proxy: at, clicks, dropped });
         let gone = proxy.ledger.commit(id, clicks, dropped);
         let (stream, sent_upto) = (proxy.stream, BatchNumber(proxy.next.map_or(0, |next| next.0 - 1)));
         self.note(&gone);
@@ -379,9 +405,9 @@ impl World {
         if proxy.stream != stream.number || proxy.ledger.id != ledger || proxy.next.is_some() {
             return;
         }
-        proxy.is_old_copy = false;
-        if counted > proxy.ledger.last && self.plant != Some(Plant::KeepOldName) {
-            let gone = proxy.ledger.begin_anew(id);
+        proxy.put_back_at = None;
+        if proxy.ledger.is_old_copy(counted) && self.plant != Some(Plant::KeepOldName) {
+            let gone = proxy.ledger.begin_anew(id, self.plant == Some(Plant::SendAllAnew));
             self.note(&gone);
             self.queue.after(1_000, Event::Open(stream.proxy));
             return;
@@ -437,41 +463,9 @@ impl World {
         self.cut(at);
         self.writer.hang_up(at);
         // What was made after the copy may be counted, and is not here any more.
-        let of_this = self.made.range(newest + 1..).filter(|(_, (proxy, _))| *proxy == at).map(|(id, _)| *id);
-        self.excused.extend(of_this);
-        (self.proxies[at].ledger, self.proxies[at].is_old_copy) = (copy, true);
-    }
-
-    /// In peace every batch is counted once, or known to be lost, and every click is in a batch, or known to be lost.
-    fn judge(&mut self) {
-        if self.outcome.violation.is_some() {
-            return;
-        }
-        let accounts = &self.writer.durable;
-        self.outcome.counted = accounts.clicks;
-        let times = |id: &BatchId| accounts.counted.get(id).copied().unwrap_or(0);
-        let problem = if let Some((id, times)) = accounts.counted.iter().find(|(_, times)| **times > 1) {
-            Some(format!("batch {id} is counted {times} times"))
-        } else if let Some(id) = self.made.keys().find(|id| times(id) == 0 && !self.excused.contains(id)) {
-            Some(format!("batch {id} is not counted"))
-        } else if accounts.clicks > self.outcome.answered {
-            Some(format!("{} clicks are counted of {}", accounts.clicks, self.outcome.answered))
-        } else {
-            let lost = |ids: &BTreeSet<BatchId>| -> u64 {
-                ids.iter().filter(|id| times(id) == 0).map(|id| self.made[id].1).sum()
-            };
-            let told: u64 = accounts.ledgers.values().map(|account| account.dropped()).sum();
-            // An old copy does not know what its successor had to throw away.
-            let (thrown, missing) = (lost(&self.thrown_away), self.outcome.answered - accounts.clicks);
-            let unexplained = missing.saturating_sub(lost(&self.excused) + self.without_power + told);
-            if unexplained > 0 {
-                Some(format!("{missing} clicks are missing, and nobody knows of {unexplained}"))
-            } else if told < thrown && !self.was_restored && !self.faults.old_copies {
-                Some(format!("{thrown} clicks were thrown away, and {told} are told of"))
-            } else {
-                None
-            }
-        };
-        self.outcome.violation = problem;
+        self.excuse_after(at, newest);
+        let put_back_at = Some(self.made.len() as BatchId);
+        (self.proxies[at].ledger, self.proxies[at].put_back_at) = (copy, put_back_at);
+        self.proxies[at].ledger.open();
     }
 }

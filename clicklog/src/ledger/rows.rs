@@ -3,8 +3,8 @@
 //! | key | value |
 //! |---|---|
 //! | `f` | version 1, `c` |
-//! | `s` | the ledger's id (16 bytes), then the fields of [`Queue`] as u64s in their order |
-//! | `b` number | bytes and clicks of all batches up to this one since the ledger's birth (2 × u64), then the batch |
+//! | `s` | the ledger's id (16 bytes), then the fields of [`Queue`] as u64s in their order; the last one only if it is not 0 |
+//! | `b` place | bytes and clicks of all batches up to this one since the ledger's birth (2 × u64), then the batch |
 //! | `c` ring id | position, dropped (2 × u64) |
 //! | `o` | boot id, then the ids of rings that clicks may be in (16 bytes each) |
 
@@ -42,7 +42,8 @@ impl Totals {
     }
 }
 
-/// Which batches there are, and what became of the others.
+/// Which batches there are, and what became of the others. Batches are known by their places, which rise through all the names that the
+/// ledger has had.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Queue {
     pub(super) id: LedgerId,
@@ -55,9 +56,11 @@ pub(super) struct Queue {
     pub(super) dropped_batches: u64,
     pub(super) dropped_clicks: u64,
     pub(super) complete_until_ms: u64,
+    /// The place before that of batch 1.
+    pub(super) before_one: u64,
 }
 
-const FIELDS: usize = 12;
+const FIELDS: usize = 13;
 
 impl Queue {
     pub(super) fn new(id: LedgerId) -> Queue {
@@ -72,12 +75,23 @@ impl Queue {
             dropped_batches: 0,
             dropped_clicks: 0,
             complete_until_ms: 0,
+            before_one: 0,
         }
     }
 
-    /// Says whether a batch is there.
-    pub(super) fn has(&self, number: BatchNumber) -> bool {
-        (self.first..=self.last).contains(&number)
+    /// The number, among those of its ledger's name, of the batch at a place.
+    pub(super) const fn number(&self, place: BatchNumber) -> BatchNumber {
+        BatchNumber(place.0 - self.before_one)
+    }
+
+    /// The place of a batch; the last there can be, if there is none.
+    pub(super) const fn place(&self, number: BatchNumber) -> BatchNumber {
+        BatchNumber(number.0.saturating_add(self.before_one))
+    }
+
+    /// Says whether there is a batch at a place.
+    pub(super) fn has(&self, place: BatchNumber) -> bool {
+        (self.first..=self.last).contains(&place)
     }
 
     /// What waits to be released.
@@ -99,17 +113,20 @@ impl Queue {
             self.dropped_batches,
             self.dropped_clicks,
             self.complete_until_ms,
+            self.before_one,
         ];
+        let written = if self.before_one == 0 { &fields[..FIELDS - 1] } else { &fields };
         let mut row = self.id.0.to_vec();
-        row.extend(fields.iter().flat_map(|field| field.to_le_bytes()));
+        row.extend(written.iter().flat_map(|field| field.to_le_bytes()));
         row
     }
 
     /// Reads a row; `None` if it cannot be right.
     pub(super) fn decode(row: &[u8]) -> Option<Queue> {
         let (id, rest) = row.split_first_chunk::<16>()?;
-        let (fields, []) = rest.as_chunks::<8>() else { return None };
-        let fields: [[u8; 8]; FIELDS] = fields.try_into().ok()?;
+        let (written, []) = rest.as_chunks::<8>() else { return None };
+        let mut fields = [[0; 8]; FIELDS];
+        fields.get_mut(..written.len())?.copy_from_slice(written);
         let [
             first,
             released,
@@ -123,6 +140,7 @@ impl Queue {
             dropped_batches,
             dropped_clicks,
             complete_until_ms,
+            before_one,
         ] = fields.map(u64::from_le_bytes);
         let queue = Queue {
             id: LedgerId(*id),
@@ -135,16 +153,17 @@ impl Queue {
             dropped_batches,
             dropped_clicks,
             complete_until_ms,
+            before_one,
         };
-        let in_order = first >= 1 && first - 1 <= released && released <= last && last < u64::MAX;
+        let in_order = first > before_one && first - 1 <= released && released <= last && last < u64::MAX;
         let rising = first_bytes <= released_bytes && released_bytes <= bytes;
-        (in_order && rising).then_some(queue)
+        (in_order && rising && queue.encode() == row).then_some(queue)
     }
 }
 
-pub(super) fn batch_key(number: BatchNumber) -> [u8; 9] {
+pub(super) fn batch_key(place: BatchNumber) -> [u8; 9] {
     let mut key = [BATCH[0]; 9];
-    key[1..].copy_from_slice(&number.0.to_be_bytes());
+    key[1..].copy_from_slice(&place.0.to_be_bytes());
     key
 }
 

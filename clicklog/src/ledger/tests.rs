@@ -138,10 +138,76 @@ fn released_batches_are_kept_for_a_writer_that_is_restored() {
 }
 
 #[test]
-fn an_old_copy_begins_anew_and_drops_what_may_be_counted_already() {
+fn an_old_copy_is_known_by_what_it_was_opened_with_and_goes_on_with_what_is_new() {
+    let (dir, old) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let ledger = Ledger::open(dir.path(), LARGE, ID).unwrap();
+    commit_each(&ledger, 3);
+    copy_of(dir.path(), old.path());
+    assert!(!ledger.is_old_copy(BatchNumber(0)));
+    ledger.take_back(BatchNumber(0)).unwrap();
+    commit_each(&ledger, 4);
+    assert!(!ledger.is_old_copy(BatchNumber(7)));
+    drop(ledger);
+    let mut ledger = Ledger::open(old.path(), LARGE, ID).unwrap();
+    // Under the numbers 4 to 6, of which the first ones are counted: it does not know.
+    for clicks in [100, 200, 300] {
+        ledger.commit(entry(clicks, 1_000 + clicks)).unwrap();
+    }
+    assert!(!ledger.is_old_copy(BatchNumber(3)));
+    assert!([4, 5, 6, 7, u64::MAX].iter().all(|counted| ledger.is_old_copy(BatchNumber(*counted))));
+    ledger.begin_anew(OTHER).unwrap();
+    for _ in 0..2 {
+        let standing = ledger.standing();
+        assert_eq!(
+            (standing.id, standing.first_kept.0, standing.released.0, standing.last.0),
+            (OTHER, 1, 0, 3)
+        );
+        assert_eq!((standing.dropped_batches, standing.dropped_clicks), (0, 0));
+        assert_eq!((read(&ledger, 0), read(&ledger, 4)), (None, None));
+        for (number, clicks) in [(1, 100), (2, 200), (3, 300)] {
+            let batch = read(&ledger, number).unwrap();
+            assert_eq!((batch.ledger, batch.number.0, batch.clicks()), (OTHER, number, clicks));
+        }
+        assert_eq!(ledger.cursor(RING).unwrap(), Some(Cursor { position: 1_300, dropped: 0 }));
+        drop(ledger);
+        ledger = Ledger::open(old.path(), LARGE, ID).unwrap();
+        assert!(!ledger.is_old_copy(BatchNumber(0)));
+    }
+    assert_eq!(ledger.take_back(BatchNumber(1)).unwrap(), BatchNumber(2));
+    assert_eq!(ledger.commit(entry(400, 1_400)).unwrap(), BatchNumber(4));
+    ledger.release(BatchNumber(2)).unwrap();
+    assert_eq!((ledger.standing().released.0, read(&ledger, 4).unwrap().clicks()), (2, 400));
+    assert!(!ledger.is_old_copy(BatchNumber(4)) && ledger.is_old_copy(BatchNumber(5)));
+}
+
+#[test]
+fn an_old_copy_tells_what_it_had_no_room_for() {
+    let (dir, old) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let ledger = Ledger::open(dir.path(), LARGE, ID).unwrap();
+    commit_each(&ledger, 2);
+    copy_of(dir.path(), old.path());
+    drop(ledger);
+    let options = LedgerOptions { keep_bytes: 0, unreleased_bytes_max: 2 * 1_150 };
+    let ledger = Ledger::open(old.path(), options, ID).unwrap();
+    for n in 1..=4 {
+        ledger.commit(entry(10 * n, 10 * n)).unwrap();
+    }
+    // It has told the writer that it gave up batches 1 to 4: no sign of anything.
+    assert!(!ledger.is_old_copy(BatchNumber(4)) && ledger.is_old_copy(BatchNumber(5)));
+    ledger.begin_anew(OTHER).unwrap();
+    let standing = ledger.standing();
+    assert_eq!((standing.first_kept.0, standing.last.0), (3, 4));
+    // Of the two it was opened with nothing is lost.
+    assert_eq!((standing.dropped_batches, standing.dropped_clicks), (2, 10 + 20));
+    assert_eq!(read(&ledger, 3).unwrap().clicks(), 30);
+}
+
+#[test]
+fn a_ledger_that_somebody_else_reports_for_begins_anew_and_drops_what_may_be_counted_already() {
     let dir = tempfile::tempdir().unwrap();
     let ledger = Ledger::open(dir.path(), LARGE, ID).unwrap();
     commit_each(&ledger, 3);
+    ledger.take_back(BatchNumber(0)).unwrap();
     ledger.release(BatchNumber(1)).unwrap();
     ledger.begin_anew(OTHER).unwrap();
     drop(ledger);

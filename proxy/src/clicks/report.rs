@@ -198,9 +198,10 @@ impl Reporter {
                 writer = url,
                 %counted,
                 last = %before.last,
+                goes_on_with = after.last.0,
                 dropped_clicks = after.dropped_clicks,
-                "the writer has counted more batches of this click ledger than it has made: it is an old copy. It goes on under a \
-                 new id; what it had not sent may be counted already and is dropped"
+                "the writer has counted more batches of this click ledger than it was opened with: it is an old copy. It goes on under a \
+                 new id with those it has made since; the others are counted already"
             ),
             Err(error) => tracing::error!(%error, "cannot give the click ledger a new id"),
         }

@@ -217,18 +217,22 @@ fn a_restored_accountant_gets_again_what_is_kept_and_counts_it_once() {
 }
 
 #[test]
-fn an_old_copy_of_a_ledger_begins_anew_under_another_id() {
+fn an_old_copy_of_a_ledger_begins_anew_with_the_clicks_that_are_new() {
     let fleet = Fleet::new();
     let (proxy, _stream) = fleet.start();
     click(&mut Visitor::new(proxy.listen));
     await_total(fleet.accountant(), 1);
     proxy.kill();
-    // It has counted more than this copy has made.
-    fleet.accountant().books().watermarks.values_mut().for_each(|watermark| *watermark += 10);
+    // It has counted more than this copy has made, which makes batches under the same numbers before it is told so.
+    fleet.accountant().books().watermarks.values_mut().for_each(|watermark| *watermark += 3);
+    fleet.accountant().books().refusing = Some(Reason::LedgerInUse);
     let (proxy, _stream) = fleet.start();
-    eventually("another ledger", || (fleet.accountant().books().streams == 3).then_some(()));
-    click(&mut Visitor::new(proxy.listen));
-    await_total(fleet.accountant(), 2);
+    for batches in 1..6 {
+        click(&mut Visitor::new(proxy.listen));
+        eventually("a batch", || (proxy.stats()["clicks"]["unreleased"]["batches"] == batches).then_some(()));
+    }
+    fleet.accountant().books().refusing = None;
+    await_total(fleet.accountant(), 6);
     assert_eq!(proxy.logged("it is an old copy").len(), 1);
     assert_eq!(fleet.accountant().books().watermarks.len(), 2);
 }

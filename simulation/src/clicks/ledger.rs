@@ -36,10 +36,14 @@ pub(super) struct Ledger {
     released_synced: BatchNumber,
     batches: BTreeMap<BatchNumber, Batch>,
     thrown_away_clicks: u64,
+    /// Of those, the ones made since it was opened.
+    thrown_away_new: u64,
     /// Most batches that are not released.
     unreleased_max: u64,
     /// Batches that are kept though they are released.
     keep: u64,
+    /// The last one when it was opened, until somebody says how far it is counted.
+    unheard: Option<BatchNumber>,
 }
 
 impl Ledger {
@@ -51,9 +55,16 @@ impl Ledger {
             released_synced: BatchNumber(0),
             batches: BTreeMap::new(),
             thrown_away_clicks: 0,
+            thrown_away_new: 0,
             unreleased_max,
             keep,
+            unheard: Some(BatchNumber(0)),
         }
+    }
+
+    /// Its process was started.
+    pub(super) fn open(&mut self) {
+        (self.unheard, self.thrown_away_new) = (Some(self.last), 0);
     }
 
     pub(super) fn first_kept(&self) -> BatchNumber {
@@ -96,8 +107,15 @@ impl Ledger {
         gone
     }
 
+    /// As [`clicklog::Ledger::is_old_copy`].
+    pub(super) fn is_old_copy(&self, counted: BatchNumber) -> bool {
+        let known = self.unheard.map_or(self.last, |opened| opened.max(BatchNumber(self.first_kept().0 - 1)));
+        counted > known
+    }
+
     /// As [`clicklog::Ledger::take_back`].
     pub(super) fn take_back(&mut self, upto: BatchNumber) -> BatchNumber {
+        (self.unheard, self.thrown_away_new) = (None, 0);
         let first = self.first_kept();
         if upto < self.released {
             self.released = upto.max(BatchNumber(first.0 - 1));
@@ -106,13 +124,30 @@ impl Ledger {
         first.max(upto.next())
     }
 
-    /// As [`clicklog::Ledger::begin_anew`].
-    pub(super) fn begin_anew(&mut self, id: LedgerId) -> Gone {
-        let (forgotten, thrown_away): (Vec<Batch>, _) =
-            self.batches.values().partition(|batch| batch.number <= self.released);
-        let clicks = thrown_away.iter().map(|batch| batch.clicks).sum();
-        *self = Ledger { thrown_away_clicks: clicks, ..Ledger::new(id, self.unreleased_max, self.keep) };
-        Gone { forgotten, thrown_away }
+    /// As [`clicklog::Ledger::begin_anew`], but may take along what it was opened with.
+    pub(super) fn begin_anew(&mut self, id: LedgerId, with_all: bool) -> Gone {
+        let mut gone = Gone::default();
+        let opened = if with_all { BatchNumber(0) } else { self.unheard.unwrap_or(self.last) };
+        let mut next = Ledger::new(id, self.unreleased_max, self.keep);
+        next.last = BatchNumber(self.last.0 - opened.0);
+        let before_new = opened.max(BatchNumber(self.first_kept().0 - 1));
+        next.released = BatchNumber(before_new.0 - opened.0);
+        next.released_synced = next.released;
+        next.unheard = None;
+        for (number, batch) in std::mem::take(&mut self.batches) {
+            if number > opened {
+                let number = BatchNumber(number.0 - opened.0);
+                next.batches.insert(number, Batch { number, ..batch });
+            } else if self.unheard.is_none() && number > self.released {
+                next.thrown_away_clicks += batch.clicks;
+                gone.thrown_away.push(batch);
+            } else {
+                gone.forgotten.push(batch);
+            }
+        }
+        next.thrown_away_clicks += self.thrown_away_new;
+        *self = next;
+        gone
     }
 
     pub(super) fn lose_power(&mut self) {
@@ -131,6 +166,9 @@ impl Ledger {
             let Some(batch) = self.batches.remove(&first) else { return };
             if batch.number > self.released {
                 self.thrown_away_clicks += batch.clicks;
+                if self.unheard.is_some_and(|opened| batch.number > opened) {
+                    self.thrown_away_new += batch.clicks;
+                }
                 self.released = batch.number;
                 gone.thrown_away.push(batch);
             } else {

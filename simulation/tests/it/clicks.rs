@@ -52,3 +52,8 @@ fn a_release_of_what_the_standby_lacks_is_found() {
 fn an_old_copy_that_keeps_its_name_is_found() {
     assert_found(Plant::KeepOldName);
 }
+
+#[test]
+fn an_old_copy_that_sends_again_what_it_was_opened_with_is_found() {
+    assert_found(Plant::SendAllAnew);
+}

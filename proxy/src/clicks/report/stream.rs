@@ -54,7 +54,7 @@ pub(super) enum End {
     Refused { reason: Reason, detail: String },
     /// We do not report to this writer.
     Unfit { problem: String },
-    /// The writer has counted more than the ledger has made.
+    /// The ledger is an old copy.
     OldCopy { counted: BatchNumber },
     /// Nothing is wrong: there is another writer, or another first batch.
     Again,
@@ -164,7 +164,7 @@ impl Stream<'_> {
             });
         }
         let (counted, standing) = (BatchNumber(welcome.watermark), self.ledger.standing());
-        if counted > standing.last {
+        if self.ledger.is_old_copy(counted) {
             return Err(End::OldCopy { counted });
         }
         if counted < standing.released {
