@@ -5,16 +5,25 @@
 //! are short and for which others wait: a proxy's workers, the writer of the log. How much of the core each gets is not changed by it.
 //! Work that nobody waits for gets a tenth of what others get who want the core too, so that even then it comes along.
 //!
+//! That does not help a thread which is woken on another core than the one it ran on last: with less than its share it has to wait for the
+//! next tick, up to 4 ms, however nice the one is that it waits for, and though another core may be idle (EEVDF, `kernel/sched/fair.c`).
+//! So work that takes its time pauses now and then ([`Pauses`]): whoever waits has the core at once.
+//!
 //! Older kernels take a slice and change nothing.
 #![allow(unsafe_code)]
 
 use std::io;
 use std::ptr::from_mut;
+use std::time::{Duration, Instant};
 
 use nix::libc::{SCHED_BATCH, SYS_sched_getattr, SYS_sched_setattr, sched_attr, syscall};
 
 /// The shortest slice the kernel takes, in nanoseconds (sched_setattr(2)).
 const SLICE_NS: u64 = 100_000;
+/// How long work that pauses goes on without.
+const PAUSE_EVERY: Duration = Duration::from_micros(200);
+/// Any time at all: the kernel makes 50 to 60 µs of it (timer slack, prctl(2)).
+const PAUSE: Duration = Duration::from_nanos(1);
 /// The niceness of work that nobody waits for: a tenth of the weight of 0 (`sched_prio_to_weight`, `kernel/sched/core.c`).
 const NICENESS: i32 = 10;
 
@@ -53,6 +62,27 @@ pub fn gives_way() -> io::Result<()> {
     attributes.sched_policy = SCHED_BATCH as u32;
     attributes.sched_nice = attributes.sched_nice.max(NICENESS);
     take(attributes)
+}
+
+/// Pauses in work of which a step takes much less than 200 µs.
+#[derive(Debug)]
+pub struct Pauses {
+    since: Instant,
+}
+
+impl Pauses {
+    /// Begins the work.
+    pub fn begin() -> Pauses {
+        Pauses { since: Instant::now() }
+    }
+
+    /// To be called between two steps: lets go of the core for a moment if the last pause was 200 µs ago.
+    pub fn step(&mut self) {
+        if self.since.elapsed() >= PAUSE_EVERY {
+            std::thread::sleep(PAUSE);
+            self.since = Instant::now();
+        }
+    }
 }
 
 fn of_this_thread() -> io::Result<sched_attr> {

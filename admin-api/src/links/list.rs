@@ -14,6 +14,7 @@ use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use clicklog::Subject;
 use clicklog::account::Totals;
+use daemon::turn::Pauses;
 use linklog::codec::value;
 use linklog::entity::{ExternalLink, PersonId};
 use linklog::store::{
@@ -270,9 +271,11 @@ impl Links {
                 Some((owner, id)) => wanted.named(by_external_id(reader, *owner, id)?),
                 None => {
                     let (count, find) = (wanted.total, wanted.find());
-                    let found = reader.find(&find)?;
+                    let mut pauses = Pauses::begin();
+                    let mut between = || pauses.step();
+                    let found = reader.find_in_steps(&find, &mut between)?;
                     let all = Find { after: None, steps_max: COUNT_STEPS_MAX, ..find };
-                    (found, count.then(|| reader.count(&all)).transpose()?)
+                    (found, count.then(|| reader.count(&all, &mut between)).transpose()?)
                 }
             };
             found.links.retain(|(_, link)| sees_only.is_none_or(|owner| owner == link.manage.owner));

@@ -4,6 +4,7 @@
 //! page may therefore have fewer links than were found.
 
 use clicklog::Subject;
+use daemon::turn::Pauses;
 use linklog::store::{Count, Place, Reader, StoreError, Within};
 
 use super::list::{Cursor, Page, Searched, Wanted};
@@ -59,7 +60,9 @@ fn count_within(snapshot: &Snapshot, question: &Question, within: &Within) -> Re
     let question = Question { behind: None, limit: COUNTED_BY_KEY_MAX, ..question.clone() };
     let hits = snapshot.find(&question)?;
     let mut links = 0;
+    let mut pauses = Pauses::begin();
     for hit in &hits.hits {
+        pauses.step();
         links += u64::from(snapshot.key(hit)?.is_some_and(|key| within.has(&key)));
     }
     Ok(Counted { links, is_exact: hits.next.is_none() && hits.is_complete })
@@ -101,7 +104,9 @@ impl Links {
                 false => None,
             };
             let mut links = Vec::with_capacity(hits.hits.len());
+            let mut pauses = Pauses::begin();
             for hit in &hits.hits {
+                pauses.step();
                 let Some(key) = snapshot.key(hit)? else { continue };
                 // One that was made anew under the same name is another link, at another place.
                 let is_it = |place: u128| wanted.sort.rank(0, place).place == hit.rank.place;

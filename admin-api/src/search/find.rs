@@ -93,7 +93,7 @@ struct Window {
 impl<'a> Search<'a> {
     fn new(segments: &'a [Segment], fields: &'a Fields, question: &'a Question, steps: usize) -> Search<'a> {
         let terms = segments.iter().map(|_| Terms::NotYet).collect();
-        let budget = Budget { steps, endings: ENDINGS_MAX, is_short_of_endings: false };
+        let budget = Budget::new(steps, ENDINGS_MAX);
         Search { segments, fields, question, terms, budget }
     }
 

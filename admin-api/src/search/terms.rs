@@ -1,5 +1,6 @@
 //! The links of a segment that have a term, and those that have several.
 
+use daemon::turn::Pauses;
 use linklog::Key;
 use tantivy::index::{InvertedIndexReader, SegmentReader};
 use tantivy::postings::SegmentPostings;
@@ -13,7 +14,7 @@ use super::words::Words;
 const SIDE_BY_SIDE_MAX: usize = 6;
 
 /// What is left of what a question may cost.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub struct Budget {
     /// Steps in lists of links.
     pub steps: usize,
@@ -21,10 +22,18 @@ pub struct Budget {
     pub endings: usize,
     /// Whether there were more of these.
     pub is_short_of_endings: bool,
+    /// Others get the core between steps.
+    pauses: Pauses,
 }
 
 impl Budget {
+    /// Begins with so many.
+    pub fn new(steps: usize, endings: usize) -> Budget {
+        Budget { steps, endings, is_short_of_endings: false, pauses: Pauses::begin() }
+    }
+
     fn spend(&mut self, steps: usize) {
+        self.pauses.step();
         self.steps = self.steps.saturating_sub(steps);
     }
 
@@ -34,6 +43,8 @@ impl Budget {
     }
 }
 
+/// So many steps in one list are spent at once.
+const STEPS_AT_ONCE: usize = 1_024;
 /// Steps that finding a term's list costs.
 const TERM_STEPS: usize = 20;
 /// Steps that going to a window costs.
@@ -151,16 +162,19 @@ impl Any {
             return Any::Lists(lists);
         }
         let mut bits = vec![0u64; documents as usize / 64 + 1].into_boxed_slice();
-        let mut len = 0;
+        let mut len = 0usize;
         for mut list in lists {
             let mut document = list.doc();
             while document < documents {
                 bits[document as usize / 64] |= 1 << (document % 64);
                 len += 1;
+                if len.is_multiple_of(STEPS_AT_ONCE) {
+                    budget.spend(STEPS_AT_ONCE);
+                }
                 document = list.advance();
             }
         }
-        budget.spend(len);
+        budget.spend(len % STEPS_AT_ONCE);
         Any::Bits(bits, len)
     }
 

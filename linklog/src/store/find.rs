@@ -103,13 +103,13 @@ enum Step {
     UsedUp(u128),
 }
 
-pub(super) fn find(store: &Store, what: &Find) -> Result<Found, StoreError> {
+pub(super) fn find(store: &Store, what: &Find, between: &mut dyn FnMut()) -> Result<Found, StoreError> {
     let snapshot = store.db().snapshot();
     let mut leap = Leap::new(store, &snapshot, what);
     let mut found = Found::default();
     let mut last = None;
     loop {
-        match leap.next()? {
+        match leap.next(between)? {
             Step::End => return Ok(found),
             Step::UsedUp(at) => {
                 // Just before it, in the direction of reading: it was not looked at yet.
@@ -135,12 +135,12 @@ pub(super) fn find(store: &Store, what: &Find) -> Result<Found, StoreError> {
     }
 }
 
-pub(super) fn count(store: &Store, what: &Find) -> Result<Count, StoreError> {
+pub(super) fn count(store: &Store, what: &Find, between: &mut dyn FnMut()) -> Result<Count, StoreError> {
     let snapshot = store.db().snapshot();
     let mut leap = Leap::new(store, &snapshot, what);
     let mut count = Count::default();
     loop {
-        match leap.next()? {
+        match leap.next(between)? {
             Step::End => return Ok(Count { is_exact: true, ..count }),
             Step::UsedUp(_) => return Ok(count),
             Step::At(_) => count.links += 1,
@@ -253,12 +253,13 @@ impl<'a> Leap<'a> {
         }
     }
 
-    fn next(&mut self) -> Result<Step, StoreError> {
+    fn next(&mut self, between: &mut dyn FnMut()) -> Result<Step, StoreError> {
         let forward = self.forward;
         if std::mem::take(&mut self.given) && !self.advance()? {
             return Ok(Step::End);
         }
         'leaping: loop {
+            between();
             if self.low > self.high {
                 return Ok(Step::End);
             }

@@ -186,7 +186,15 @@ impl Reader {
     /// # Errors
     /// If the disk fails or holds bytes that cannot be right.
     pub fn find(&self, what: &Find) -> Result<Found, StoreError> {
-        find::find(&self.store, what)
+        self.find_in_steps(what, &mut || ())
+    }
+
+    /// As [`Reader::find`], and calls `between` between steps, which take microseconds unless the disk is waited for.
+    ///
+    /// # Errors
+    /// As [`Reader::find`].
+    pub fn find_in_steps(&self, what: &Find, between: &mut dyn FnMut()) -> Result<Found, StoreError> {
+        find::find(&self.store, what, between)
     }
 
     /// Finds links that have ended, those first whose end lies back longest, behind `after` or from the first. Full members only.
@@ -238,12 +246,12 @@ impl Reader {
         self.serve_value(&key.encode(), stamp)?.transpose().map_err(damaged("link"))
     }
 
-    /// Counts links by what they have in common; `limit` plays no part. Full members only.
+    /// Counts links by what they have in common; `limit` plays no part. Full members only. `between` as with [`Reader::find_in_steps`].
     ///
     /// # Errors
     /// As [`Reader::find`].
-    pub fn count(&self, what: &Find) -> Result<Count, StoreError> {
-        find::count(&self.store, what)
+    pub fn count(&self, what: &Find, between: &mut dyn FnMut()) -> Result<Count, StoreError> {
+        find::count(&self.store, what, between)
     }
 
     /// Returns links by age, newest first, those created before record `before` (or all), at most `limit`. Full members only.

@@ -181,7 +181,7 @@ proptest! {
             }
             let expected: Vec<Key> = expected.into_iter().map(|(key, _)| *key).collect();
             prop_assert_eq!(&all_pages(&reader, &what), &expected, "{:?}", what);
-            let count = reader.count(&Find { steps_max: 10_000, ..what }).unwrap();
+            let count = reader.count(&Find { steps_max: 10_000, ..what }, &mut || ()).unwrap();
             prop_assert_eq!(count, Count { links: expected.len() as u64, is_exact: true });
         }
     }
