@@ -28,7 +28,7 @@ seeds="$((seed * 10000))..$((seed * 10000 + 10000))"
 measure simulation bin/signpost-simulation run --seeds "$seeds" --threads 2
 measure contests bin/signpost-simulation run --contests --seeds "$seeds" --threads 2
 # The sweep has no seed: once is all there is.
-harness sweep fault-sweep
+harness sweep fault-sweep --jobs 12
 while [ "$(date +%s)" -lt "$until" ]; do
   harness fault fault --proxies 3 --keypools 2 --seconds "$ROUND_S" --seed "$seed"
   # Each of the 56 named points: killed there with odd seeds, stopped there with even ones.

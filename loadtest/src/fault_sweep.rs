@@ -9,10 +9,14 @@
 
 mod plan;
 mod restore;
+mod work;
 
 use std::collections::BTreeMap;
+use std::panic::resume_unwind;
 use std::path::Path;
 use std::str::FromStr;
+use std::sync::{Mutex, PoisonError};
+use std::thread;
 
 use anyhow::Context;
 use serde::Serialize;
@@ -27,12 +31,16 @@ use crate::report::command_line;
 use crate::shim::{Shim, variable};
 use crate::trial::{self, Findings, PlaceArgs, Settings};
 use plan::{Plan, SOURCE};
+use work::{Extent, Piece, Work};
 
 /// A sweep that has not ended by then makes no progress: the part writes more with every start.
 const N_MAX: u64 = 20_000;
 
 /// How a part ends that is killed, as the fleet says it.
 const KILLED: &str = "signal 9";
+
+/// So many N are tried by one fleet where several work at once. A fleet that has been through more takes longer for each.
+const PIECE: u64 = 40;
 
 /// How many N pass between two lines of progress.
 const PROGRESS_EVERY: u64 = 20;
@@ -83,6 +91,10 @@ pub struct Args {
     /// From one N to the next.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=N_MAX))]
     step: u64,
+    /// Fleets that work at once, each on 40 of the N. Each takes about 350 MiB, and hardly a processor: most of the time something is
+    /// waited for.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=100))]
+    jobs: u64,
     #[command(flatten)]
     settings: Settings,
     #[command(flatten)]
@@ -153,63 +165,79 @@ impl Args {
         let shim = Shim::build(dir, "fail_nth", SOURCE)?;
         let all = || vec![Mode::Eio, Mode::Full, Mode::Short, Mode::Kill];
         let modes = if self.modes.is_empty() { all() } else { self.modes.clone() };
-        let mut results = Results::default();
-        for part in &self.parts {
-            for mode in &modes {
-                let sweep = self.sweep(dir, &shim, part, *mode, &mut results, stop);
-                let sweep = sweep.with_context(|| format!("sweep of {part}, {mode:?}"))?;
-                print(sweep.text());
-                results.sweeps.push(sweep);
+        let sweeps = self.parts.iter().flat_map(|part| modes.iter().map(move |mode| (part.clone(), *mode)));
+        let piece = if self.jobs == 1 { u64::MAX } else { PIECE };
+        let (from, to, step) = (self.from, self.to.unwrap_or(N_MAX), self.step);
+        let work = Work::new(sweeps, Extent { from, to, step, piece });
+        let results = Mutex::new(Results::default());
+        let job = || -> anyhow::Result<()> {
+            while let Some(piece) = work.next() {
+                let made = self.sweep(dir, &shim, &piece, stop);
+                let made = made.with_context(|| format!("sweep of {}, {:?}", piece.part, piece.mode));
+                let (sweep, objections) = made.inspect_err(|_| work.give_up())?;
+                let whole = work.done(sweep, !objections.is_empty());
+                let mut results = results.lock().unwrap_or_else(PoisonError::into_inner);
+                results.objections.extend(objections);
+                if let Some(sweep) = whole {
+                    print(sweep.text());
+                    results.sweeps.push(sweep);
+                }
             }
-        }
-        Ok(results)
+            Ok(())
+        };
+        thread::scope(|scope| {
+            let jobs: Vec<_> = (0..self.jobs).map(|_| scope.spawn(job)).collect();
+            let ended = jobs.into_iter().map(|job| job.join().unwrap_or_else(|panic| resume_unwind(panic)));
+            ended.collect::<anyhow::Result<Vec<()>>>()
+        })?;
+        Ok(results.into_inner().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// Tries one piece, with a fleet of its own.
     fn sweep(
         &self,
         own: &Path,
         shim: &Shim,
-        part: &str,
-        mode: Mode,
-        results: &mut Results,
+        piece: &Piece,
         stop: &StopFlag,
-    ) -> anyhow::Result<Sweep> {
-        let name = format!("{part}-{mode:?}").to_lowercase();
+    ) -> anyhow::Result<(Sweep, Vec<(String, Objection)>)> {
+        let Piece { part, mode, .. } = piece;
+        let name = format!("{part}-{mode:?}-{}", piece.from).to_lowercase();
         let dir = own.join(&name);
         trial::make(&dir.join(part))?;
-        let plan = Plan::make(&own.join(format!("{name}.plan")), mode)?;
-        let mut sweep = Sweep::of(part, mode);
+        let plan = Plan::make(&own.join(format!("{name}.plan")), *mode)?;
+        let mut sweep = Sweep::of(part, *mode);
         if part == restore::PART {
             let options = self.place.options(&dir, 1, &restore::SETTINGS, &self.settings)?;
             let trial = restore::Trial::prepare(options, shim, &plan, &own.join(format!("{name}.ndjson")))?;
-            self.every(&name, &plan, &mut sweep, results, stop, |at| trial.one(at))?;
-            return Ok(sweep);
+            let objections = self.every(&name, piece, &plan, &mut sweep, stop, |at| trial.one(at))?;
+            return Ok((sweep, objections));
         }
         let fleet = self.fleet(&dir, shim, &plan, part)?;
         let steps = Steps::of(&fleet, &own.join(format!("{name}.ndjson")))?;
-        self.every(&name, &plan, &mut sweep, results, stop, |at| {
+        let mut objections = self.every(&name, piece, &plan, &mut sweep, stop, |at| {
             let end = one(&fleet, &steps, &plan, part, at)?;
             Ok((end, checker::check(&steps.entries())))
         })?;
         steps.everything()?;
-        let objections = checker::check(&steps.entries());
-        results.objections.extend(objections.into_iter().map(|seen| (format!("{name}, at the end"), seen)));
+        let at_end = checker::check(&steps.entries());
+        objections.extend(at_end.into_iter().map(|seen| (format!("{name}, at the end"), seen)));
         sweep.acknowledged = steps.acknowledged();
         sweep.redirects = steps.redirects();
-        Ok(sweep)
+        Ok((sweep, objections))
     }
 
     /// One N after the other, until there is no Nth, or something contradicts the contract. `one` returns what became of the part.
     fn every(
         &self,
         name: &str,
+        piece: &Piece,
         plan: &Plan,
         sweep: &mut Sweep,
-        results: &mut Results,
         stop: &StopFlag,
         one: impl Fn(u64) -> anyhow::Result<(String, Vec<Objection>)>,
-    ) -> anyhow::Result<()> {
-        for at in (self.from..=self.to.unwrap_or(N_MAX)).step_by(self.step as usize) {
+    ) -> anyhow::Result<Vec<(String, Objection)>> {
+        for at in (piece.from..=piece.to).step_by(self.step as usize) {
             anyhow::ensure!(!stop.is_set(), "stopped before the end");
             let (end, mut objections) = one(at).with_context(|| format!("N = {at}"))?;
             let meant = sweep.mode == Mode::Kill && end == KILLED;
@@ -219,18 +247,16 @@ impl Args {
             }
             *sweep.ends.entry(end).or_default() += 1;
             (sweep.tried, sweep.last) = (sweep.tried + 1, at);
-            let found = !objections.is_empty();
-            results.objections.extend(objections.into_iter().map(|seen| (format!("{name}, N = {at}"), seen)));
             sweep.failed += plan.failed();
             if sweep.tried.is_multiple_of(PROGRESS_EVERY) {
                 say(format!("fault-sweep: {name}: N = {at} of about {}", plan.seen_with_fault()));
             }
             sweep.whole = plan.seen_with_fault() < at;
-            if found || sweep.whole {
-                break;
+            if !objections.is_empty() || sweep.whole {
+                return Ok(objections.into_iter().map(|seen| (format!("{name}, N = {at}"), seen)).collect());
             }
         }
-        Ok(())
+        Ok(Vec::new())
     }
 
     fn fleet(&self, dir: &Path, shim: &Shim, plan: &Plan, part: &str) -> anyhow::Result<Fleet> {
@@ -297,6 +323,17 @@ impl Sweep {
             acknowledged: 0,
             redirects: 0,
         }
+    }
+
+    /// Adds what another fleet has tried.
+    fn add(&mut self, more: Sweep) {
+        self.tried += more.tried;
+        self.failed += more.failed;
+        self.last = self.last.max(more.last);
+        self.whole |= more.whole;
+        more.ends.into_iter().for_each(|(end, count)| *self.ends.entry(end).or_default() += count);
+        self.acknowledged += more.acknowledged;
+        self.redirects += more.redirects;
     }
 
     fn text(&self) -> String {
