@@ -112,7 +112,7 @@ pub struct Sweep {
     pub tried: u64,
     /// Calls that failed.
     pub failed: u64,
-    /// The last N; whether there was no further one.
+    /// The last N, or the first one that was not there any more.
     pub last: u64,
     /// Whether the sweep ended because no Nth was left.
     pub whole: bool,
@@ -329,7 +329,12 @@ impl Sweep {
     fn add(&mut self, more: Sweep) {
         self.tried += more.tried;
         self.failed += more.failed;
-        self.last = self.last.max(more.last);
+        self.last = match (self.whole, more.whole) {
+            (false, false) => self.last.max(more.last),
+            (true, true) => self.last.min(more.last),
+            (true, false) => self.last,
+            (false, true) => more.last,
+        };
         self.whole |= more.whole;
         more.ends.into_iter().for_each(|(end, count)| *self.ends.entry(end).or_default() += count);
         self.acknowledged += more.acknowledged;

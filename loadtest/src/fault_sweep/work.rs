@@ -107,7 +107,7 @@ mod tests {
         assert_eq!((other.mode, other.from), (Mode::Kill, 1));
         assert!(work.done(made(&pieces[0], 10, false), false).is_none());
         let whole = work.done(made(&pieces[2], 1, true), false).unwrap();
-        assert_eq!((whole.tried, whole.last, whole.whole), (15, 60, true));
+        assert_eq!((whole.tried, whole.last, whole.whole), (15, 40, true));
         assert!(work.done(made(&other, 1, false), true).is_some_and(|sweep| !sweep.whole));
         assert_eq!(work.next(), None);
     }
