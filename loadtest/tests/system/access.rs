@@ -75,10 +75,14 @@ fn sign(town: &Town, code: &str, body: &Value) -> Answer {
 
 /// Posts a form to the first proxy.
 fn post(town: &Town, path: &str, form: &str, headers: &[(&str, &str)]) -> Answer {
+    post_to(town, 0, path, form, headers)
+}
+
+fn post_to(town: &Town, proxy: usize, path: &str, form: &str, headers: &[(&str, &str)]) -> Answer {
     let kind =
         [("Content-Type", "application/x-www-form-urlencoded"), ("User-Agent", "Mozilla/5.0 Firefox/140.0")];
     let headers: Vec<_> = kind.into_iter().chain(headers.iter().copied()).collect();
-    ask(&town.fleet.ready().proxies[0], "POST", path, &headers, form)
+    ask(&town.fleet.ready().proxies[proxy], "POST", path, &headers, form)
 }
 
 /// The cookie of an answer as a browser sends it back.
@@ -327,6 +331,21 @@ fn guesses_are_limited_for_each_link_and_say_when_to_come_back() {
         let line = format!("signpost_proxy_password_guesses_total{{outcome=\"{outcome}\"}} {count}\n");
         assert!(metrics.contains(&line), "{line}{metrics}");
     }
+}
+
+#[test]
+fn proxies_share_the_guesses_of_a_link() {
+    let dir = tempfile::tempdir().unwrap();
+    let town = Town::several(dir.path(), 2, &["proxy.passwords.attempts_max=6"]);
+    // Until it has heard how many there are, a proxy may take itself for the only one.
+    eventually("both to know of one another", || {
+        let path = format!("/{}", town.code(&json!({ "long_url": TARGET, "password": PASSWORD })));
+        let of = |proxy| {
+            let wrong = || post_to(&town, proxy, &path, "password=no", &[]).status;
+            (0..7).map(|_| wrong()).take_while(|status| *status == 403).count()
+        };
+        [of(0), of(1)] == [3, 3]
+    });
 }
 
 #[test]

@@ -124,6 +124,15 @@ fn while_the_writer_is_away_what_is_at_hand_is_spent_and_then_nobody_gets_throug
 }
 
 #[test]
+fn no_proxy_says_that_a_link_has_ended_while_another_has_clicks_of_it_at_hand() {
+    let dir = tempfile::tempdir().unwrap();
+    let town = Town::several(dir.path(), 3, &[]);
+    let code = town.code(&json!({ "long_url": TARGET, "max_clicks": 50 }));
+    let (through, over) = town.follow_on_all(&code);
+    assert_eq!((through, over.status, over.header("cache-control")), (50, 410, Some("no-store")));
+}
+
+#[test]
 fn a_proxy_that_is_forgotten_takes_what_it_has_with_it() {
     let dir = tempfile::tempdir().unwrap();
     let town = Town::new(dir.path());

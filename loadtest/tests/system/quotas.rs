@@ -126,6 +126,17 @@ fn all_links_of_a_token_answer_as_many_redirects_as_its_quota_says() {
 }
 
 #[test]
+fn all_proxies_together_answer_as_many_redirects_as_a_quota_says() {
+    let dir = tempfile::tempdir().unwrap();
+    let town = Town::several(dir.path(), 3, &[]);
+    let owner = Owner::new(&town, &json!({ "count": 50, "period": "day" }));
+    let code = owner.link(&town, &json!({ "long_url": TARGET }));
+    let (through, over) = town.follow_on_all(&code);
+    assert_eq!((through, over.status), (50, 429));
+    eventually("all of it to be told", || owner.standing(&town)["used"] == 50);
+}
+
+#[test]
 fn a_quota_is_exact_over_restarts_and_goes_on_without_the_writer_as_far_as_it_is_at_hand() {
     let dir = tempfile::tempdir().unwrap();
     let town = Town::new(dir.path());

@@ -176,6 +176,32 @@ impl Town {
         ask(&self.fleet.ready().proxies[proxy], method, path, headers, body)
     }
 
+    /// Follows a link on all proxies in turns until each says that it leads nowhere any more; returns how often it led
+    /// there, and what the first to say so said. Nobody says so as long as another one still leads there: what is at
+    /// hand elsewhere is waited for.
+    #[track_caller]
+    pub(super) fn follow_on_all(&self, code: &str) -> (u64, Answer) {
+        let (path, mut through, mut last) = (format!("/{code}"), 0, None);
+        for proxy in (0..self.fleet.ready().proxies.len()).cycle() {
+            let mut answer = self.send_to(proxy, "GET", &path, &[], "");
+            if answer.status == 503 {
+                assert_eq!(answer.header("retry-after"), Some("1"), "{answer:?}");
+                eventually("clicks that are at hand elsewhere", || {
+                    answer = self.send_to(proxy, "GET", &path, &[], "");
+                    answer.status != 503
+                });
+            }
+            match (answer.status, &last) {
+                (302, None) => through += 1,
+                (302, Some((at, over))) => panic!("proxy {at} said {over:?}, and {proxy} led there"),
+                (_, Some((at, _))) if *at == proxy => break,
+                (_, Some(_)) => {}
+                (_, None) => last = Some((proxy, answer)),
+            }
+        }
+        (through, last.unwrap().1)
+    }
+
     /// Runs a command of the operator and returns what it says.
     #[track_caller]
     pub(super) fn operator(&self, command: &[&str]) -> String {
