@@ -9,14 +9,21 @@
 //! next tick, up to 4 ms, however nice the one is that it waits for, and though another core may be idle (EEVDF, `kernel/sched/fair.c`).
 //! So work that takes its time pauses now and then ([`Pauses`]): whoever waits has the core at once.
 //!
+//! Nor does it help against the kernel's own threads, which go on for as long as they have a claim to the core: only real-time priority
+//! does ([`Ahead`]).
+//!
 //! Older kernels take a slice and change nothing.
-#![allow(unsafe_code)]
+
+mod ahead;
+mod attributes;
 
 use std::io;
-use std::ptr::from_mut;
 use std::time::{Duration, Instant};
 
-use nix::libc::{SCHED_BATCH, SYS_sched_getattr, SYS_sched_setattr, sched_attr, syscall};
+use nix::libc::{SCHED_BATCH, sched_attr};
+
+pub use ahead::{Ahead, LOOK_EVERY, Witness};
+use attributes::{of_this_thread, take};
 
 /// The shortest slice the kernel takes, in nanoseconds (sched_setattr(2)).
 const SLICE_NS: u64 = 100_000;
@@ -83,24 +90,6 @@ impl Pauses {
             self.since = Instant::now();
         }
     }
-}
-
-fn of_this_thread() -> io::Result<sched_attr> {
-    // SAFETY: a structure of integers, for which zeros are values.
-    let mut attributes: sched_attr = unsafe { std::mem::zeroed() };
-    let size = size_of::<sched_attr>() as u32;
-    // SAFETY: 0 is the calling thread; the kernel writes at most `size` bytes to a structure of that size.
-    succeeded(unsafe { syscall(SYS_sched_getattr, 0, from_mut(&mut attributes), size, 0) })?;
-    Ok(attributes)
-}
-
-fn take(mut attributes: sched_attr) -> io::Result<()> {
-    // SAFETY: 0 is the calling thread; the structure is as the kernel filled it, but for values it checks, and says its own size.
-    succeeded(unsafe { syscall(SYS_sched_setattr, 0, from_mut(&mut attributes), 0) })
-}
-
-fn succeeded(returned: nix::libc::c_long) -> io::Result<()> {
-    if returned == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 #[cfg(test)]

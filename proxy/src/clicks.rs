@@ -86,6 +86,11 @@ impl ClickRing {
     pub fn record(&self, click: &Click<'_>) {
         self.0.append(click.record().bytes());
     }
+
+    /// Says whether the thread that counts does not keep up: soon there is no room for clicks.
+    pub fn is_nearly_full(&self) -> bool {
+        self.0.is_nearly_full()
+    }
 }
 
 /// Counting, from its first to its last click.

@@ -44,6 +44,8 @@ pub struct Config {
     pub tls: Option<TlsFiles>,
     /// Threads that serve, at least 1.
     pub workers: usize,
+    /// Whether they come before everything else on their cores, while they leave room.
+    pub real_time: bool,
     /// What clients may do.
     pub limits: LimitsConfig,
     /// Where health, readiness and metrics are answered.
@@ -121,6 +123,7 @@ impl Config {
         let data_dir = root.value("data_dir", PathBuf::from("/var/lib/signpost-proxy"));
         let listeners = listeners::read(root);
         let workers = read_workers(&mut root.section("listen"));
+        let real_time = root.section("listen").value("real_time", true);
         let unstated = listeners.iter().find(|listener| listener.client_address == ClientAddress::Unstated);
         let unstated = unstated.map(|listener| listener.address);
         let limits = limits::read(root, unstated);
@@ -147,6 +150,7 @@ impl Config {
             listeners,
             tls,
             workers,
+            real_time,
             limits,
             health,
             disk_reserve_bytes,

@@ -243,6 +243,9 @@ impl Collector for Collected {
             "what",
             connections.into_iter(),
         )?;
+        let ahead = measured.workers.iter().filter(|worker| worker.is_ahead()).count();
+        let help = "Workers that come before everything else on their cores";
+        gauge(&mut encoder, "workers_real_time", help, ahead as i64)?;
         gauge(&mut encoder, "connections_now", "Connections", measured.census.connected() as i64)?;
         counters(&mut encoder, "limited", "Limits reached, by limit", "limit", measured.limited())?;
         let seen = measured.seen();

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use daemon::turn;
+use daemon::turn::{self, Ahead, LOOK_EVERY, Witness};
 use futures::future::join_all;
 use pingora::apps::ServerApp;
 use pingora::protocols::Stream;
@@ -15,6 +15,7 @@ use pingora::server::configuration::ServerConf;
 use pingora::server::{ListenFds, RunArgs, Server, ShutdownSignal, ShutdownSignalWatch, ShutdownWatch};
 use pingora::services::Service as PingoraService;
 use pingora::services::listening::Service;
+use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use crate::allocations::{self, Role};
@@ -50,8 +51,12 @@ pub struct Entrance {
 }
 
 /// Serves visitors until told to stop, then drains; returns when the last thread has ended. `entrances` are the listeners, in the
-/// order of the sockets.
-pub fn run(workers: Vec<(Arc<Worker>, WorkerSockets)>, entrances: &[Entrance], stop: Stop) {
+/// order of the sockets; `real_time`: workers come before everything else on their cores, if the system allows it.
+pub fn run(workers: Vec<(Arc<Worker>, WorkerSockets)>, entrances: &[Entrance], real_time: bool, stop: Stop) {
+    let witness = real_time.then(Witness::start).transpose().unwrap_or_else(|error| {
+        tracing::warn!(%error, "cannot start the thread that tells whether others come along: no worker gets real-time priority");
+        None
+    });
     let conf = ServerConf {
         threads: 1,
         work_stealing: false,
@@ -61,7 +66,7 @@ pub fn run(workers: Vec<(Arc<Worker>, WorkerSockets)>, entrances: &[Entrance], s
     };
     let mut server = Server::new_with_opt_and_conf(None, conf);
     for (index, (worker, sockets)) in workers.into_iter().enumerate() {
-        server.add_service(WorkerService::new(index, worker, sockets, entrances));
+        server.add_service(WorkerService::new(index, worker, sockets, entrances, witness.clone()));
     }
     server.run(RunArgs { shutdown_signal: Box::new(stop) });
 }
@@ -102,6 +107,8 @@ struct WorkerService {
     name: String,
     listeners: Vec<(Service<Connections>, ListenFds)>,
     worker: Arc<Worker>,
+    /// Who must come along; `None`: the worker is no more than others.
+    witness: Option<Arc<Witness>>,
 }
 
 impl WorkerService {
@@ -110,12 +117,30 @@ impl WorkerService {
         worker: Arc<Worker>,
         sockets: WorkerSockets,
         entrances: &[Entrance],
+        witness: Option<Arc<Witness>>,
     ) -> WorkerService {
         let listeners = sockets.into_services(|listener| Connections {
             worker: Arc::clone(&worker),
             entrance: entrances[listener].clone(),
         });
-        WorkerService { name: format!("worker-{index}"), listeners, worker }
+        WorkerService { name: format!("worker-{index}"), listeners, worker, witness }
+    }
+
+    /// Sees to it that the calling thread, the worker's, does not wait for others.
+    fn come_first(&mut self) {
+        match self.witness.take().map(Ahead::begin) {
+            Some(Ok(ahead)) => {
+                tokio::spawn(stay_ahead(ahead, Arc::clone(&self.worker)));
+                return;
+            }
+            Some(Err(error)) => {
+                tracing::info!(%error, "the system gives workers no real-time priority (LimitRTPRIO=1 would): they may wait for others some milliseconds");
+            }
+            None => {}
+        }
+        if let Err(error) = turn::comes_at_once() {
+            tracing::info!(%error, "the system lets no worker come before background work: it may wait for it some milliseconds");
+        }
     }
 }
 
@@ -128,9 +153,7 @@ impl PingoraService for WorkerService {
         listeners_per_fd: usize,
     ) {
         // This is the worker's thread.
-        if let Err(error) = turn::comes_at_once() {
-            tracing::info!(%error, "the system lets no worker come before background work: it may wait for it some milliseconds");
-        }
+        self.come_first();
         allocations::count_as(Role::Worker);
         let (worker, mut told) = (Arc::clone(&self.worker), shutdown.clone());
         // Ends with the runtime if the sender goes without a word.
@@ -150,5 +173,21 @@ impl PingoraService for WorkerService {
 
     fn threads(&self) -> Option<usize> {
         Some(1)
+    }
+}
+
+/// Keeps a worker before everything else on its core for as long as the others come along, to be run by its own thread.
+async fn stay_ahead(mut ahead: Ahead, worker: Arc<Worker>) {
+    let mut looks = interval(LOOK_EVERY);
+    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        looks.tick().await;
+        match ahead.look(worker.leaves_no_time_to_count()) {
+            Ok(is_ahead) => worker.counters.set_ahead(is_ahead),
+            Err(error) => {
+                tracing::warn!(%error, "cannot change a worker's priority any more: it stays as it is");
+                return;
+            }
+        }
     }
 }

@@ -211,7 +211,7 @@ pub fn run(config: Config) -> Result<(), Exit> {
     });
     let stop =
         Stop { asked, ready: Arc::clone(&measured.ready), unready_for: config.ready.unready_before_stop };
-    server::run(workers.collect(), &entrances, stop);
+    server::run(workers.collect(), &entrances, config.real_time, stop);
 
     // No worker records any more. The feed still knows whom to tell.
     if let Some(holding) = holding {

@@ -130,6 +130,11 @@ impl Worker {
         }
     }
 
+    /// Says whether the thread that counts its clicks is about to lose some.
+    pub(crate) fn leaves_no_time_to_count(&self) -> bool {
+        self.clicks.as_ref().is_some_and(ClickRing::is_nearly_full)
+    }
+
     /// Closes idle connections, and every other one after its next answer.
     pub fn stop(&self) {
         self.stopping.store(true, Ordering::Release);
@@ -283,6 +288,7 @@ pub struct Counters {
     statuses: CachePadded<[AtomicU64; STATUSES.len()]>,
     events: CachePadded<[AtomicU64; Event::COUNT]>,
     limits: CachePadded<[AtomicU64; Limit::ALL.len()]>,
+    is_ahead: AtomicBool,
 }
 
 impl Counters {
@@ -307,6 +313,16 @@ impl Counters {
     /// How often a limit was reached.
     pub fn limited(&self, limit: Limit) -> u64 {
         self.limits[limit.index()].load(Ordering::Relaxed)
+    }
+
+    /// Notes whether the worker comes before everything else on its core.
+    pub(crate) fn set_ahead(&self, is_ahead: bool) {
+        self.is_ahead.store(is_ahead, Ordering::Relaxed);
+    }
+
+    /// Whether the worker comes before everything else on its core.
+    pub fn is_ahead(&self) -> bool {
+        self.is_ahead.load(Ordering::Relaxed)
     }
 
     /// Answers with one of [`STATUSES`], by its place there.

@@ -154,6 +154,12 @@ impl<M: Memory> Writer<M> {
         true
     }
 
+    /// Says whether less than a quarter of the ring may be written over.
+    pub fn is_nearly_full(&self) -> bool {
+        let taken = self.memory.words()[TAKEN].get(Ordering::Relaxed);
+        self.written.load(Ordering::Relaxed).wrapping_sub(taken) > self.mask / 4 * 3
+    }
+
     #[cold]
     fn count_dropped(&self, shared: &M::Word) {
         let dropped = self.dropped.load(Ordering::Relaxed) + 1;
