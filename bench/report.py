@@ -213,6 +213,7 @@ def _readme(figures, rows, facts, settings, command, commands, plots) -> str:
     text.append(_table(["", ""], [[key, str(value)] for key, value in {**facts, **settings}.items()]))
     text.append(
         "The server has one core, the generator the other; the servers take turns within every round, another one first in each.\n"
+        "Signpost's workers have real-time priority while others come along, which is its default; its peers have what Debian gives them.\n"
         "Signpost's writer and key pool, which would have machines of their own, run on the generator's core while it has nothing to do.\n"
         "CPU is what the scheduler counted for the server's processes during the measured part, for each answer; stolen time is not\n"
         "in it. Requests/s per core are the inverse of the time that core was busy for each answer, interrupts included. A round with\n"
