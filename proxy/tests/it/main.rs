@@ -24,6 +24,7 @@ mod lookups;
 mod namespaces;
 mod outage;
 mod process;
+mod real_time;
 mod room;
 mod serving;
 mod site;
