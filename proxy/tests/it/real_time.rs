@@ -50,17 +50,17 @@ fn workers_come_first_where_the_system_allows_it_and_nobody_else_does() {
 fn where_the_system_does_not_allow_it_or_it_is_switched_off_all_are_alike_and_serve() {
     let off = |home: Home| home.with_replaced("workers = 2", "workers = 2\nreal_time = false");
     let refused = |home: Home| home.wrapped(ORDINARY.map(str::to_owned).to_vec());
-    let homes: [(fn(Home) -> Home, usize); 2] = [(off, 0), (refused, WORKERS)];
-    for (altered, told) in homes {
+    for is_refused in [false, true] {
         let (mut author, writer) = (Author::new(), FakeWriter::start());
         author.link("Ab3xY9z", "https://a.example/");
-        let home = altered(Home::new(&[writer.url()]));
+        let home = Home::new(&[writer.url()]);
+        let home = if is_refused { refused(home) } else { off(home) };
         let proxy = home.start();
         let mut stream = writer.welcome(&author);
         stream.catch_up(&author);
         proxy.await_ready();
         assert_eq!(proxy.get("/Ab3xY9z").status, 302);
         assert_eq!((workers_that_come_first(&proxy), threads_of_real_time(proxy.id())), (0, Vec::new()));
-        assert_eq!(proxy.logged("LimitRTPRIO").len(), told);
+        assert_eq!(proxy.logged("LimitRTPRIO").len(), if is_refused { WORKERS } else { 0 });
     }
 }
