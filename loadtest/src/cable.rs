@@ -278,6 +278,10 @@ impl Shared {
             while self.holds_back(is_answer) && lock(&self.open).contains_key(&id) {
                 thread::sleep(LOOK_EVERY);
             }
+            // Broken meanwhile: what was held back is lost, although the sides may be open for an instant yet.
+            if !lock(&self.open).contains_key(&id) {
+                break;
+            }
             if to.write_all(&piece[..read]).is_err() {
                 break;
             }
